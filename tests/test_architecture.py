@@ -24,12 +24,12 @@ PROGRAMS = {
 }
 """Programs of the top level. None imports another."""
 
-STANDARD_LIBRARY_ONLY = {"bootstrap", "protocol", "redaction"}
+STANDARD_LIBRARY_ONLY = {"bootstrap", "failpoints", "protocol", "redaction"}
 """Modules that import nothing else: a wrapper or a program that must start at once loads them."""
 
 DATA = {"database", "models", "settings"}
 
-SHARED = {"protocol", "redaction"}
+SHARED = {"failpoints", "protocol", "redaction"}
 """Modules that every package may import."""
 
 # Package -> packages it may import. A package may always import itself.
@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "protocol": set(),
     "redaction": set(),
     "bootstrap": set(),
+    "failpoints": set(),
     "settings": {"bootstrap"},
     "models": {"settings"},
     "database": {"models", "settings"},
@@ -91,11 +92,12 @@ FORBIDDEN: dict[str, set[str]] = {
 }
 
 # The MCP server and the script agent are programs of their own, started with an environment that was made for them.
-# The isolation of git chooses the few variables that git is given.
+# The isolation of git chooses the few variables that git is given. Failpoints are for tests alone.
 READS_ENVIRONMENT = {
     "bootstrap.py",
     "settings.py",
     "cli/serve.py",
+    "failpoints.py",
     "mc_coordination_mcp.py",
     "workers/agents/script/script_agent.py",
     "workers/repository/isolation.py",
