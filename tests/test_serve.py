@@ -106,7 +106,7 @@ def test_a_killed_command_takes_everything_with_it_and_the_next_ends_cleanly(
     assert line.startswith("Mission Control is ready.")
     assert api_url == f"http://127.0.0.1:{environment['MC_PORT']}"
     assert load({"MC_HOME": environment["MC_HOME"]}).api_url == "http://127.0.0.1:3001"
-    assert f"http://127.0.0.1:{environment['MC_PORT']}/" in line
+    assert f".localhost:{environment['MC_PORT']}/login/" in line
     assert (rest, process.returncode) == ("", 0)
     assert not answers(environment)
     assert processes_of(environment["MC_HOME"], "python") == []
@@ -140,6 +140,7 @@ def test_a_supervisor_that_ends_is_reported_with_the_end_of_the_log(tmp_path: Pa
         "address": ["127.0.0.1", free_port()],
         "logs": str(tmp_path),
         "link": "",
+        "link_file": str(tmp_path / "login.html"),
         "address_file": str(tmp_path / "address"),
     }
     argv = isolated_python.build_argv("cli.serve_parent", site_packages=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import Engine, update
 
 import auth
 import database
+import secret_files
 from database import reading, writing
 from models import ApiToken, Login, LoginLink, now
 from settings import Settings
@@ -88,12 +90,14 @@ def test_the_cookie_is_private_and_named_for_the_instance(app: Flask, store: Eng
 
 def test_behind_tls_the_cookie_is_secure(app: Flask, store: Engine, settings: Settings) -> None:
     instance: auth.Instance = app.extensions["mission_control"]
-    behind = settings.model_copy(update={"behind_tls": True})
-    app.extensions["mission_control"] = auth.Instance(behind, instance.engine, instance.key)
-    client, link = app.test_client(), link_for(store)
-    form = {"link": link, "csrf": form_token(client, "/login")}
-    answer = client.post("/login", data=form, headers={"Origin": "https://localhost"})
-    assert "Secure" in answer.headers["Set-Cookie"]
+    behind = settings.model_copy(update={"behind_tls": True, "trusted_hosts": ("board.lan",)})
+    app.extensions["mission_control"] = replace(instance, settings=behind)
+    client, csrf = app.test_client(), form_token(app.test_client(), "/login")
+    for scheme, host, is_secure in (("https", "board.lan", True), ("http", instance.secret_host, False)):
+        form = {"link": link_for(store), "csrf": csrf}
+        headers = {"Origin": f"{scheme}://{host}"}
+        answer = client.post("/login", data=form, headers=headers, base_url=f"http://{host}")
+        assert ("Secure" in answer.headers["Set-Cookie"]) is is_secure
 
 
 def test_logging_in_never_leads_to_another_server(app: Flask, store: Engine) -> None:
@@ -193,10 +197,10 @@ def test_secrets_are_stored_as_hashes_alone(operator: Api, store: Engine) -> Non
 
 def test_the_servers_key_is_private_and_stays_the_same(settings: Settings) -> None:
     settings.ensure_home()
-    key = auth.ensure_key(settings)
+    key = secret_files.ensure_key(settings)
     file = settings.secrets_dir / "form.key"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and len(key) == 32
-    assert auth.ensure_key(settings) == key
+    assert secret_files.ensure_key(settings) == key
 
 
 WRITES = [

@@ -5,5 +5,6 @@ BLUEPRINTS = (
     "metrics",
     "help",
     "offline",
+    "former_address",
 )
 """Modules of this package that have a Blueprint named `blueprint`."""

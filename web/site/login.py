@@ -32,7 +32,9 @@ def open_link(link: str) -> str | tuple[str, int]:
         name = tokens.find_link_name(session, link)
     if name is None:
         return _render_form(mode="token", error=tokens.LINK_ENDED), 410
-    return _render_form(mode="link", link_token=link, user=name)
+    host = auth.get_instance().secret_host
+    hosts_line = f"127.0.0.1 {host}" if request.host.startswith(host) else ""
+    return _render_form(mode="link", link_token=link, user=name, hosts_line=hosts_line)
 
 
 @blueprint.post("/login")
@@ -58,7 +60,7 @@ def log_in() -> AnyResponse | tuple[str, int]:
         max_age=settings.session_days * DAY_SECONDS,
         httponly=True,
         samesite="Lax",
-        secure=settings.behind_tls,
+        secure=auth.uses_tls(),
     )
     return response
 
