@@ -359,7 +359,7 @@ def _identify_browser() -> Caller | None:
     g.stale_cookie = login is None
     if login is None:
         return None
-    actor = _actor(login.scope, login.name)
+    actor = _actor(login.scope, login.name, login.has_proof)
     return Caller(actor, Right(login.scope.value), "login", login.login_id, secret)
 
 
@@ -411,8 +411,8 @@ def _identify_program(token: ApiToken) -> Caller:
     return Caller(_actor(token.scope, token.name), Right(token.scope.value), "token", token.id)
 
 
-def _actor(scope: Scope, name: str) -> Actor:
-    return Actor(ACTOR_KINDS[scope], name, writes=scope is not Scope.VIEWER)
+def _actor(scope: Scope, name: str, has_proof: bool = True) -> Actor:
+    return Actor(ACTOR_KINDS[scope], name, writes=scope is not Scope.VIEWER, has_proof=has_proof)
 
 
 def is_still_valid(engine: Engine, identified: Caller) -> bool:

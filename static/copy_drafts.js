@@ -6,7 +6,11 @@ const PREFIX = storageKey("draft.");
 
 /** Return whether a pair is a draft as js/site/drafts.js stores it. */
 function isDraft([key, value]) {
-  return key.startsWith(PREFIX) && JSON.parse(value).every(([name]) => typeof name === "string");
+  try {
+    return key.startsWith(PREFIX) && JSON.parse(value).every(([name]) => typeof name === "string");
+  } catch {
+    return false;
+  }
 }
 
 function copyDrafts(text) {

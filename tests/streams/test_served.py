@@ -18,6 +18,7 @@ from tests.waiting import wait_until
 from tickets.operations import tokens
 from tickets.shared import events
 from web.site.request_worker import TimedReader
+from workers.host import loopback
 
 from .client import Client
 from .conftest import ALICE, Server
@@ -48,6 +49,13 @@ def is_gone(pid: int) -> bool:
         os.kill(pid, 0)
         return False
     return True
+
+
+@pytest.mark.skipif(not loopback.has_ipv6(), reason="no IPv6 loopback on this machine")
+def test_the_board_holds_its_port_at_both_loopback_addresses(server: Server) -> None:
+    with socket.create_connection(("::1", server.port), timeout=10) as connection:
+        connection.sendall(b"GET /page HTTP/1.0\r\nHost: [::1]\r\n\r\n")
+        assert b"200 OK" in connection.makefile("rb").readline()
 
 
 def test_an_event_reaches_everyone_who_watches_and_says_what_it_is(server: Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from dataclasses import replace
 from datetime import timedelta
@@ -57,7 +58,8 @@ def test_a_stranger_sends_little_and_takes_no_write_lock(
 
 def test_looking_at_a_link_does_not_use_it_up(app: Flask, store: Engine) -> None:
     client, link = app.test_client(), link_for(store)
-    assert "Log in this browser" in client.get(f"/login/{link}").text
+    page = client.get(f"/login/{link}").text
+    assert "Log in this browser" in page and "127.0.0.1 mc-" in page, "and the line of /etc/hosts"
     assert client.head(f"/login/{link}").status_code == 200
     form = {"link": link, "csrf": form_token(client, f"/login/{link}")}
     answer = client.post("/login", data=form | {"next": "/board"}, headers=OWN_PAGE)
@@ -136,6 +138,43 @@ def test_a_log_in_ends_with_its_time(browser: FlaskClient, store: Engine) -> Non
     with writing(store) as session:
         session.execute(update(Login).values(expires=now() - timedelta(seconds=1)))
     assert browser.get("/api/v1/tickets").status_code == 401
+
+
+@pytest.mark.both_databases
+def test_half_an_hour_after_the_log_in_a_form_that_gives_access_asks_for_a_proof_and_then_goes_on(
+    app: Flask, browser: FlaskClient, store: Engine
+) -> None:
+    with writing(store) as session:
+        session.execute(update(Login).values(created=now() - tokens.PROOF_LIFETIME))
+    csrf = csrf_token(browser)
+    form = {"csrf": csrf, "name": "laptop", "scope": "viewer", "days": "7", "note": '"<b>"'}
+
+    page = browser.post("/settings/tokens", data=form, headers=OWN_PAGE)
+    assert page.status_code == 403
+    fields = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', page.text))
+    assert fields == {**form, "note": "&#34;&lt;b&gt;&#34;", "proof-path": "/settings/tokens"}
+    told = browser.post("/api/v1/tokens", json={}, headers=OWN_PAGE | {"X-CSRF-Token": csrf})
+    assert told.status_code == 422, "it is validated first"
+    body = {"name": "laptop", "scope": "viewer"}
+    told = browser.post("/api/v1/tokens", json=body, headers=OWN_PAGE | {"X-CSRF-Token": csrf})
+    assert (told.status_code, told.json["error"]) == (403, "proof_required")  # type: ignore[index]
+
+    link = link_for(store)
+    for secret, status in (("mc_wrong", 401), (issue(store, "viewer"), 403), (issue(store, "service"), 403)):
+        again = browser.post("/proof", data=fields | {"proof-secret": secret}, headers=OWN_PAGE)
+        assert again.status_code == status and 'value="laptop"' in again.text
+    proof = fields | {"proof-secret": f" http://board.lan/login/{link} "}
+    proved = browser.post("/proof", data=proof, headers=OWN_PAGE)
+    assert (proved.status_code, proved.location) == (307, "/settings/tokens"), "the browser sends the form again"
+    assert "The secret of laptop is shown only now." in browser.post(proved.location, data=proof, headers=OWN_PAGE).text
+    assert app.test_client().get(f"/login/{link}").status_code == 410, "a link proves once"
+
+
+def test_a_proof_leads_to_no_other_server_and_is_no_business_of_programs(browser: FlaskClient, operator: Api) -> None:
+    form = {"csrf": csrf_token(browser), "proof-secret": operator.token, "proof-path": "//evil.example/settings"}
+    assert browser.post("/proof", data=form, headers=OWN_PAGE).location == "/"
+    headers = {"Authorization": f"Bearer {operator.token}"}
+    assert operator.client.post("/proof", data=form, headers=headers).status_code == 403
 
 
 def test_a_browser_that_came_with_a_token_goes_with_it(app: Flask, store: Engine) -> None:

@@ -115,9 +115,12 @@ def test_a_plain_address_serves_no_browser_and_nothing_names_the_secret_one(
     stranger, before = app.test_client(), events_logged(store)
     requests = [*addresses(app, True), *addresses(app, False), *(("GET", path) for path in STRANGE_PATHS)]
     for method, path in requests:
-        at_plain = {"base_url": PLAIN, "method": method, "headers": {**OWN_PAGE, "Origin": PLAIN}}
-        answers = [client.open(path, **at_plain) for client in (stranger, browser)]
-        answers += [stranger.open(path, **(at_plain | {"headers": {"Authorization": "Bearer mcr_wrong"}}))]
+        answers = [
+            client.open(path, method=method, base_url=PLAIN, headers={**OWN_PAGE, "Origin": PLAIN})
+            for client in (stranger, browser)
+        ]
+        wrong = {"Authorization": "Bearer mcr_wrong"}
+        answers += [stranger.open(path, method=method, base_url=PLAIN, headers=wrong)]
         if path not in EVERYWHERE and not path.startswith("/static/"):
             assert {answer.status_code for answer in answers[:2]} == {401}, f"{method} {path} served a browser"
         answers += [stranger.open(path, method=method, headers=headers) for headers in (OWN_PAGE, {})]

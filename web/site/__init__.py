@@ -2,6 +2,7 @@
 
 BLUEPRINTS = (
     "login",
+    "proof",
     "metrics",
     "help",
     "offline",

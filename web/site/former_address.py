@@ -33,7 +33,8 @@ def take_over(token: str) -> str:
 
 def build_handover_link() -> str | None:
     """Build the link to the drafts at the former address, or None at an address that the operator has set."""
-    instance = auth.get_instance()
-    if instance.settings.public_url or request.host.split(":")[0] != instance.secret_host:
+    instance, own = auth.get_instance(), urlsplit(request.host_url)
+    if instance.settings.public_url or own.hostname != instance.secret_host:
         return None
-    return f"{instance.settings.api_url}/drafts#{request.host_url}drafts/{auth.make_handover_token()}"
+    former = f"http://127.0.0.1:{own.port or 80}"
+    return f"{former}/drafts#{request.host_url}drafts/{auth.make_handover_token()}"

@@ -53,7 +53,7 @@ def log_in() -> AnyResponse | tuple[str, int]:
                 tokens.log_out(session, former.number, former.actor)
     except DomainError as refusal:
         return _render_form(mode="token", error=refusal.message), refusal.status
-    response = redirect(_parse_own_path(request.form.get("next", "")), 303)
+    response = redirect(parse_own_path(request.form.get("next", "")), 303)
     response.set_cookie(
         auth.get_cookie_name(settings),
         secret,
@@ -76,10 +76,10 @@ def log_out() -> AnyResponse:
 
 
 def _render_form(**context: str) -> str:
-    return render_template("site/login.html", next=_parse_own_path(request.args.get("next", "")), **context)
+    return render_template("site/login.html", next=parse_own_path(request.args.get("next", "")), **context)
 
 
-def _parse_own_path(target: str) -> str:
+def parse_own_path(target: str) -> str:
     """Return the path to continue at, or `/` for anything that a browser could read as an address of another server."""
     parts = urlsplit(target)
     is_plain = target.isprintable() and "\\" not in target
