@@ -161,7 +161,7 @@ def log_in_by_link(session: Session, secret: str, browser: str, days: int) -> st
 
 
 def _consume_link(session: Session, secret: str) -> str:
-    name = session.scalar(
+    name: str | None = session.scalar(
         update(LoginLink)
         .where(LoginLink.secret_hash == hash_token(secret), *_build_link_conditions())
         .values(consumed=now())
