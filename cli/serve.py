@@ -168,7 +168,7 @@ def _build_plan(settings: Settings, *, browser: bool) -> dict[str, Any]:
         "address_file": str(settings.address_file),
         "logs": str(settings.logs_dir),
         "link": create_login_link(settings),
-        "link_file": str(settings.run_dir / "login.html"),
+        "link_file": str(settings.secrets_dir / "login.html"),
         "browser": browser and settings.ambient.display,
     }
 

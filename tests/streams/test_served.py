@@ -93,7 +93,10 @@ def test_one_client_too_many_is_told_when_to_return_while_pages_still_answer(ser
 def test_half_requests_hold_no_thread_longer_than_a_request_may_take(serve: Serve) -> None:
     """Regression: 80 of them, open for ever, stopped the board."""
     server = serve(MC_THREADS=24, MC_REQUEST_READ_SECONDS=1)
-    halves = b"GET / HTTP/1.1\r\nHost: loc", b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\nx"
+    halves = (
+        b"GET / HTTP/1.1\r\nHost: loc",
+        b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\nx",
+    )
     sockets = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
     for number, connection in enumerate(sockets):
         connection.sendall(halves[number % 2])
