@@ -190,7 +190,7 @@ def guard() -> None:
     handover = by_browser and unsafe and _is_handover()
     if by_browser:
         _require_browser_address()
-    if by_browser and (unsafe or upgrade) and not handover:
+    if by_browser and not handover and (unsafe or upgrade):
         _require_same_origin()
     g.caller = identify()
     if unroutable is not None:
@@ -198,7 +198,7 @@ def guard() -> None:
     _require_right(_find_required_rights())
     if not handover:
         _set_size_limit()
-    if by_browser and unsafe and not handover:
+    if by_browser and not handover and unsafe:
         _require_form_token()
 
 
@@ -250,11 +250,11 @@ def _is_handover() -> bool:
     """Return whether a page at a plain address of this board posts what a logged-in page has asked it for."""
     if not getattr(_find_view(), "handover", False):
         return False
-    origin = urlsplit(request.headers.get("Origin", ""))
-    is_own = (
-        origin.hostname in get_instance().settings.plain_hosts and origin.port == urlsplit(f"//{request.host}").port
-    )
-    return is_own and origin.scheme == "http" and _is_handover_token((request.view_args or {}).get("token", ""))
+    instance = get_instance()
+    port = request.host.removeprefix(instance.secret_host)
+    hosts = (f"[{host}]" if ":" in host else host for host in instance.settings.plain_hosts)
+    is_own = request.headers.get("Origin") in {f"http://{host}{port}" for host in hosts}
+    return is_own and _is_handover_token((request.view_args or {}).get("token", ""))
 
 
 def make_handover_token() -> str:

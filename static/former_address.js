@@ -24,6 +24,7 @@ function postDrafts(target, drafts) {
   form.append(field);
   document.body.append(form);
   localStorage.setItem(COPIED_KEY, "1");
+  history.replaceState(null, "", location.pathname);
   form.submit();
 }
 

@@ -187,11 +187,12 @@ def test_a_slow_start_says_what_it_waits_for(
 def test_a_board_is_private_survives_its_children_and_leaves_agents_alone(
     serve: Serve, environment: dict[str, str]
 ) -> None:
-    first_line(serve())
+    line = first_line(serve())
     configuration = load(environment).run_dir / "supervisord.conf"
     assert stat.S_IMODE(configuration.stat().st_mode) == 0o600
     assert "inet_http_server" not in configuration.read_text()
 
+    assert list_places(environment["MC_HOME"], line.split("//")[1].split(":")[0]) == {"secrets/browser-host"}
     kill_children(environment["MC_HOME"])
     wait_until(lambda: answers(environment), timeout=60, description="the board to answer again")
 
@@ -206,6 +207,15 @@ def test_a_board_is_private_survives_its_children_and_leaves_agents_alone(
     alive = subprocess.run([*tmux, "has-session", "-t", "agent"], timeout=20)
     subprocess.run([*tmux, "kill-server"], check=True, timeout=20)
     assert alive.returncode == 0
+
+
+def list_places(home: str, name: str) -> set[str]:
+    """List the files of the home, and those of its processes that other users can read, in which the name stands."""
+    files = [file for file in Path(home).rglob("*") if file.is_file()]
+    processes = [Path(f"/proc/{pid}/{kind}") for pid in processes_of(home, "") for kind in ("cmdline", "environ")]
+    return {str(file.relative_to(home)) for file in files if name.encode() in file.read_bytes()} | {
+        str(file) for file in processes if file.exists() and name.encode() in file.read_bytes()
+    }
 
 
 def kill_children(home: str) -> None:

@@ -177,6 +177,29 @@ def test_a_proof_leads_to_no_other_server_and_is_no_business_of_programs(browser
     assert operator.client.post("/proof", data=form, headers=headers).status_code == 403
 
 
+def test_drafts_are_taken_from_a_plain_address_of_this_board_alone(
+    app: Flask, browser: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = browser.get("/settings").text.split('href="http://127.0.0.1/drafts#')[1].split('"')[0]
+    path = link.removeprefix(f"http://{app.extensions['mission_control'].secret_host}")
+    drafts = {"drafts": '"><script>' + "x" * 20_000}
+
+    def post(path: str, origin: str) -> int:
+        answer = app.test_client().post(path, data=drafts, headers={"Origin": origin, "Sec-Fetch-Site": "cross-site"})
+        assert "<script>x" not in answer.text and "Set-Cookie" not in answer.headers
+        return answer.status_code
+
+    assert post(path, "http://127.0.0.1") == post(path, "http://[::1]") == 200
+    for origin in ("http://127.0.0.1:8080", "https://127.0.0.1", "http://evil.example", "null", "http://["):
+        assert post(path, origin) == 403, origin
+    later = path.replace(path.split("/")[2].split(".")[0], "99999999999")
+    for other in (later, path + "0", "/drafts/1", "/drafts/x.y"):
+        assert post(other, "http://127.0.0.1") == 403, other
+    monkeypatch.setattr(auth, "HANDOVER_SECONDS", -1)
+    with app.test_request_context():
+        assert post(f"/drafts/{auth.make_handover_token()}", "http://127.0.0.1") == 403
+
+
 def test_a_browser_that_came_with_a_token_goes_with_it(app: Flask, store: Engine) -> None:
     secret, client = issue(store, "operator", "laptop"), app.test_client()
     form = {"token": secret, "csrf": form_token(client, "/login")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
 
 from flask import Blueprint, Response, make_response, render_template, request
 
@@ -12,13 +12,16 @@ from .headers import build_policy
 
 blueprint = Blueprint("former_address", __name__)
 
+PORT = re.compile(r":[0-9]{1,5}\Z")
+
 
 @blueprint.get("/drafts")
 @auth.serve_everywhere
 def hand_over() -> Response:
     """Serve the page that posts this browser's drafts to the address in its fragment, which only our own names may be."""
     response = make_response(render_template("site/plain_address.html"))
-    targets = f"'self' http://*.localhost:{urlsplit(f'//{request.host}').port or 80}"
+    port = PORT.search(request.host)
+    targets = f"'self' http://*.localhost{port[0] if port else ''}"
     response.headers["Content-Security-Policy"] = build_policy(form_action=targets)
     response.headers["Referrer-Policy"] = "origin"  # else the post would name no origin
     return response
@@ -33,8 +36,8 @@ def take_over(token: str) -> str:
 
 def build_handover_link() -> str | None:
     """Build the link to the drafts at the former address, or None at an address that the operator has set."""
-    instance, own = auth.get_instance(), urlsplit(request.host_url)
-    if instance.settings.public_url or own.hostname != instance.secret_host:
+    instance = auth.get_instance()
+    if instance.settings.public_url or not request.host.startswith(instance.secret_host):
         return None
-    former = f"http://127.0.0.1:{own.port or 80}"
-    return f"{former}/drafts#{request.host_url}drafts/{auth.make_handover_token()}"
+    former = request.host.replace(instance.secret_host, "127.0.0.1")
+    return f"http://{former}/drafts#{request.host_url}drafts/{auth.make_handover_token()}"
