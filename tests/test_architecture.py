@@ -28,6 +28,7 @@ STANDARD_LIBRARY_ONLY = {"bootstrap", "failpoints", "protocol", "redaction"}
 """Modules that import nothing else: a wrapper or a program that must start at once loads them."""
 
 DATA = {"database", "models", "settings"}
+SECRETS = {"secret_files"}
 
 SHARED = {"failpoints", "protocol", "redaction"}
 """Modules that every package may import."""
@@ -39,16 +40,17 @@ ALLOWED: dict[str, set[str]] = {
     "bootstrap": set(),
     "failpoints": set(),
     "settings": {"bootstrap"},
+    "secret_files": {"settings"},
     "models": {"settings"},
     "database": {"models", "settings"},
     "migrations": DATA,
     "tickets": DATA,
-    "auth": DATA | {"tickets"},
+    "auth": DATA | SECRETS | {"tickets"},
     "workers": set(),
     "mc_interactive": DATA | {"tickets", "workers"},
     "web": DATA | {"auth", "mc_interactive", "tickets"},
     "app": DATA | {"auth", "mc_interactive", "tickets", "web"},
-    "cli": DATA | {"auth", "jobs", "migrations", "tickets", "workers"},
+    "cli": DATA | SECRETS | {"auth", "jobs", "migrations", "tickets", "workers"},
     "jobs": DATA | {"bootstrap", "migrations", "tickets", "workers"},
     **{program: DATA | {"bootstrap", "jobs", "tickets", "workers"} for program in PROGRAMS},
     "mc_cli": DATA | {"bootstrap", "cli", "migrations", "tickets", "workers"},
