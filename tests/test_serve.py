@@ -59,8 +59,11 @@ def serve(environment: dict[str, str]) -> Iterator[Serve]:
 
 
 def first_line(process: subprocess.Popen[str]) -> str:
+    """Read the next line that is not about a start which takes long on a busy machine."""
     assert process.stdout is not None
-    return process.stdout.readline()
+    while (line := process.stdout.readline()).startswith("Still starting"):
+        pass
+    return line
 
 
 def answers(environment: dict[str, str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import signal
 import socket
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from settings import load
 from tests.waiting import wait_until
 from tickets.operations import tokens
 from tickets.shared import events
-from web.site.request_worker import MAX_LINGERING, TimedReader
+from web.site.request_worker import MAX_LINGERING, RequestWorker, TimedReader
 from workers.host import loopback
 
 from .client import Client
@@ -117,6 +118,23 @@ def test_clients_that_do_not_close_their_connection_delay_nobody(serve: Serve) -
             connection.sendall(b"GET /page HTTP/1.0\r\nHost: localhost\r\n\r\n")
 
         wait_until(server.answers, timeout=60, description="a page for somebody else")
+
+
+def test_an_ended_connection_reads_until_its_client_closes_it() -> None:
+    worker = RequestWorker.__new__(RequestWorker)
+    worker._lingering, worker.poller = {}, selectors.DefaultSelector()
+    ours, theirs = socket.socketpair()
+    with ours, theirs, worker.poller:
+        worker._linger(ours)
+        assert theirs.recv(1) == b""
+        theirs.sendall(b"the late rest of a body")
+        worker._drain(ours)
+        worker._drain(ours)
+        assert worker._lingering
+        theirs.close()
+        worker._drain(ours)
+        worker._drain(ours)  # an event from before its end
+        assert (worker._lingering, ours.fileno()) == ({}, -1)
 
 
 def test_the_late_rest_of_a_body_is_no_request() -> None:
