@@ -115,7 +115,6 @@ class Board(Installation):
         self._make_repository()
         self._add_team()
         self.parent: subprocess.Popen[bytes] | None = None
-        self.starts = 0
 
     def _make_repository(self) -> None:
         self.repository.mkdir()
@@ -164,7 +163,6 @@ class Board(Installation):
     def start_board(self) -> None:
         """Start `mc serve`, and again when it has ended."""
         self.parent = self.serve_all()
-        self.starts += 1
 
     def stop_board(self) -> None:
         """Stop `mc serve` as Ctrl-C does. Runs stay alive."""
@@ -237,7 +235,10 @@ def create_board() -> Iterator[Board]:
 
 @contextmanager
 def open_board(folder: Path, *, own_programs: bool = False) -> Iterator[Board]:
-    """Create a board in an empty folder, or one with the folder `home`. With `own_programs` it finds no others."""
+    """Create a board in a folder that is empty, a folder `home` aside.
+
+    With `own_programs` the only programs that it finds are links in a folder of its own, so that they can be taken away.
+    """
     settings = {"PATH": _link_programs(folder / "programs")} if own_programs else {}
     board = Board(folder, **settings)
     try:

@@ -7,14 +7,13 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.rows import WaitTimeout, wait_until
 from database import reading
-from models import RunState
 from tickets.runs import claims
 
 from . import checker, leftovers, samples
@@ -102,7 +101,7 @@ class _Soak:
         result.steady_seconds = round(time.monotonic() - since, 1)
         self._compare()
 
-    def _wait(self, seconds: float, is_over: Any) -> None:
+    def _wait(self, seconds: float, is_over: Callable[[], bool]) -> None:
         """Wait, and keep the board running."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not is_over():
@@ -112,7 +111,7 @@ class _Soak:
     def _is_settled(self) -> bool:
         """Return True when no run is live and nothing of one is left."""
         with reading(self._board.engine) as session:
-            live = [run for run in claims.list_live(session) if run.state is not RunState.ENDED]
+            live = claims.list_live(session)
         return not live and not leftovers.find_run_leftovers(self._board)
 
     def _compare(self) -> None:
@@ -145,7 +144,7 @@ def count_content(board: Board, content: checker.StoreContent) -> dict[str, Any]
     }
 
 
-def _count(values: Any) -> dict[str, int]:
+def _count(values: Iterable[object]) -> dict[str, int]:
     return dict(sorted(Counter(str(value) for value in values).items()))
 
 

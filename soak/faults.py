@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -91,8 +90,8 @@ class BoardFault:
 
     `check` is the name of the check that must be named as cause, with `fragment` in its detail; without a `check` the
     board must stop to answer. `inject` breaks the part and mends it on exit. The part stays broken for `seconds` at
-    least. A fault that `heals` clears while nobody mends it. One that `needs_mount` is measured only where file systems
-    may be mounted, and one that is not `combines` never together with another.
+    least. A fault that `needs_mount` is measured only where file systems may be mounted, and one without `combines` never
+    together with another.
     """
 
     name: str
@@ -100,7 +99,6 @@ class BoardFault:
     fragment: str
     inject: Injection
     seconds: float = 0.0
-    heals: bool = False
     needs_mount: bool = False
     combines: bool = True
 
@@ -208,7 +206,7 @@ def _run_ticket(board: Board, verdict: str, summary: str) -> int:
 
 @contextmanager
 def raise_incident(board: Board) -> Iterator[None]:
-    """Open an incident whose cause is not there."""
+    """Open an incident whose cause is not there. It must close by itself."""
     with writing(board.engine) as session:
         incidents.raise_incident(session, INCIDENT, INCIDENT_TITLE, "tmux gave no answer.", severity="critical")
     yield
@@ -326,7 +324,7 @@ def _set_variables(board: Board, names: list[str]) -> list[str]:
 
 @contextmanager
 def _mount(target: Path, *arguments: str) -> Iterator[None]:
-    subprocess.run(["mount", *arguments, str(target)], check=True, timeout=20)
+    subprocess.run(["mount", *arguments, str(target)], check=True, capture_output=True, timeout=20)
     try:
         yield
     finally:
@@ -341,14 +339,13 @@ def _mount_again(target: str, options: str) -> None:
 def mount_home(home: Path) -> Iterator[bool]:
     """Mount a file system for a home, and yield whether that is possible here."""
     home.mkdir(mode=0o700)
-    if os.getuid() != 0:
-        yield False
-        return
-    try:
-        with _mount(home, "-t", "tmpfs", "-o", f"size={HOME_SIZE},mode=700", "tmpfs"):
-            yield True
-    except (OSError, subprocess.CalledProcessError):
-        yield False
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_mount(home, "-t", "tmpfs", "-o", f"size={HOME_SIZE},mode=700", "tmpfs"))
+            is_mounted = True
+        except (OSError, subprocess.CalledProcessError):
+            is_mounted = False
+        yield is_mounted
 
 
 FAULTS = (
@@ -361,7 +358,7 @@ FAULTS = (
     BoardFault("message expired", "messages", "expired", expire_message),
     BoardFault("check-in overdue", "check-ins", "check-in", miss_check_in),
     BoardFault("most blocked", "outcomes", "failed or left", block_most),
-    BoardFault("incident without cause", "incidents", INCIDENT_TITLE, raise_incident, heals=True),
+    BoardFault("incident without cause", "incidents", INCIDENT_TITLE, raise_incident),
     BoardFault("scheduler dead", "scheduler", "last seen", stop_scheduler),
     BoardFault("tmux missing", "tmux", "tmux", remove_tmux),
     BoardFault("git missing", "git", "git", remove_git),

@@ -17,7 +17,7 @@ class Answer(enum.StrEnum):
 
     OK = "ok"
     FAILED = "failed"
-    """It was refused, or never reached the board."""
+    """It was refused."""
     UNKNOWN = "unknown"
     """No answer came, so it was applied or not."""
 
