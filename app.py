@@ -12,15 +12,15 @@ from sqlalchemy.orm import configure_mappers
 from werkzeug.routing import IntegerConverter
 
 import auth
-from database import open_engine
+from database import limit_writers, open_engine
 from settings import Settings, load
 from web import blueprints
 from web.api import request_body
 from web.board import cards
-from web.site import assets, errors, headers, layout, metrics
+from web.site import assets, errors, headers, layout, metrics, visits
 
 MAX_NUMBER = 2**63 - 1
-PER_INSTANCE = ("streams", "sockets")
+PER_INSTANCE = ("streams", "sockets", "health_observer")
 """Extensions that a process creates at first use, with the settings of its instance."""
 
 
@@ -58,7 +58,7 @@ def build_app() -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.converters["number"] = Number
     app.jinja_env.bytecode_cache = TemplateCache(Path(app.root_path) / "templates/__pycache__")
-    for part in (metrics, auth, request_body, errors, headers, assets, layout, cards):
+    for part in (metrics, auth, request_body, errors, headers, assets, layout, cards, visits):
         part.install(app)
     for blueprint in blueprints():
         app.register_blueprint(blueprint)
@@ -86,7 +86,9 @@ def bind_app(app: Flask, settings: Settings) -> None:
     The store must have been migrated. Binding again switches to another instance and drops the state of the previous one.
     """
     settings.ensure_home()
-    instance = auth.Instance(settings, open_engine(settings.database_url), auth.ensure_key(settings))
+    engine = open_engine(settings.database_url)
+    limit_writers(engine, settings.writer_limit)
+    instance = auth.Instance(settings, engine, auth.ensure_key(settings))
     app.config.update(_build_configuration(instance))
     for name in PER_INSTANCE:
         app.extensions.pop(name, None)

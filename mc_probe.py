@@ -21,7 +21,6 @@ with bootstrap.quick_imports():
     from settings import Settings
 
 TASK = "probe-agents"
-CHECK = "programs"
 
 
 def main(argv: list[str]) -> int:
@@ -32,7 +31,7 @@ def main(argv: list[str]) -> int:
 
     def work(settings: Settings, engine: Engine) -> int:
         context = job_context.build_context(settings, engine)
-        return get_exit_code(run_and_record(engine, TASK, CHECK, trigger, lambda: program_probes.make_pass(context)))
+        return get_exit_code(run_and_record(engine, TASK, trigger, lambda: program_probes.make_pass(context)))
 
     return run_with_store(work)
 

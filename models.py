@@ -248,6 +248,12 @@ class IncidentState(enum.StrEnum):
     CLOSED = "closed"
 
 
+class HealthStatus(enum.StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
 class DraftState(enum.StrEnum):
     """State of a request to examine a possible project: requested, ready, or failed."""
 
@@ -400,7 +406,7 @@ CONSTRAINT_NAMES = {
 ENUMS: tuple[type[enum.Enum], ...] = (
     TicketStatus, Priority, ActorKind, RelationKind, WakeKind, Gate, PhaseState, RunState, Outcome, RunMode, Failure,
     AgentKind, CommentKind, MessageKind, DeliveryState, DeliveryMode, RequestState, EvidenceSource, EvidenceStatus,
-    Scope, TaskOutcome, Trigger, InboxState, IncidentState, Tag, DraftState, Landing, LandingState, Planning, PlanState,
+    Scope, TaskOutcome, Trigger, InboxState, IncidentState, HealthStatus, Tag, DraftState, Landing, LandingState, Planning, PlanState,
     SlotAction,
 )  # fmt: skip
 
@@ -1076,8 +1082,29 @@ class Incident(Base):
     recurrence: Mapped[int] = mapped_column(default=0)
     closed_by: Mapped[str | None]
     evidence: Mapped[str | None]
+    escalations: Mapped[int] = mapped_column(default=0)
     first_seen: Mapped[datetime] = mapped_column(default=now)
     last_seen: Mapped[datetime] = mapped_column(default=now)
+    opened: Mapped[datetime] = mapped_column(default=now)
+    """When it was opened or reopened. Escalation counts from here."""
+
+
+class HealthResult(Base):
+    """The result of one health check on one host, as of the last look. Checks of the store have no host.
+
+    `since` is when the status began, `right_since` when a check that is still reported as wrong was first seen right.
+    """
+
+    __tablename__ = "health_checks"
+    __table_args__ = table(one_of("status", HealthStatus))
+    host: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[HealthStatus]
+    detail: Mapped[str]
+    remedy: Mapped[str] = mapped_column(default="")
+    since: Mapped[datetime] = mapped_column(default=now)
+    right_since: Mapped[datetime | None]
+    seen: Mapped[datetime] = mapped_column(default=now)
 
 
 class TaskRun(Base):

@@ -12,6 +12,9 @@ Without an option, every five minutes:
 `--backup`, daily:
 6. Copy a SQLite store through SQLite, verify the copy, remove old ones.
 
+`--canary`, every ten minutes:
+7. Let a ticket of Mission Control's own travel the whole path, and time each leg (`jobs/health/canary.py`).
+
 Then print one JSON line, and record it in `task_runs` with an outcome and a heartbeat.
 """
 

@@ -64,7 +64,7 @@ def _open_page(browser: Browser, instance: Installation, theme: str) -> Page:
 
 def _is_worked(instance: Installation) -> bool:
     with reading(instance.engine) as session:
-        working = health.check_health(session, instance.settings.home).verdict == "working"
+        working = health.build_report(health.load_results(session)).verdict == "working"
         return working and all(get_ticket(session, name).status is status for name, status in EXPECTED_STATES.items())
 
 

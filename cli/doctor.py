@@ -1,27 +1,24 @@
-"""The checks of `mc doctor`, one function each, which return a finding and, if needed, a remedy."""
+"""The findings of `mc doctor`: the checks of the health report, made now, and those that only matter when it is set up."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 
 from pysqlite3 import sqlite_version
-from sqlalchemy import func, select
-from sqlalchemy.exc import DatabaseError
 
 import database
 import migrations
 import models
-from jobs import program_probes
+from jobs import job_context, program_probes
+from jobs.health import host_checks, look
 from settings import Settings
+from tickets.operations import local_checks
+from tickets.operations.health_check import HealthCheck
 from tickets.team import installed_programs
-
-MIN_FREE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +50,36 @@ def run_checks(settings: Settings) -> list[Finding]:
             findings.append(
                 Finding(name, f"{type(error).__name__}: {str(error).splitlines()[0]}", "look into this error")
             )
-    return findings
+    known = {finding.subject: finding for finding in findings}
+    return [
+        *findings,
+        *(new for new in _check_health(settings) if new.subject not in known or (known[new.subject].ok and not new.ok)),
+    ]
 
 
 def _build_finding(status: installed_programs.ProgramStatus) -> Finding:
     """Convert a program's status, with the texts of the team page."""
     return Finding(status.name, status.detail, status.remedy)
+
+
+def _check_health(settings: Settings) -> list[Finding]:
+    """Make the checks of the health report, unless the store is missing or of another version."""
+    engine = database.open_engine(settings.database_url)
+    try:
+        if migrations.read_revision(engine) is None or migrations.explain_mismatch(engine):
+            return []
+        context = job_context.build_context(settings, engine)
+        checks = [*host_checks.run_host_checks(context), local_checks.probe_write(engine)]
+        checks += look.examine_store(context)
+        return [_convert(check) for check in checks]
+    except database.StoreError:
+        return []  # the finding about the store tells of it
+    finally:
+        engine.dispose()
+
+
+def _convert(check: HealthCheck) -> Finding:
+    return Finding(check.name.replace("-", " "), check.detail, check.remedy if not check.ok else "")
 
 
 def _python(_: Settings) -> Finding:
@@ -86,36 +107,19 @@ def _folders(settings: Settings) -> Finding:
     return Finding("folders", f"{settings.home}, sockets in {settings.sockets_dir}")
 
 
-def _disk(settings: Settings) -> Finding:
-    free_bytes = shutil.disk_usage(settings.home).free
-    detail = f"{free_bytes / (1 << 30):.1f} GB free"
-    return Finding("disk", detail, "" if free_bytes > MIN_FREE_BYTES else "free some space: less than 1 GB is left")
-
-
 def _store(settings: Settings) -> Finding:
     engine = database.open_engine(settings.database_url)
     try:
         current, trouble = migrations.read_revision(engine), migrations.explain_mismatch(engine)
-    except DatabaseError as error:
+    except database.StoreError as error:
         return Finding("store", str(error.orig), "restore a copy of it: bin/mc restore FILE")
     finally:
         engine.dispose()
     return Finding("store", f"{engine.dialect.name}, schema {current}", trouble or "")
 
 
-def _clock(settings: Settings) -> Finding:
-    """Check that no time in the store is in the future. A clock that was set back would delay retries, wakes and leases."""
-    engine = database.open_engine(settings.database_url)
-    try:
-        with database.reading(engine) as session:
-            newest_id = session.scalar(select(func.max(models.TicketEvent.id)))
-            last_event = session.get(models.TicketEvent, newest_id) if newest_id else None
-    finally:
-        engine.dispose()
-    moment = models.now()
-    is_behind = last_event is not None and last_event.ts > moment + timedelta(seconds=60)
-    detail = f"{moment.astimezone(settings.zone):%Y-%m-%d %H:%M:%S} {settings.timezone}"
-    return Finding("clock", detail, "the store contains later times: set the clock" if is_behind else "")
+def _time(settings: Settings) -> Finding:
+    return Finding("time", f"{models.now().astimezone(settings.zone):%Y-%m-%d %H:%M:%S} {settings.timezone}")
 
 
 def _user(_: Settings) -> Finding:
@@ -124,6 +128,4 @@ def _user(_: Settings) -> Finding:
     return Finding("user", f"uid {os.getuid()}")
 
 
-CHECKS: tuple[Callable[[Settings], Finding], ...] = (
-    _python, _sqlite, _user, _folders, _disk, _store, _clock,
-)  # fmt: skip
+CHECKS: tuple[Callable[[Settings], Finding], ...] = (_python, _sqlite, _user, _folders, _time, _store)

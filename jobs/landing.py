@@ -104,7 +104,7 @@ def run_pass(
     context: JobContext, trigger: Trigger, *, task: str = TASK, give_up: Callable[[], bool] = checks.never_give_up
 ) -> JobResult:
     """Land the pending tickets and record the pass."""
-    return run_and_record(context.engine, task, TASK, trigger, partial(make_pass, context, give_up))
+    return run_and_record(context.engine, task, trigger, partial(make_pass, context, give_up))
 
 
 class Lander:

@@ -19,7 +19,6 @@ from .job_context import JobContext
 from .task_recorder import JobResult, get_exit_code, run_and_record, run_with_store
 
 TASK = "ticket-pickup"
-CHECK = "pickup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ def run_pass(context: JobContext, trigger: Trigger, *, task: str = TASK, resumed
     """Make one pass and record it. One that an event triggers runs no probe commands."""
     probes = trigger is not Trigger.EVENT
     work = partial(dispatch_pass.make_pass, context, resumed_only=resumed_only, probes=probes)
-    return run_and_record(context.engine, task, CHECK, trigger, work)
+    return run_and_record(context.engine, task, trigger, work)
 
 
 def run_program(options: PickupOptions) -> int:

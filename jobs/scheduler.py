@@ -17,15 +17,16 @@ from pathlib import Path
 
 from database import reading, writing
 from models import TaskOutcome, Trigger, now
-from tickets.operations import tasks
+from tickets.operations import cron, tasks
+from tickets.operations.cron import Task
 from tickets.shared import events
 from workers.run import task_process as programs
 from workers.run.task_process import ProcessResult
 
-from . import cron, housekeeping, landing, pickup, single_flight, watchdog
-from .cron import Task
+from . import housekeeping, landing, pickup, single_flight, watchdog
+from .health import canary, look
 from .job_context import JobContext
-from .task_recorder import JobResult
+from .task_recorder import JobResult, choose_status
 
 ROOT = Path(__file__).resolve().parent.parent
 GRACE_SECONDS = 8.0
@@ -56,14 +57,25 @@ def run_landing(call: JobCall) -> JobResult:
     return landing.run_pass(call.context, call.trigger, task=call.task, give_up=call.give_up)
 
 
-def reap(call: JobCall) -> JobResult:
-    return housekeeping.run_pass(call.context, "queue-reaper", call.trigger, task=call.task)
+def run_housekeeping(job: str, call: JobCall) -> JobResult:
+    return housekeeping.run_pass(call.context, job, call.trigger, task=call.task)
+
+
+def run_canary(call: JobCall) -> JobResult:
+    work = partial(canary.make_pass, give_up=call.give_up)
+    return housekeeping.run_pass(call.context, "canary", call.trigger, task=call.task, work=work)
+
+
+def check_health(call: JobCall) -> JobResult:
+    return look.run_pass(call.context, call.trigger, task=call.task)
 
 
 JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {
     ("mc_pickup.py",): run_pickup,
     ("mc_land.py",): run_landing,
-    ("queue_reaper.py",): reap,
+    ("queue_reaper.py",): partial(run_housekeeping, "queue-reaper"),
+    ("queue_reaper.py", "--canary"): run_canary,
+    ("mc_health.py",): check_health,
 }
 """Commands that the scheduler runs as jobs, since starting a program each minute takes longer than the work."""
 
@@ -84,6 +96,7 @@ class Scheduler:
         self._context = context
         self._folder = folder
         self._started = started_at
+        self._offset = cron.choose_offset(context.settings.instance)
         self._log = log
         self._running: dict[str, threading.Thread] = {}
         self._ending = threading.Event()
@@ -169,21 +182,24 @@ class Scheduler:
         return self._run(self.load_schedule().tasks[name], trigger)
 
     def _is_due(self, schedule: Schedule, name: str, moment: datetime) -> bool:
-        """Return True when a task is due. An interval task is due at once the first time, so that a new board shows its health.
+        """Return True when a task is due.
 
-        If the clock was set back, a run later than the present time counts as one of now, so that no task waits
-        until then.
+        An interval task is due at once the first time, so that a new board shows its health, and when the clock was
+        set back to before its last run. For another task a run later than the present time counts as one of now, so
+        that it does not wait until then.
         """
-        if name not in self._last and schedule.tasks[name].is_interval:
+        last = self._last.get(name)
+        if schedule.tasks[name].is_interval and (last is None or last > moment):
             return True
-        last = self._last[name] = min(self._last.get(name, self._started), moment)
+        last = self._last[name] = min(last or self._started, moment)
         return self._next_after(schedule.tasks[name], last) <= moment
 
     def _next_after(self, task: Task, last: datetime) -> datetime:
         """Find the next time of a task, cached as it is needed each second."""
         entry = self._next.get(task.name)
         if entry is None or entry[:2] != (task, last):
-            entry = (task, last, cron.find_next_time(task, last, self._context.settings.zone))
+            next_time = cron.find_next_time(task, last, self._context.settings.zone, self._offset)
+            entry = (task, last, next_time)
             self._next[task.name] = entry
         return entry[2]
 
@@ -235,7 +251,7 @@ class Scheduler:
         summary = {"error": error}
         with writing(self._context.engine) as session:
             tasks.record_run(session, name, trigger, TaskOutcome.FAILED, started_at, summary=summary)
-            tasks.record_heartbeat(session, "scheduler", "failed", json.dumps(summary))
+            tasks.record_heartbeat(session, name, "failed", json.dumps(summary))
 
     def _record(self, task: Task, trigger: Trigger, started_at: datetime, process_result: ProcessResult) -> TaskOutcome:
         """Complete the row that the program itself wrote, or write one from its exit."""
@@ -247,6 +263,9 @@ class Scheduler:
             ):
                 return outcome
             facts = {**summary, **({"error": process_result.cut} if process_result.cut else {})}
+            if not self._stopping.is_set():
+                detail = facts or {"error": f"{task.head.command[0]} ended with exit code {process_result.code}"}
+                tasks.record_heartbeat(session, task.name, choose_status(outcome), json.dumps(detail))
             tasks.record_run(
                 session,
                 task.name,

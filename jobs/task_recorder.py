@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 import migrations
-from database import UnsafeSQLite, open_engine, writing
+from database import Session, UnsafeSQLite, open_engine, writing
 from models import TaskOutcome, Trigger, now
 from settings import Settings, SettingsError, load
 from tickets.operations import tasks
@@ -71,10 +71,11 @@ def get_exit_code(result: JobResult) -> int:
     return 1 if result.outcome is TaskOutcome.FAILED else 0
 
 
-def run_and_record(engine: Engine, task: str, check: str, trigger: Trigger, work: Callable[[], JobResult]) -> JobResult:
+def run_and_record(engine: Engine, task: str, trigger: Trigger, work: Callable[[], JobResult]) -> JobResult:
     """Do the work, record and print the result in every case, and return it with the printed summary.
 
-    An event-triggered pass without anything to do records only its heartbeat.
+    An event-triggered pass without anything to do records nothing. None of them records a heartbeat, which proves that
+    the task's timer works.
     """
     started_at, clock = now(), time.monotonic()
     result, trace = _try_work(work)
@@ -82,15 +83,25 @@ def run_and_record(engine: Engine, task: str, check: str, trigger: Trigger, work
     summary["seconds"] = round(time.monotonic() - clock, 3)
     code = get_exit_code(result)
     idle = trigger is Trigger.EVENT and result.outcome in (TaskOutcome.NOOP, TaskOutcome.SKIPPED)
-    with writing(engine) as session:
-        if not idle:
+    if not idle:
+        with writing(engine) as session:
             row = tasks.record_run(
                 session, task, trigger, result.outcome, started_at, exit_code=code, summary=summary, output_tail=trace
             )
             summary["task_run"] = row
-        tasks.record_heartbeat(session, check, _choose_status(result.outcome), json.dumps(result.summary, default=str))
+            if trigger is not Trigger.EVENT:
+                _record_heartbeat(session, task, result)
     _print_summary(summary)
     return replace(result, summary=summary)
+
+
+def _record_heartbeat(session: Session, task: str, result: JobResult) -> None:
+    """Record that the task's timer works, with the outcome, and for skipped runs since when all have been skipped."""
+    detail = dict(result.summary)
+    if "held_by" in detail:
+        beat = tasks.load_heartbeats(session).get(task)
+        detail[tasks.SKIPPED_SINCE] = tasks.find_skipped_since(beat) or now().isoformat()
+    tasks.record_heartbeat(session, task, choose_status(result.outcome), json.dumps(detail, default=str))
 
 
 def _try_work(work: Callable[[], JobResult]) -> tuple[JobResult, str]:
@@ -105,7 +116,8 @@ def _try_work(work: Callable[[], JobResult]) -> tuple[JobResult, str]:
         return JobResult(TaskOutcome.FAILED, {"error": reason[:500]}), trace
 
 
-def _choose_status(outcome: TaskOutcome) -> str:
+def choose_status(outcome: TaskOutcome) -> str:
+    """Return the status of a heartbeat for an outcome: ok, warning or failed."""
     return {TaskOutcome.FAILED: "failed", TaskOutcome.WARNING: "warning"}.get(outcome, "ok")
 
 

@@ -17,6 +17,7 @@ PROGRAMS = {
     "queue_reaper",
     "mc_probe",
     "mc_land",
+    "mc_health",
     "mc_scheduler",
     "mc_coordination_mcp",
     "mc_cli",

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,17 @@ from sqlalchemy import make_url, text
 
 import database
 import queue_reaper
-from database import Engine, StoreUnavailable, open_engine, reading, write_queue, writing
+from database import (
+    Engine,
+    StoreUnavailable,
+    WriteLockBusy,
+    WriterLimit,
+    limit_writers,
+    open_engine,
+    reading,
+    write_queue,
+    writing,
+)
 from mc_cli import main
 from tickets.shared import runtime_flags
 from tickets.shared.actors import Actor
@@ -32,6 +44,18 @@ store.execute("BEGIN IMMEDIATE")
 print("locked", flush=True)
 sys.stdin.read()
 """
+
+
+@contextmanager
+def hold_write_lock(path: Path) -> Iterator[int]:
+    """Hold the write lock of a store in another process, whose id is yielded."""
+    argv = [sys.executable, "-c", STRANGER, str(path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
+        assert stranger.stdout and stranger.stdout.readline() == b"locked\n"
+        try:
+            yield stranger.pid
+        finally:
+            stranger.kill()
 
 
 @pytest.fixture
@@ -75,15 +99,62 @@ def test_an_error_of_the_store_does_not_repeat_what_somebody_wrote(store: Engine
 
 
 def test_a_locked_store_refuses_what_is_written_and_takes_it_again_afterwards(store: Engine) -> None:
-    argv = [sys.executable, "-c", STRANGER, str(store.url.database)]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
-        assert stranger.stdout and stranger.stdout.readline() == b"locked\n"
-        with pytest.raises(StoreUnavailable), writing(store) as session:
-            runtime_flags.set_flag(session, runtime_flags.PAUSE, "in vain", Actor.system())
-        stranger.kill()
+    with hold_write_lock(Path(str(store.url.database))), pytest.raises(StoreUnavailable), writing(store) as session:
+        runtime_flags.set_flag(session, runtime_flags.PAUSE, "in vain", Actor.system())
     with writing(store) as session:
         assert runtime_flags.get_pause_reason(session) is None
         runtime_flags.set_flag(session, runtime_flags.PAUSE, None, Actor.system())
+
+
+def test_a_home_that_cannot_be_written_refuses_what_is_written_as_a_locked_store_does(store: Engine) -> None:
+    """Regression: in a read-only home every page answered 500, because the use of a token could not be recorded."""
+    Path(f"{store.url.database}-writers").mkdir()
+    with pytest.raises(StoreUnavailable), writing(store):
+        pass
+
+
+@pytest.mark.both_databases
+def test_a_writer_that_does_not_wait_is_refused_while_another_writes(engine: Engine) -> None:
+    with writing(engine), pytest.raises(StoreUnavailable), writing(engine, patient=False):
+        pass
+    with writing(engine, patient=False) as session:
+        session.execute(text("SELECT 1"))
+
+
+def test_more_writers_than_the_limit_are_refused_while_nobody_gets_the_lock(
+    store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: while another program had locked the store, writers held every thread, and no page answered."""
+    monkeypatch.setattr(database, "STALL_SECONDS", 0)
+    limit_writers(store, 1)
+    with writing(store), pytest.raises(WriteLockBusy), writing(store):
+        pass
+    with writing(store) as session:
+        session.execute(text("SELECT 1"))
+
+
+def test_a_writer_beyond_the_limit_waits_while_others_get_the_lock(
+    store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "STALL_SECONDS", 60)
+    limit, waits = WriterLimit(1), threading.Event()
+    wait = threading.Condition.wait
+
+    def tell(condition: threading.Condition, timeout: float | None = None) -> bool:
+        waits.set()
+        return wait(condition, timeout)
+
+    def write() -> None:
+        with limit.hold_slot():
+            pass
+
+    second = threading.Thread(target=write)
+    with limit.hold_slot():
+        monkeypatch.setattr(limit._changed, "wait", partial(tell, limit._changed))
+        second.start()
+        assert waits.wait(60)
+    second.join(60)
+    assert not second.is_alive()
 
 
 @pytest.mark.postgres

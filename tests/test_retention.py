@@ -39,11 +39,13 @@ from models import (
     Ticket,
     TicketEvent,
     TicketMessage,
+    TicketStatus,
     Trigger,
     now,
 )
 from settings import Retention, Settings
 from tickets.operations import retention
+from tickets.shared.canary import CANARY
 
 from .test_sessions import claimed
 from .test_spine import make
@@ -81,6 +83,12 @@ EXAMPLES: dict[str, Row] = {
     "sessions": lambda t, r: [
         AgentSession(id="gone", program="claude", last_seen=OLD),
         AgentSession(id="open", program="claude", last_seen=OLD, ticket_id=t),
+    ],
+    "tickets": lambda t, r: [
+        Ticket(
+            identifier=f"CANARY-{n}", title="Canary", status=status, requester=CANARY, assigned_to=CANARY, created=ts
+        )
+        for n, (status, ts) in enumerate(((TicketStatus.DONE, OLD), (TicketStatus.TODO, OLD), (TicketStatus.DONE, NEW)))
     ],
     "task_runs": lambda t, r: [TaskRun(task="x", trigger=Trigger.TIMER, started=s, ended=s) for s in (OLD, NEW)],
     "heartbeats": lambda t, r: [Heartbeat(check=str(c), status="ok", ts=c) for c in (OLD, NEW)],

@@ -24,10 +24,9 @@ import settings
 from app import create_app
 from cli.lifecycle_reference import render_lifecycle
 from database import reading, writing
-from jobs import cron
 from mc_cli import main
 from models import Scope
-from tickets.operations import task_files, tasks, tokens
+from tickets.operations import cron, task_files, tasks, tokens
 from tickets.shared.actors import Actor
 from tickets.team import agents
 from tickets.team.profiles import NewProfile

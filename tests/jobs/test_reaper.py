@@ -18,6 +18,7 @@ from models import (
     DeliveryState,
     Outcome,
     QueuedMessage,
+    Run,
     TaskOutcome,
     TaskRun,
     Ticket,
@@ -51,6 +52,7 @@ def test_a_message_that_a_run_did_not_take_for_half_an_hour_expires(installation
         )
         assert messages.offer_messages(session, run)
         session.execute(update(QueuedMessage).values(offered=now() - timedelta(minutes=31)))
+        session.execute(update(Run).values(heartbeat=now()))
 
     done = installation.run_program("queue_reaper.py", "--trigger", "timer")
 
@@ -79,6 +81,22 @@ def test_it_leaves_dead_runs_to_a_pickup_that_is_at_work(installation: Installat
         done = housekeeping.reap_queue(installation.context)
 
     assert (done.outcome, done.summary["pickup"]) == (TaskOutcome.NOOP, "at work")
+
+
+def test_a_clock_that_jumps_deletes_nothing(installation: Installation) -> None:
+    """Regression: with a clock that was wrong by years, the next pass deleted every event and log within seconds."""
+    log = create_old_file(installation.settings.logs_dir / "old.log")
+
+    first = housekeeping.run_pass(installation.context, "retention", Trigger.TIMER)
+    with writing(installation.engine) as session:
+        session.execute(update(TaskRun).values(started=now() - timedelta(days=15)))
+    doubtful = housekeeping.run_pass(installation.context, "retention", Trigger.TIMER)
+    is_log_spared = log.exists()
+    later = housekeeping.run_pass(installation.context, "retention", Trigger.TIMER)
+
+    assert [done.outcome for done in (first, doubtful, later)] == ["skipped", "skipped", "acted"]
+    assert "15 days ago" in doubtful.summary["reason"]
+    assert (is_log_spared, log.exists()) == (True, False)
 
 
 def test_a_folder_that_resists_is_named_and_keeps_no_other(

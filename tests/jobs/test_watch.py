@@ -74,7 +74,7 @@ def test_a_new_ticket_is_started_at_once_and_the_watch_ends_cleanly(served_insta
     acted = [run for run in list_passes(served_installation) if run.outcome and run.outcome.value == "acted"]
     assert acted[0].trigger is Trigger.EVENT
     with reading(served_installation.engine) as session:
-        assert tasks.load_heartbeats(session)["pickup"].status == "ok"
+        assert tasks.load_heartbeats(session)["ticket-pickup"].status == "ok"
     assert len(list_passes(served_installation)) < 6, "a pass must not cause the next one"
 
     watcher.send_signal(signal.SIGTERM)

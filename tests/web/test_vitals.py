@@ -13,7 +13,6 @@ from sqlalchemy import Engine
 from database import reading, writing
 from tests.waiting import wait_until
 from tickets.operations import store_stats as sizes
-from web.site import metrics
 from web.site.connection_limit import ConnectionLimit
 from web.site.shared_values import Gauge, SharedValues
 
@@ -50,24 +49,6 @@ def test_a_bucket_tells_how_many_of_its_places_are_taken() -> None:
     first.release()
     first.release()
     assert levels == [1, 2, 1]
-
-
-def test_a_worker_that_hears_no_news_means_not_working() -> None:
-    metrics.FAILING.set(1)
-    try:
-        assert metrics.check_workers(32).status == "failed"
-    finally:
-        metrics.FAILING.set(0)
-    assert metrics.check_workers(32).status == "ok"
-
-
-def test_a_worker_without_threads_to_spare_is_a_warning() -> None:
-    metrics.RUNNING.add(30)
-    try:
-        check = metrics.check_workers(32)
-    finally:
-        metrics.RUNNING.add(-30)
-    assert check.status == "warning" and "30 of 32 threads" in check.detail
 
 
 def test_a_process_that_ended_stays_counted_without_its_gauges() -> None:

@@ -20,6 +20,7 @@ from tickets.lifecycle.schemas import load_tags
 from tickets.lifecycle.transitions import MoveContext
 from tickets.runs import runtime
 from tickets.shared.actors import Actor
+from tickets.shared.canary import IS_ORDINARY_TICKET
 from tickets.shared.errors import Invalid
 from tickets.shared.paging import NEWEST, Conditions, Lists, Order, count_tickets, load_pages
 from tickets.shared.ticket_row import AnyTicket
@@ -48,7 +49,7 @@ class Filters:
 
     def build_board_conditions(self) -> Conditions:
         """Return all conditions, including the one for archived tickets."""
-        return [Ticket.archived == (true() if self.archived else false()), *self.conditions()]
+        return [*select_archived(bool(self.archived)), *self.conditions()]
 
     def conditions(self) -> Conditions:
         """Return the conditions of the filters. Raises `Invalid` for an unknown tag or priority."""
@@ -70,6 +71,11 @@ class Filters:
         if self.q:
             clauses.append(or_(Ticket.title.icontains(self.q, autoescape=True), Ticket.identifier == self.q.upper()))
         return clauses
+
+
+def select_archived(archived: bool) -> Conditions:
+    """Return the conditions for archived tickets or for the others. Those of the canary are in neither list."""
+    return [Ticket.archived == true(), IS_ORDINARY_TICKET] if archived else [Ticket.archived == false()]
 
 
 def _require_choice(name: str, value: str, choices: list[str]) -> str:

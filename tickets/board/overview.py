@@ -11,6 +11,7 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Select,
+    and_,
     bindparam,
     false,
     func,
@@ -38,6 +39,7 @@ from models import (
 from tickets.operations.tasks import load_latest
 from tickets.runs import runtime
 from tickets.runs.runtime import NEEDS_PERSON
+from tickets.shared.canary import IS_ORDINARY_RUN, IS_ORDINARY_TICKET
 from tickets.workflow import landing
 
 from . import columns
@@ -96,7 +98,7 @@ def _select_asking(limit: int) -> Select[Ticket, Run]:
     return (
         select(Ticket, Run)
         .join(Run, Run.ticket_id == Ticket.id)
-        .where(NEEDS_PERSON)
+        .where(NEEDS_PERSON, IS_ORDINARY_RUN)
         .order_by(oldest_first)
         .limit(limit)
     )
@@ -143,7 +145,7 @@ def _load_last_words(session: Session, ticket_ids: list[int]) -> dict[int, str]:
 AT_WORK = (
     select(Run, Ticket.identifier, Ticket.title)
     .join(Ticket, Ticket.id == Run.ticket_id)
-    .where(Run.state != RunState.ENDED)
+    .where(Run.state != RunState.ENDED, IS_ORDINARY_RUN)
 )
 
 
@@ -196,7 +198,7 @@ def plot_cycle_time(session: Session) -> View:
 FIRST_START = select(func.min(Run.started)).where(Run.ticket_id == Ticket.id).scalar_subquery()
 FINISHED_TICKETS: Select[Any, Any] = (
     select(Ticket.closed, func.coalesce(FIRST_START, Ticket.created))
-    .where(Ticket.status == TicketStatus.DONE, Ticket.closed >= bindparam("since"))
+    .where(Ticket.status == TicketStatus.DONE, IS_ORDINARY_TICKET, Ticket.closed >= bindparam("since"))
     .order_by(Ticket.closed.desc())
     .limit(MAX_MEASURED)
 )
@@ -225,7 +227,7 @@ def _measure_days(session: Session, name: str) -> dict[date, float]:
 
 
 MEASURES: dict[str, tuple[ColumnElement[Any], InstrumentedAttribute[Any], ColumnElement[bool]]] = {
-    "done": (func.count(), Ticket.closed, Ticket.status == TicketStatus.DONE),
+    "done": (func.count(), Ticket.closed, and_(Ticket.status == TicketStatus.DONE, IS_ORDINARY_TICKET)),
     "cost": (func.sum(Run.cost_usd), Run.started, true()),
 }
 """For each measure: the aggregate, the timestamp that assigns a row to a day, and the condition for rows that count."""

@@ -12,7 +12,7 @@ from models import Tag, Ticket, TicketStatus
 from tickets.shared.inputs import Body, Level, Line, Name
 from tickets.shared.paging import NEWEST
 
-from .columns import Filters
+from .columns import Filters, select_archived
 
 
 class TicketQuery(Body):
@@ -32,7 +32,7 @@ class TicketQuery(Body):
         filters = Filters(
             self.project or "", self.assigned_to or "", self.tag or "", self.priority or "", self.q or ""
         ).conditions()
-        filters.append(Ticket.archived == self.archived)
+        filters += select_archived(self.archived)
         if self.status is not None:
             filters.append(Ticket.status == self.status)
         if self.cursor is not None:

@@ -25,6 +25,7 @@ from settings import Budget, Settings
 from tickets.lifecycle.transitions import stop_live_run, transition
 from tickets.shared import events
 from tickets.shared.actors import Actor
+from tickets.shared.canary import IS_ORDINARY_RUN
 from tickets.shared.limits import BUDGETS
 from tickets.shared.lookup import get_run, get_ticket
 
@@ -139,7 +140,7 @@ SUMS = (
     func.sum(seconds_between(Run.started, func.coalesce(Run.ended, ago()))),
 )
 """In the order of `BudgetTotals`, with minutes in seconds."""
-STARTED_BETWEEN = (Run.started >= bindparam("start"), Run.started < bindparam("end"))
+STARTED_BETWEEN = (Run.started >= bindparam("start"), Run.started < bindparam("end"), IS_ORDINARY_RUN)
 TODAY = select(Run.profile, *SUMS).where(*STARTED_BETWEEN).group_by(Run.profile)
 TODAY_BY_AGENT = select(Run.agent, *SUMS).where(*STARTED_BETWEEN).group_by(Run.agent)
 ON_TICKETS = (

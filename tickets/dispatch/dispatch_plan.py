@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from models import TERMINAL, Agent, RelationKind, Ticket, TicketEvent, TicketRelationship, TicketStatus, now
 from tickets.shared import events
 from tickets.shared.actors import Actor
+from tickets.shared.canary import CANARY
 
 from . import policy
 from .policy import DispatchLimits, GateResult, SharedState
@@ -43,7 +44,7 @@ def _filter_queue(resumed_only: bool) -> list[object]:
     runnable = select(Agent.name).where(Agent.runnable == true(), Agent.profile.is_not(None))
     conditions: list[object] = [
         Ticket.status == TicketStatus.TODO,
-        Ticket.archived == false(),
+        or_(Ticket.archived == false(), Ticket.assigned_to == CANARY),
         Ticket.assigned_to.in_(runnable),
     ]
     return [*conditions, Ticket.resume == true()] if resumed_only else conditions

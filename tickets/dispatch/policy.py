@@ -17,6 +17,7 @@ from database import fetch_rows
 from models import Agent, Profile, Project, Run, RunState, Ticket, TicketStatus, format_clock, now
 from settings import Settings
 from tickets.shared import display_names, lookup, runtime_flags
+from tickets.shared.canary import CANARY
 from tickets.team import agents, profiles, projects, repositories
 from tickets.workflow import landing, relationships, wake_conditions
 
@@ -125,15 +126,21 @@ RUNS_BY_PROJECT = (
 )
 
 
+CANARY_AGENT = select(Agent).where(Agent.name == CANARY)
+CANARY_PROFILE = select(Profile).where(Profile.name == CANARY)
+
+
 def load_shared(session: Session, limits: DispatchLimits) -> SharedState:
     return SharedState(
         limits=limits,
         paused=runtime_flags.get_pause_reason(session),
-        agents={agent.name: agent for agent in agents.list_members(session)},
+        agents={agent.name: agent for agent in [*agents.list_members(session), *session.scalars(CANARY_AGENT)]},
         load=agents.count_live_runs(session),
         projects={project.id: project for project in projects.list_all_projects(session)},
         working={project: count for project, count in fetch_rows(session, RUNS_BY_PROJECT) if project},
-        profiles={profile.name: profile for profile in profiles.list_profiles(session)},
+        profiles={
+            profile.name: profile for profile in [*profiles.list_profiles(session), *session.scalars(CANARY_PROFILE)]
+        },
         today=budgets.load_spending_today(session, limits.budgets.zone),
         problems=repositories.find_problems(session, limits.host),
     )
@@ -180,7 +187,7 @@ def _check_maintenance(_case: GateInput, shared_state: SharedState) -> GateAnswe
 
 
 def _check_status(gate_input: GateInput, _world: SharedState) -> GateAnswer:
-    if gate_input.ticket.archived:
+    if gate_input.ticket.archived and gate_input.ticket.assigned_to != CANARY:
         return False, "It is archived."
     if gate_input.ticket.status is TicketStatus.TODO:
         return True, "It is to do."

@@ -318,6 +318,9 @@ class CheckJson(Response):
     name: str
     status: str
     detail: str
+    remedy: str
+    since: Moment | None
+    host: str
 
 
 class TokenJson(Response):

@@ -18,6 +18,7 @@ from models import TERMINAL, ActorKind, Counter, Planning, Run, RunMode, RunStat
 from protocol import StopCode
 from tickets.shared import display_names, events, rights
 from tickets.shared.actors import Actor
+from tickets.shared.canary import CANARY, SERIES
 from tickets.shared.errors import (
     Forbidden,
     IllegalMove,
@@ -44,8 +45,10 @@ from .moves import COMMENT_KINDS, LANDING_MOVES, MAX_TICKETS_PER_RUN, MOVES, MOV
 COPIED_FIELDS = [field.name for field in CREATABLE if field.name not in ("project", "gate")]
 
 
-def create_ticket(session: Session, body: NewTicket, actor: Actor) -> Ticket:
+def create_ticket(session: Session, body: NewTicket, actor: Actor, *, canary: bool = False) -> Ticket:
     """Insert a ticket in its initial state, in one transaction, so that a `waiting` ticket is never visible as `todo`.
+
+    A `canary` ticket has numbers of its own and belongs to the canary's agent.
 
     Raises `Invalid` for an unknown project or owner, `NoSuchTicket` for an unknown parent, wake ticket or relation,
     `ConflictError` for relationships that make a cycle or are repeated.
@@ -55,9 +58,10 @@ def create_ticket(session: Session, body: NewTicket, actor: Actor) -> Ticket:
         rights.require(actor, Act.DECIDE_PLAN)
     project = get_project(session, body.project) if body.project else None
     values = column_values(session, {name: getattr(body, name) for name in COPIED_FIELDS})
+    values |= {"assigned_to": CANARY, "archived": True} if canary else {}
     gate = body.gate or (project.gate if project else None)
     ticket = Ticket(
-        identifier=f"MC-{_take_number(session)}",
+        identifier=_make_identifier(session, canary),
         status=_choose_status(session, body, actor),
         requester=actor.name,
         project_id=project.id if project else None,
@@ -116,10 +120,10 @@ NEXT_NUMBER = (
 )
 
 
-def _take_number(session: Session, series: str = "ticket") -> int:
-    number: int | None = fetch_rows(session, NEXT_NUMBER, series=series).scalar()
+def _make_identifier(session: Session, canary: bool) -> str:
+    number: int | None = fetch_rows(session, NEXT_NUMBER, series=CANARY if canary else "ticket").scalar()
     assert number is not None, "the migration makes the counter rows"
-    return number
+    return f"{SERIES if canary else 'MC'}-{number}"
 
 
 def transition(

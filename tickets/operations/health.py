@@ -1,192 +1,155 @@
-"""Health checks of the installation, with one verdict: working, degraded or not working."""
+"""The health report: one verdict (working, degraded or not working), its causes, and every check.
+
+The job `health-check` evaluates the checks of the store and of its host every few seconds and stores the results
+(`store_results`). Every reader loads them (`load_report`), so that all pages, the API and the doctor agree, and adds what
+only its own process can see. A check that has become right is reported as wrong until it has been right for a while, so
+that the verdict does not flicker.
+"""
 
 from __future__ import annotations
 
-import json
-import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
-from typing import Literal
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session, load_only
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
 
-from database import database_sizes, fetch_rows
-from models import (
-    DeliveryState,
-    Heartbeat,
-    Incident,
-    IncidentState,
-    LandingState,
-    QueuedMessage,
-    Run,
-    TaskOutcome,
-    Ticket,
-    ago,
-    now,
-)
-from tickets.runs import runtime
-from tickets.shared import runtime_flags
-from tickets.workflow import landing
+from models import HealthResult, HealthStatus, now
 
-from . import tasks
+from . import root_causes
+from .health_check import HealthCheck, format_span
 
-Status = Literal["ok", "warning", "failed"]
-
-HEARTBEAT_LIMITS = {"pickup": timedelta(minutes=5), "scheduler": timedelta(minutes=3), "landing": timedelta(minutes=5)}
-OFFER_LIMIT = timedelta(minutes=5)
-LANDING_LIMIT = timedelta(minutes=30)
-MAX_NAMED = 20
-DISK_WARNING = 2 << 30
-DISK_FAILURE = 256 << 20
-WAL_WARNING = 256 << 20
-
-# Every page needs the verdict, and building a statement costs more than running it: these are built once.
-UNHEARD_RUNS = select(Run.id).where(runtime.IS_SILENT).limit(MAX_NAMED)
-PENDING_LANDINGS = (
-    select(Ticket)
-    .where(Ticket.landing == LandingState.PENDING)
-    .order_by(Ticket.id)
-    .options(load_only(Ticket.identifier, Ticket.landing_plan))
-)
-PROBLEM_COUNTS = select(
-    select(func.count()).select_from(UNHEARD_RUNS.subquery()).scalar_subquery().label("silent"),
-    select(func.count(QueuedMessage.id))
-    .where(QueuedMessage.state == DeliveryState.QUEUED, QueuedMessage.offered < ago(OFFER_LIMIT))
-    .scalar_subquery()
-    .label("undelivered"),
-    select(func.count(Ticket.id)).where(Ticket.landing == LandingState.PENDING).scalar_subquery().label("landings"),
-    select(func.count(Incident.id)).where(Incident.state == IncidentState.OPEN).scalar_subquery().label("incidents"),
-)
-"""Counts of possible problems, so that details are queried only where there are any."""
+CHECK_AGE = "check-age"
+"""The check that the other checks have been made recently."""
+LOOK_SECONDS = 20.0
+"""How often the scheduler looks. Timers of systemd look once a minute."""
+LOOK_LIMIT = timedelta(seconds=100)
+"""Age of the newest look above which its results prove nothing."""
+SUSPICIOUS_AGE = timedelta(seconds=45)
+"""Age of the newest look from which a reader looks for what may prevent the next one."""
+RIGHT_BEFORE_OK = timedelta(seconds=30)
+"""How long a check must be right before it is no longer reported as wrong."""
+GONE_HOST_AGE = timedelta(days=1)
+"""Age of a host's newest look after which the host no longer counts."""
+RESULTS = select(HealthResult)
 
 
 @dataclass(frozen=True, slots=True)
-class HealthCheck:
-    """Result of one check."""
+class RootCause:
+    """A check that is wrong, with the wrong checks that it explains."""
 
-    name: str
-    status: Status
-    detail: str
+    check: HealthCheck
+    explains: tuple[HealthCheck, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The check's detail and remedy."""
+        return f"{self.check.detail} {self.check.remedy}".strip()
 
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """All checks with a verdict. `reasons` are the details of checks that are not ok, the worst first."""
+    """All checks with a verdict. `causes` are the root causes of what is wrong, the worst first."""
 
     verdict: str
-    reasons: list[str]
-    checks: list[HealthCheck]
+    causes: tuple[RootCause, ...]
+    checks: tuple[HealthCheck, ...]
+
+    @property
+    def reasons(self) -> list[str]:
+        return [cause.sentence for cause in self.causes]
 
 
-def check_health(session: Session, home: Path, *extra_checks: HealthCheck) -> HealthReport:
-    """Run all checks with a handful of queries and one look at the disk. `extra_checks` are results of the caller."""
-    beats, signs = tasks.load_heartbeats(session), fetch_rows(session, PROBLEM_COUNTS).one()
-    checks = [
-        *(_check_heartbeat(name, limit, beats.get(name)) for name, limit in HEARTBEAT_LIMITS.items()),
-        _check_pause(session),
-        _check_silent_runs(session, signs.silent),
-        _check_messages(signs.undelivered),
-        _check_landings(session, signs.landings),
-        _check_incidents(signs.incidents),
-        _check_disk(home),
-        _check_database(session),
-        *extra_checks,
-    ]
-    wrong = sorted((check for check in checks if check.status != "ok"), key=lambda check: check.status != "failed")
-    return HealthReport(_summarize(checks), [f"{check.name.capitalize()}: {check.detail}" for check in wrong], checks)
+def build_report(checks: Iterable[HealthCheck]) -> HealthReport:
+    """Build the report of these checks."""
+    all_checks = tuple(checks)
+    wrong = sorted((check for check in all_checks if not check.ok), key=lambda check: -check.rank)
+    explained = root_causes.find_explanations(wrong)
+    causes = tuple(
+        RootCause(check, tuple(effect for effect in wrong if explained.get(effect) == check))
+        for check in wrong
+        if check not in explained
+    )
+    return HealthReport(_choose_verdict(all_checks), causes, all_checks)
 
 
-def _summarize(checks: list[HealthCheck]) -> str:
-    if any(check.status == "failed" for check in checks):
-        return "not working"
-    return "degraded" if any(check.status == "warning" for check in checks) else "working"
+def _choose_verdict(checks: Iterable[HealthCheck]) -> str:
+    return ("working", "degraded", "not working")[max((check.rank for check in checks), default=0)]
 
 
-def _check_heartbeat(name: str, limit: timedelta, beat: Heartbeat | None) -> HealthCheck:
-    if beat is None:
-        return HealthCheck(name, "warning", "has never been seen on this instance")
-    age = abs(now() - beat.ts)  # a time in the future is stale too: the clock was set back
-    if age > limit:
-        return HealthCheck(name, "failed", f"was last seen {_format_span(age)} ago")
-    if beat.status == "ok":
-        return HealthCheck(name, "ok", f"seen {_format_span(age)} ago")
-    status: Status = "failed" if beat.status == TaskOutcome.FAILED else "warning"
+def load_results(session: Session) -> tuple[HealthCheck, ...]:
+    """Load the results of the last look of every host, with a check that these looks are recent."""
+    rows = sorted(session.scalars(RESULTS), key=lambda row: (row.name, row.host))
+    many_hosts = len({row.host for row in rows if row.host}) > 1
+    return (*(_read_result(row, many_hosts) for row in rows), _check_look(rows))
+
+
+def _read_result(row: HealthResult, many_hosts: bool) -> HealthCheck:
+    detail = f"{row.host}: {row.detail}" if many_hosts and row.host else row.detail
+    return HealthCheck(row.name, row.status, detail, row.remedy, row.since, row.host)
+
+
+def _check_look(rows: list[HealthResult]) -> HealthCheck:
+    """Check that every host looks. A look of the future counts as old, as the clock was set back."""
+    newest = {row.host: row.seen for row in rows}
+    for row in rows:
+        newest[row.host] = max(newest[row.host], row.seen)
+    ages = {host: abs(now() - seen) for host, seen in newest.items() if abs(now() - seen) < GONE_HOST_AGE}
+    if not ages:
+        return HealthCheck(
+            CHECK_AGE,
+            HealthStatus.FAILED,
+            "Nothing checks this board's health.",
+            "Start the scheduler with bin/run, or the timers of docs/operations.md.",
+        )
+    host, age = max(ages.items(), key=lambda item: item[1])
+    if age <= LOOK_LIMIT:
+        return HealthCheck(CHECK_AGE, HealthStatus.OK, f"{format_span(age)} ago", since=newest[host])
+    where = f" on {host}" if host and len(ages) > 2 else ""
     return HealthCheck(
-        name, status, _describe_trouble(beat) or f"its last run ended as {beat.status}, {_format_span(age)} ago"
+        CHECK_AGE,
+        HealthStatus.FAILED,
+        f"The health checks{where} were last made {format_span(age)} ago, so what they found may no longer hold.",
+        "See the log of the scheduler: bin/mc logs scheduler or the Logs page.",
     )
 
 
-def _describe_trouble(beat: Heartbeat) -> str:
-    """Return the problem that the program itself reported: `error` or `problems` of its JSON summary."""
-    try:
-        summary = json.loads(beat.detail)
-    except ValueError:
-        return beat.detail
-    problems = summary.get("problems") or [summary.get("error")] if isinstance(summary, dict) else []
-    return "; ".join(str(problem) for problem in problems if problem)
+def is_overdue(check_age: HealthCheck) -> bool:
+    """Return whether the next look is late, by the check of their age."""
+    return not check_age.ok or (check_age.since is not None and now() - check_age.since > SUSPICIOUS_AGE)
 
 
-def _format_span(age: timedelta) -> str:
-    seconds = int(age.total_seconds())
-    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
+def store_results(session: Session, host: str, checks: Iterable[HealthCheck]) -> list[HealthResult]:
+    """Replace the results of a host (of the store: without a name), and return the rows.
+
+    A check that was wrong and is right stays as it was reported until it has been right for `RIGHT_BEFORE_OK`.
+    """
+    earlier = {row.name: row for row in session.scalars(RESULTS.where(HealthResult.host == host))}
+    rows = []
+    for check in checks:
+        row = earlier.pop(check.name, None)
+        if row is None:
+            row = HealthResult(host=host, name=check.name, status=check.status, detail=check.detail)
+            session.add(row)
+        _update_result(row, check)
+        rows.append(row)
+    if earlier:
+        session.execute(delete(HealthResult).where(HealthResult.host == host, HealthResult.name.in_(earlier)))
+    return rows
 
 
-def _check_pause(session: Session) -> HealthCheck:
-    reason = runtime_flags.get_pause_reason(session)
-    return (
-        HealthCheck("dispatch", "warning", f"paused: {reason}")
-        if reason
-        else HealthCheck("dispatch", "ok", "not paused")
-    )
+def _update_result(row: HealthResult, check: HealthCheck) -> None:
+    row.seen = now()
+    if check.ok and row.status is not HealthStatus.OK:
+        row.right_since = row.right_since or row.seen
+        if row.seen - row.right_since < RIGHT_BEFORE_OK:
+            return
+    if row.status is not check.status:
+        row.since = row.seen
+    row.status, row.detail, row.remedy, row.right_since = check.status, check.detail, check.remedy, None
 
 
-def _check_silent_runs(session: Session, count: int) -> HealthCheck:
-    """Live runs that should have given a sign of life and did not."""
-    run_ids = session.scalars(UNHEARD_RUNS).all() if count else []
-    if not run_ids:
-        return HealthCheck("runs", "ok", "every live run is heard")
-    return HealthCheck(
-        "runs",
-        "warning",
-        f"not heard for longer than allowed: {', '.join(f'run {number}' for number in sorted(run_ids))}",
-    )
-
-
-def _check_messages(count: int) -> HealthCheck:
-    """Check for messages that a live run was offered long ago and has not taken."""
-    return HealthCheck(
-        "messages", "warning" if count else "ok", f"{count} wait for more than 5 min" if count else "none late"
-    )
-
-
-def _check_landings(session: Session, count: int) -> HealthCheck:
-    """Check for approved work that waits too long to be landed, as its host or the landing job may be gone."""
-    late = [
-        ticket.identifier
-        for ticket in (session.scalars(PENDING_LANDINGS) if count else ())
-        if (plan := landing.get_plan(ticket)) and plan.since < now() - LANDING_LIMIT
-    ]
-    if not late:
-        return HealthCheck("landings", "ok", "none late")
-    return HealthCheck(
-        "landings", "warning", f"waiting for more than {_format_span(LANDING_LIMIT)}: {', '.join(late[:MAX_NAMED])}"
-    )
-
-
-def _check_incidents(count: int) -> HealthCheck:
-    word = "incident" if count == 1 else "incidents"
-    return HealthCheck("incidents", "warning" if count else "ok", f"{count} open {word}" if count else "none open")
-
-
-def _check_disk(home: Path) -> HealthCheck:
-    free = shutil.disk_usage(home).free
-    status: Status = "failed" if free < DISK_FAILURE else "warning" if free < DISK_WARNING else "ok"
-    return HealthCheck("disk", status, f"{free / (1 << 30):.1f} GB free")
-
-
-def _check_database(session: Session) -> HealthCheck:
-    sizes = database_sizes(session)
-    words = f"{sizes['database'] / (1 << 20):.1f} MB, log {sizes['wal'] / (1 << 20):.1f} MB"
-    return HealthCheck("database", "warning" if sizes["wal"] > WAL_WARNING else "ok", words)
+def replace_check(checks: Iterable[HealthCheck], better: HealthCheck) -> tuple[HealthCheck, ...]:
+    """Replace the check of the same name, or add it."""
+    return (*(check for check in checks if check.name != better.name), better)

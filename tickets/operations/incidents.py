@@ -14,6 +14,8 @@ from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound
 
 OPERATOR = Actor.system("operator")
+CHECK_PREFIX = "check:"
+"""Prefix of the fingerprint of an incident that a health check opened, with the name of the check after it."""
 
 
 def raise_incident(
@@ -42,6 +44,8 @@ def raise_incident(
         values |= {
             "state": IncidentState.OPEN,
             "recurrence": incident.recurrence + 1,
+            "escalations": 0,
+            "opened": now(),
             "closed_by": None,
             "evidence": None,
         }
@@ -63,6 +67,12 @@ def acknowledge_incident(session: Session, incident_id: int, actor: Actor) -> In
     """Acknowledge an incident, which continues to count. Raises `ConflictError` unless it is open."""
     values = {"state": IncidentState.ACKNOWLEDGED}
     return _change_state(session, incident_id, (IncidentState.OPEN,), values, "incident_acknowledged", actor)
+
+
+def escalate_incident(session: Session, incident_id: int, actor: Actor) -> Incident:
+    """Raise the severity of an incident that nobody has acknowledged, and tell of it again."""
+    values = {"severity": "critical", "escalations": Incident.escalations + 1}
+    return _change_state(session, incident_id, (IncidentState.OPEN,), values, "incident_escalated", actor)
 
 
 def close_incident(session: Session, incident_id: int, evidence: str, actor: Actor) -> Incident:

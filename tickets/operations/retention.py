@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, or_, select, tuple_
+from sqlalchemy import and_, delete, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from models import (
@@ -41,6 +41,7 @@ from models import (
 )
 from tickets.conversation import timeline
 from tickets.shared import events
+from tickets.shared.canary import CANARY
 
 from . import tasks
 
@@ -80,6 +81,7 @@ def list_rules(days: dict[str, int]) -> list[RetentionRule]:
         RetentionRule(
             "sessions", days["ticket_messages"], _build_pruner(AgentSession, AgentSession.last_seen, _OF_NO_OPEN_TICKET)
         ),
+        RetentionRule("tickets", days["canary"], _build_pruner(Ticket, Ticket.created, _ENDED_CANARY)),
         RetentionRule("task_runs", days["task_runs"], _build_pruner(TaskRun, TaskRun.started)),
         RetentionRule("heartbeats", days["heartbeats"], _build_pruner(Heartbeat, Heartbeat.ts)),
         RetentionRule("inbox_items", days["inbox_items"], _build_pruner(InboxItem, InboxItem.created, _SETTLED_ITEM)),
@@ -101,7 +103,6 @@ PERMANENT_TABLES: dict[str, str] = {
     "slot_requests": "at most one row a slot, deleted when it has been carried out",
     "profiles": "made by people",
     "agents": "made by people",
-    "tickets": "nothing is deleted but by an explicit purge",
     "ticket_phases": "part of their ticket",
     "ticket_tags": "part of their ticket",
     "ticket_relationships": "part of their ticket",
@@ -112,12 +113,14 @@ PERMANENT_TABLES: dict[str, str] = {
     "attachments": "part of their ticket; files without a row are removed by the reaper",
     "runs": "one row an attempt, which the ticket's history names; their files have a rule of their own",
     "task_states": "one row a task",
+    "health_checks": "one row a check and host, deleted with the check",
     "controllers": "at most one row a ticket",
     "api_tokens": "made by people; revoked ones stay listed",
     "saved_views": "one row a view",
     "switches": "one row a switch",
 }
 
+_ENDED_CANARY = and_(Ticket.assigned_to == CANARY, Ticket.status.in_(TERMINAL))
 _SETTLED_MESSAGE = QueuedMessage.state.not_in((DeliveryState.QUEUED, DeliveryState.DELIVERED))
 _SETTLED_REQUEST = RunRequest.state != RequestState.PENDING
 _OF_NO_OPEN_TICKET = or_(

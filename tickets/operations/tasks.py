@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,8 @@ from tickets.shared.rights import Act
 MAX_TAIL_CHARACTERS = 16_000
 RUN_REQUESTED = "task_run_requested"
 SCHEDULER = "scheduler"
+SKIPPED_SINCE = "skipped_since"
+"""Key in the detail of a heartbeat: since when every run of the task was skipped, as another program did its work."""
 MAX_SILENCE = timedelta(seconds=90)
 """Age of the scheduler's heartbeat after which it counts as ended."""
 
@@ -132,7 +135,7 @@ def list_requested(session: Session, cursor: int) -> tuple[int, set[str]]:
 
 
 def record_heartbeat(session: Session, check: str, status: str, detail: str = "") -> None:
-    """Store the heartbeat of a program, replacing its previous one."""
+    """Store the heartbeat of a program or of a scheduled task, by its name, replacing its previous one."""
     values = {"status": status, "detail": detail[:2000], "ts": now()}
     session.execute(insert_or_ignore(session, Heartbeat).values(check=check, **values))
     session.execute(update(Heartbeat).where(Heartbeat.check == check).values(**values))
@@ -143,3 +146,18 @@ ALL_HEARTBEATS = select(Heartbeat)
 
 def load_heartbeats(session: Session) -> dict[str, Heartbeat]:
     return {row.check: row for row in session.scalars(ALL_HEARTBEATS)}
+
+
+def read_summary(beat: Heartbeat) -> dict[str, Any]:
+    """Read the JSON summary of a heartbeat. Any other text is its error."""
+    try:
+        summary = json.loads(beat.detail)
+    except ValueError:
+        return {"error": beat.detail}
+    return summary if isinstance(summary, dict) else {}
+
+
+def find_skipped_since(beat: Heartbeat | None) -> str | None:
+    """Return since when (ISO 8601) every run of the task has been skipped, or None."""
+    since = read_summary(beat).get(SKIPPED_SINCE) if beat else None
+    return since if isinstance(since, str) else None

@@ -15,6 +15,7 @@ from models import Ticket, TicketEvent, format_timestamp, now
 
 from . import rights
 from .actors import Actor
+from .canary import CANARY
 from .errors import HistoryPruned
 
 PAGE_SIZE = 500
@@ -177,6 +178,12 @@ def get_last_id(session: Session) -> int:
     return fetch_rows(session, LAST_ID).scalar() or 0
 
 
+_OF_PEOPLE = or_(
+    TicketEvent.ticket_id.is_(None), TicketEvent.ticket_id.not_in(select(Ticket.id).where(Ticket.assigned_to == CANARY))
+)
+"""All events but those of canary tickets."""
+
+
 @dataclass(frozen=True, slots=True)
 class EventFilter:
     """Filter of the event log, in which `kinds` are prefixes of event types.
@@ -194,7 +201,7 @@ class EventFilter:
         of_ticket = [TicketEvent.ticket_id == self.ticket_id] if self.ticket_id else []
         if self.reported:
             return of_ticket
-        return [TicketEvent.run_seq.is_(None), not_(REPORTED), *self._by_actor(), *of_ticket]
+        return [TicketEvent.run_seq.is_(None), not_(REPORTED), *self._by_actor(), *(of_ticket or [_OF_PEOPLE])]
 
     def build_filter_conditions(self) -> list[ColumnElement[bool]]:
         begins = [TicketEvent.event_type.startswith(kind, autoescape=True) for kind in self.kinds]

@@ -11,6 +11,7 @@ from database import in_ids
 from models import Run, RunMode, RunState, Ticket
 
 from .actors import Actor
+from .canary import SERIES
 from .errors import Forbidden, NoSuchRun, NoSuchTicket
 
 IS_DISPATCHED = Run.mode != RunMode.EXTERNAL
@@ -35,8 +36,8 @@ def get_ticket(session: Session, reference: str | int) -> Ticket:
     if isinstance(reference, int):
         ticket = session.scalar(BY_ID, {"key": reference})
     else:
-        match = re.fullmatch(r"(?:MC-)?([1-9][0-9]{0,17})", reference)
-        ticket = session.scalar(BY_IDENTIFIER, {"key": f"MC-{match[1]}"}) if match else None
+        match = re.fullmatch(rf"(?:(MC|{SERIES})-)?([1-9][0-9]{{0,17}})", reference)
+        ticket = session.scalar(BY_IDENTIFIER, {"key": f"{match[1] or 'MC'}-{match[2]}"}) if match else None
     if ticket is None:
         raise NoSuchTicket(ticket=str(reference)[:40])
     return ticket

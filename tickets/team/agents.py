@@ -13,6 +13,7 @@ from models import Agent, AgentKind, Profile, RequestState, Run, RunRequest, Run
 from protocol import AGENT_PROGRAMS
 from tickets.shared import events, lookup, rights
 from tickets.shared.actors import Actor
+from tickets.shared.canary import CANARY, IS_ORDINARY_RUN
 from tickets.shared.errors import ConflictError, Invalid, NotFound
 from tickets.shared.inputs import Body, Name
 from tickets.shared.rights import Act
@@ -41,14 +42,14 @@ class EditAgent(Body):
     cooldown_until: None = None
 
 
-NAMED = select(Agent.name).where(Agent.name == bindparam("name"))
+NAMED = select(Agent.name).where(Agent.name == bindparam("name"), Agent.name != CANARY)
 
 
 def resolve_name(session: Session, name: str) -> str:
     """Resolve a name or alias to the canonical name of a team member. Raises `Invalid` with the list of members."""
     if fetch_rows(session, NAMED, name=name).scalar() is not None:
         return name
-    members = session.scalars(select(Agent)).all()
+    members = list_members(session)
     for member in members:
         if name in member.aliases:
             return member.name
@@ -71,7 +72,7 @@ def find_person(session: Session, name: str) -> Agent | None:
     return next((p for p in people if folded_name in {alias.casefold() for alias in (p.name, *p.aliases)}), None)
 
 
-ALL_MEMBERS = select(Agent).order_by(Agent.name)
+ALL_MEMBERS = select(Agent).order_by(Agent.name).where(Agent.name != CANARY)
 
 
 @once_per_session
@@ -142,7 +143,9 @@ HAS_ANSWER = (
 )
 LIVE_RUN_COUNTS = (
     select(Run.agent, func.count())
-    .where(Run.state != RunState.ENDED, lookup.IS_DISPATCHED, or_(Run.slot_released.is_(None), HAS_ANSWER))
+    .where(
+        Run.state != RunState.ENDED, lookup.IS_DISPATCHED, IS_ORDINARY_RUN, or_(Run.slot_released.is_(None), HAS_ANSWER)
+    )
     .group_by(Run.agent)
 )
 """Without the runs that gave their slot back (`tickets/dispatch/slots.py`), unless their answer waits for a slot."""

@@ -13,6 +13,7 @@ from models import Agent, Profile, RunMode, format_timestamp
 from protocol import AGENT_PROGRAMS, PERMISSION_POLICIES, Permissions
 from tickets.shared import events, limits, rights
 from tickets.shared.actors import Actor
+from tickets.shared.canary import CANARY
 from tickets.shared.errors import ConflictError, Invalid, NotFound
 from tickets.shared.inputs import Body, Line, Name, Words
 from tickets.shared.rights import Act
@@ -89,7 +90,7 @@ class EditProfile(Body):
     instruction: Instruction | None = None
 
 
-PROFILES = select(Profile).order_by(Profile.name)
+PROFILES = select(Profile).order_by(Profile.name).where(Profile.name != CANARY)
 
 
 def list_profiles(session: Session) -> list[Profile]:

@@ -18,6 +18,7 @@ from models import DraftState, Gate, Landing, Project, ProjectDraft, now
 from protocol import COMMAND_PATTERN, MAX_RUN_PORTS
 from tickets.shared import events, rights
 from tickets.shared.actors import Actor
+from tickets.shared.canary import CANARY
 from tickets.shared.errors import ConflictError, Invalid, NotFound, StaleProject
 from tickets.shared.inputs import Body, Line, Name, Title
 from tickets.shared.rights import Act
@@ -206,8 +207,8 @@ def list_all_projects(session: Session) -> list[Project]:
 
 
 def list_projects(session: Session) -> list[Project]:
-    """List the projects that are not archived."""
-    return [project for project in list_all_projects(session) if not project.archived]
+    """List the projects that are not archived, without the canary's."""
+    return [project for project in list_all_projects(session) if not project.archived and project.slug != CANARY]
 
 
 # --------------------------------------------------------------------------------------------------------------- trust

@@ -16,12 +16,16 @@ STATUS_ORDER = ("ok", "warning", "failed", "unknown")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of the team. `words` describe its availability, `fit` is true when it could begin at once."""
+    """A member of the team. `words` describe its availability, `fit` is true when it could begin at once.
+
+    `fault` says why the program of an agent that Mission Control starts does not work, if it does not.
+    """
 
     name: str
     title: str
     words: str
     fit: bool
+    fault: str | None = None
 
 
 def list_team(session: Session) -> list[Member]:
@@ -49,7 +53,7 @@ def _build_member(row: Agent, busy: int, program: ProgramStatus | None) -> Membe
     if reason is None:
         free = busy < row.capacity
         return Member(row.name, row.title, f"{'free' if free else 'busy'}, {busy} of {row.capacity} at work", free)
-    return Member(row.name, row.title, reason, row.kind is AgentKind.HUMAN)
+    return Member(row.name, row.title, reason, row.kind is AgentKind.HUMAN, _find_fault(row, program))
 
 
 def _explain_unavailable(row: Agent, program: ProgramStatus | None) -> str | None:
@@ -60,7 +64,13 @@ def _explain_unavailable(row: Agent, program: ProgramStatus | None) -> str | Non
         return "not started by Mission Control"
     if row.cooldown_until and row.cooldown_until > now():
         return f"rests until {format_clock(row.cooldown_until)}"
-    return _describe_fault(program) if program is not None and program.status != "ok" else None
+    return _find_fault(row, program)
+
+
+def _find_fault(row: Agent, program: ProgramStatus | None) -> str | None:
+    if program is None or program.status == "ok" or not row.runnable:
+        return None
+    return _describe_fault(program)
 
 
 def _describe_fault(program: ProgramStatus) -> str:

@@ -8,23 +8,36 @@ from typing_extensions import TypedDict
 import auth
 from tickets.lifecycle.schemas import CheckJson
 from web.api.resource import Call, Resource
-from web.site import metrics
+from web.site import verdict
 
 blueprint = Resource("health", __name__)
+
+
+class CauseJson(TypedDict):
+    check: CheckJson
+    explains: list[str]
 
 
 class HealthJson(TypedDict):
     verdict: str
     reasons: list[str]
+    causes: list[CauseJson]
     checks: list[CheckJson]
 
 
 @blueprint.reads("/health")
 def read_health(call: Call) -> HealthJson:
-    """Read the health report: `working`, `degraded` or `not working`, with the reasons and every check."""
-    report = metrics.load_verdict(call.session)
-    checks = [CheckJson.read(check) for check in report.checks]
-    return {"verdict": report.verdict, "reasons": report.reasons, "checks": checks}
+    """Read the health report: `working`, `degraded` or `not working`, with the root causes and every check."""
+    report = verdict.load_verdict(call.session)
+    return {
+        "verdict": report.verdict,
+        "reasons": report.reasons,
+        "causes": [
+            {"check": CheckJson.read(cause.check), "explains": [check.name for check in cause.explains]}
+            for cause in report.causes
+        ],
+        "checks": [CheckJson.read(check) for check in report.checks],
+    }
 
 
 @auth.public

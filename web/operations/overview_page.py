@@ -9,8 +9,8 @@ from flask import Blueprint
 import auth
 from database import Session, reading
 from tickets.board import overview
-from tickets.operations import store_stats
-from web.site import layout, metrics
+from tickets.operations import canary_status, store_stats
+from web.site import layout, metrics, verdict
 
 blueprint = Blueprint("pages", __name__)
 layout.add_nav_item("overview", "/", "layout-dashboard", "Overview", phone=True, go="o")
@@ -38,7 +38,8 @@ def show_overview_part() -> str:
 
 def _load_overview(session: Session) -> dict[str, Any]:
     return {
-        "health": metrics.load_verdict(session),
+        "health": verdict.load_verdict(session),
+        "canary": canary_status.load_last_journey(session),
         "needs_you": overview.list_needs(session),
         "live": overview.list_at_work(session),
         "plots_data": [overview.plot_finished(session), overview.plot_cycle_time(session), overview.plot_cost(session)],
@@ -55,7 +56,7 @@ def _load_overview(session: Session) -> dict[str, Any]:
 def show_health() -> str:
     settings = auth.get_instance().settings
     with reading(auth.get_instance().engine) as session:
-        report, measurement = metrics.load_verdict(session), store_stats.load_last(session)
+        report, measurement = verdict.load_verdict(session), store_stats.load_last(session)
     limits = {
         "events": settings.sse_max_total_clients,
         "tails": settings.sse_max_tail_clients,
@@ -65,3 +66,15 @@ def show_health() -> str:
     return layout.render_page(
         "operations/health.html", "health", [("Health", None)], workers=metrics.list_workers(), **context
     )
+
+
+@blueprint.get("/health/part/report")
+def show_health_report() -> str:
+    with reading(auth.get_instance().engine) as session:
+        return layout.render_part("operations/_health", report=verdict.load_verdict(session))
+
+
+@blueprint.get("/health/part/pill")
+def show_health_pill() -> str:
+    with reading(auth.get_instance().engine) as session:
+        return layout.render_part("operations/_pill", health=verdict.load_verdict(session))

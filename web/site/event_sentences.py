@@ -98,6 +98,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "ticket_control_changed": ("hand", "changed who talks with the agent of {ticket}"),
     "incident_opened": ("siren", "opened an incident: {title}"),
     "incident_reopened": ("siren", "reopened an incident: {title}"),
+    "incident_escalated": ("siren", "escalated an incident that nobody has acknowledged: {title}"),
+    "health_changed": ("heart-pulse", "found Mission Control {verdict}"),
     "incident_acknowledged": ("eye", "acknowledged the incident: {title}"),
     "incident_closed": ("circle-check", "closed the incident: {title}"),
     "project_wanted": ("folder-git-2", "requested a new project"),

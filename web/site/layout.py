@@ -13,7 +13,7 @@ from tickets.board import overview
 from tickets.operations import task_files
 from tickets.shared import events, runtime_flags
 
-from . import markdown, metrics, shortcuts, template_filters
+from . import markdown, shortcuts, template_filters, verdict
 
 NAV: list[dict[str, Any]] = []
 
@@ -65,7 +65,7 @@ def load_layout(session: Session) -> None:
     g.around = {
         "nav": [item | {"needs": waiting if item["key"] == "overview" else None} for item in NAV],
         "needs": waiting,
-        "health": {"verdict": metrics.load_verdict(session).verdict},
+        "health": {"verdict": verdict.load_verdict(session).verdict},
         "user": auth.get_actor().name,
         "commands": _load_commands(session) if auth.get_caller().right is Right.OPERATOR else None,
         "zone": auth.get_instance().settings.timezone,

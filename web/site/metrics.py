@@ -10,14 +10,12 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from http import HTTPMethod, HTTPStatus
 from itertools import product
-from typing import cast
 
 from flask import Blueprint, Flask, Response, g, request
 
 import auth
-from database import Session, reading
-from tickets.operations import health, store_stats
-from tickets.operations.health import HealthCheck, HealthReport
+from database import reading
+from tickets.operations import store_stats
 from web.api.resource import ANYBODY
 
 from .shared_values import Gauge, Name, SharedValues
@@ -33,8 +31,6 @@ LIMITS = (0.005, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Upper limits of the histogram's buckets, in seconds."""
 BOUNDS = (*map(str, LIMITS), "+Inf")
 OTHER = "other"
-MAX_BUSY_SHARE = 0.8
-"""Share of a worker's threads in use above which health warns, since few are left for further requests."""
 
 
 @dataclass(slots=True)
@@ -107,35 +103,12 @@ def _worker(pid: str, gauges: dict[Name, float]) -> WebWorker:
     return WebWorker(pid, int(gauges[RUNNING.name]), bool(gauges[FAILING.name]), places)
 
 
-def check_workers(threads: int) -> HealthCheck:
-    """Check that every web worker can read the event log and has free threads."""
-    alive = list_workers()
-    failing = [worker.pid for worker in alive if worker.failing]
-    crowded = [worker for worker in alive if worker.busy > MAX_BUSY_SHARE * threads]
-    if failing:
-        return HealthCheck(
-            "web", "failed", f"worker {', '.join(failing)} cannot read the event log, so its pages get no live updates"
-        )
-    if crowded:
-        details = ", ".join(f"{worker.busy} of {threads} threads of worker {worker.pid} are busy" for worker in crowded)
-        return HealthCheck("web", "warning", f"{details}; set more with MC_THREADS")
-    return HealthCheck("web", "ok", f"{len(alive)} {'worker' if len(alive) == 1 else 'workers'}")
-
-
-def load_verdict(session: Session) -> HealthReport:
-    """Load the health report including the check of the web processes, once per request."""
-    if "verdict" not in g:
-        settings = auth.get_instance().settings
-        g.verdict = health.check_health(session, settings.home, check_workers(settings.threads))
-    return cast(HealthReport, g.verdict)
-
-
 @blueprint.get("/metrics")
 @auth.allow(*ANYBODY)
 def metrics() -> Response:
     """Serve all metrics to a Prometheus server with a token."""
-    from . import exposition  # takes 4 MB of memory, which only an instance that is scraped needs
+    from . import exposition, verdict  # takes 4 MB of memory, which only an instance that is scraped needs
 
     with reading(auth.get_instance().engine) as session:
-        text = exposition.render(load_verdict(session), store_stats.load_last(session))
+        text = exposition.render(verdict.load_verdict(session), store_stats.load_last(session))
     return Response(text, content_type=exposition.CONTENT_TYPE_LATEST)

@@ -1,7 +1,8 @@
 """The scheduled tasks, read from `tasks/*.md` with a cron line each, in the time zone of the settings.
 
 A time that a clock change skips runs once, right after the change; a time that it doubles runs once. Lines whose minute
-or hour begins with `*` go by elapsed time. Several runs missed while the scheduler was down are replaced by one.
+or hour begins with `*` go by elapsed time. Several runs missed while the scheduler was down are replaced by one. Each
+instance starts its tasks at a second of the minute that follows from its home.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -19,7 +20,7 @@ import yaml
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-PROGRAMS = ("mc_pickup.py", "queue_reaper.py", "mc_probe.py", "mc_land.py")
+PROGRAMS = ("mc_pickup.py", "queue_reaper.py", "mc_probe.py", "mc_land.py", "mc_health.py")
 """The programs that a task may run. Each prints its outcome as JSON and accepts `--trigger`."""
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,40}")
 
@@ -97,6 +98,18 @@ def find_duplicates(tasks: dict[str, Task], enabled: set[str]) -> list[str]:
     return [f"{' and '.join(names)} run the same command" for names in by_command.values() if len(names) > 1]
 
 
-def find_next_time(task: Task, moment: datetime, zone: ZoneInfo) -> datetime:
-    """Find the first time of a task after `moment`."""
-    return next(CronSim(task.head.schedule, moment.astimezone(zone)))
+def describe_schedule(task: Task) -> str:
+    """Describe when a task is due, in words with a small first letter: `every minute`."""
+    words = CronSim(task.head.schedule, datetime(2026, 1, 1)).explain()
+    return words[:1].lower() + words[1:]
+
+
+def choose_offset(instance: str) -> timedelta:
+    """Choose how long after the beginning of a minute an instance starts its tasks, so that not all do at once."""
+    return timedelta(seconds=int(instance, 16) % 60)
+
+
+def find_next_time(task: Task, moment: datetime, zone: ZoneInfo, offset: timedelta = timedelta()) -> datetime:
+    """Find the first time of a task after `moment`, which is `offset` later than its line says."""
+    start = (moment.astimezone(UTC) - offset).astimezone(zone)  # in UTC, as clock changes make times ambiguous
+    return (next(CronSim(task.head.schedule, start)).astimezone(UTC) + offset).astimezone(zone)

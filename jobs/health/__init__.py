@@ -1,0 +1,1 @@
+"""Health: the look at this host and the store, and the canary."""

@@ -1,0 +1,49 @@
+"""Which check explains which: when the explaining check is wrong, what follows from it is folded under it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .health_check import HealthCheck
+
+TASKS = frozenset(
+    {"ticket-pickup", "landing", "queue-reaper", "probe-agents", "health-check", "retention", "backup", "canary"}
+)
+PROGRAMS = TASKS | {"scheduler", "check-age"}
+WORK = frozenset({"runs", "messages", "landings", "check-ins", "outcomes", "canary"})
+
+EXPLAINS: dict[str, frozenset[str]] = {
+    "disk": PROGRAMS | WORK | {"writes", "integrity", "wal", "event-log", "web", "run-folders"},
+    "integrity": PROGRAMS | WORK | {"writes", "event-log", "web"},
+    "run-folders": frozenset({"writes", "runs", "outcomes"}) | TASKS,
+    "writes": PROGRAMS | WORK | {"event-log", "wal"},
+    "clock": PROGRAMS | {"runs", "messages"},
+    "settings": PROGRAMS | WORK,
+    "supervision": PROGRAMS | WORK,
+    "scheduler": PROGRAMS | WORK,
+    "tmux": frozenset({"ticket-pickup", "queue-reaper", "canary", "outcomes", "runs"}),
+    "git": frozenset({"ticket-pickup", "landing", "canary", "outcomes", "landings", "probe-agents"}),
+    "check-age": frozenset({"health-check"}),
+    "dispatch": frozenset({"canary"}),
+    "ticket-pickup": frozenset({"canary", "runs", "messages"}),
+    "queue-reaper": frozenset({"messages", "runs"}),
+    "landing": frozenset({"landings"}),
+    "agents": frozenset({"outcomes"}),
+}
+"""For each check the ones that follow from it, the deepest cause first."""
+
+
+def find_explanations(wrong: Sequence[HealthCheck]) -> dict[HealthCheck, HealthCheck]:
+    """Return for each explained check its deepest cause, which is at least as bad as what it explains."""
+    by_name: dict[str, HealthCheck] = {}
+    for check in wrong:
+        by_name.setdefault(check.name, check)
+    explanations: dict[HealthCheck, HealthCheck] = {}
+    for name in EXPLAINS:
+        if cause := by_name.get(name):
+            root = explanations.get(cause, cause)
+            effects = (effect for effect in wrong if effect.name in EXPLAINS[name] and effect not in (cause, root))
+            explanations |= {
+                effect: root for effect in effects if effect not in explanations and cause.rank >= effect.rank
+            }
+    return explanations

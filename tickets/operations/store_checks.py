@@ -1,0 +1,240 @@
+"""Health checks that the store alone can answer: its size and clock, and the work that does not go on as it should."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import and_, exists, false, func, select
+from sqlalchemy.orm import Session, load_only
+
+from database import database_sizes, fetch_rows
+from models import (
+    DeliveryState,
+    HealthStatus,
+    Heartbeat,
+    Incident,
+    IncidentState,
+    LandingState,
+    QueuedMessage,
+    Run,
+    RunState,
+    Ticket,
+    TicketEvent,
+    TicketStatus,
+    ago,
+    now,
+)
+from protocol import Outcome
+from tickets.runs import runtime
+from tickets.shared import events, runtime_flags
+from tickets.shared.canary import IS_ORDINARY_RUN
+from tickets.team import team_status
+from tickets.workflow import landing
+
+from . import incidents
+from .health_check import HealthCheck, format_count, format_span
+
+MAX_NAMED = 20
+OFFER_LIMIT = timedelta(seconds=100)
+EXPIRY_WINDOW = timedelta(hours=1)
+"""How long an expired message counts that nobody has sent again."""
+LANDING_LIMIT = timedelta(minutes=30)
+CHECK_IN_LIMIT = timedelta(seconds=60)
+OUTCOME_WINDOW = timedelta(days=1)
+MAX_OUTCOMES, MIN_OUTCOMES = 20, 10
+BAD_OUTCOMES = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.LOST, Outcome.PROTOCOL_VIOLATION})
+UNSEEN_LIMIT = timedelta(hours=1)
+CLOCK_TOLERANCE = timedelta(seconds=60)
+WAL_WARNING_BYTES = 256 << 20
+VISIT = "visit"
+"""Heartbeat of the last page that a person opened."""
+CLOSED_STATES = (TicketStatus.DONE, TicketStatus.CANCELLED)
+ATTENTION_STATES = (TicketStatus.NEEDS_INPUT, TicketStatus.IN_REVIEW, TicketStatus.BLOCKED)
+
+
+def check_store(session: Session) -> list[HealthCheck]:
+    """Run every check of this module. Each reads through an index, and no further than it names."""
+    return [
+        _check_pause(session),
+        _check_silent_runs(session),
+        _check_messages(session),
+        _check_check_ins(session),
+        _check_landings(session),
+        _check_outcomes(session),
+        _check_agents(session),
+        _check_unseen(session),
+        _check_incidents(session),
+        _check_clock(session),
+        _check_wal(session),
+    ]
+
+
+def _warn(name: str, detail: str, remedy: str) -> HealthCheck:
+    return HealthCheck(name, HealthStatus.WARNING, detail, remedy)
+
+
+def _pass(name: str, detail: str) -> HealthCheck:
+    return HealthCheck(name, HealthStatus.OK, detail)
+
+
+def _format_names(names: list[str]) -> str:
+    """Format identifiers, of which one more than `MAX_NAMED` was read at most."""
+    return ", ".join(names[:MAX_NAMED]) + (" and more" if len(names) > MAX_NAMED else "")
+
+
+def _check_pause(session: Session) -> HealthCheck:
+    reason = runtime_flags.get_pause_reason(session)
+    if reason is None:
+        return _pass("dispatch", "not paused")
+    return _warn("dispatch", f"Dispatch is paused: {reason.removesuffix('.')}.", "Resume it on the Tasks page.")
+
+
+def _check_silent_runs(session: Session) -> HealthCheck:
+    """Check for live runs that should have given a sign of life and did not, external ones included."""
+    rows = fetch_rows(
+        session,
+        select(Ticket.identifier).join(Run, Run.ticket_id == Ticket.id).where(runtime.IS_SILENT).limit(MAX_NAMED + 1),
+    )
+    names = sorted(identifier for (identifier,) in rows)
+    if not names:
+        return _pass("runs", "every live run gives signs of life")
+    detail = (
+        f"{format_count(len(names), 'live run')} gave no sign of life for longer than allowed: {_format_names(names)}."
+    )
+    return _warn("runs", detail, "Open the ticket: pickup settles a run once its process is proven to be gone.")
+
+
+def _check_messages(session: Session) -> HealthCheck:
+    """Check for messages that a live run was offered and has not taken, or that expired and were not sent again."""
+    late = select(QueuedMessage.ticket_id).where(
+        QueuedMessage.state == DeliveryState.QUEUED, QueuedMessage.offered < ago(OFFER_LIMIT)
+    )
+    later = QueuedMessage.__table__.alias()
+    sent_again = exists().where(later.c.ticket_id == QueuedMessage.ticket_id, later.c.id > QueuedMessage.id)
+    expired = select(QueuedMessage.ticket_id).where(
+        QueuedMessage.state == DeliveryState.EXPIRED, QueuedMessage.offered > ago(EXPIRY_WINDOW), ~sent_again
+    )
+    named = select(Ticket.identifier).where(Ticket.status.not_in(CLOSED_STATES)).limit(MAX_NAMED + 1)
+    late_names = sorted(name for (name,) in fetch_rows(session, named.where(Ticket.id.in_(late))))
+    expired_names = sorted(name for (name,) in fetch_rows(session, named.where(Ticket.id.in_(expired))))
+    if expired_names:
+        detail = f"Messages expired before an agent took them: {_format_names(expired_names)}."
+        return _warn("messages", detail, "Send them again on the ticket.")
+    if late_names:
+        detail = f"Messages have waited for more than {format_span(OFFER_LIMIT)} for their agent: {_format_names(late_names)}."
+        return _warn("messages", detail, "See on the ticket whether its agent still answers, and stop the run if not.")
+    return _pass("messages", "none late")
+
+
+def _check_check_ins(session: Session) -> HealthCheck:
+    overdue = (Ticket.expected_check_in < ago(CHECK_IN_LIMIT), Ticket.closed.is_(None), Ticket.archived == false())
+    query = select(Ticket.identifier).where(Ticket.expected_check_in.is_not(None), *overdue).limit(MAX_NAMED + 1)
+    names = [name for (name,) in fetch_rows(session, query)]
+    if not names:
+        return _pass("check-ins", "none overdue")
+    return _warn(
+        "check-ins",
+        f"{format_count(len(names), 'ticket')} passed the expected check-in: {_format_names(names)}.",
+        "Look at the work, then set a new check-in or remove it.",
+    )
+
+
+def _check_landings(session: Session) -> HealthCheck:
+    """Check for approved work that waits too long to be landed, as its host or the landing job may be gone."""
+    pending = (
+        select(Ticket)
+        .where(Ticket.landing == LandingState.PENDING)
+        .order_by(Ticket.id)
+        .options(load_only(Ticket.identifier, Ticket.landing_plan))
+    )
+    late = [
+        ticket.identifier
+        for ticket in session.scalars(pending)
+        if (plan := landing.get_plan(ticket)) and plan.since < now() - LANDING_LIMIT
+    ]
+    if not late:
+        return _pass("landings", "none late")
+    detail = f"Approved work has waited for more than {format_span(LANDING_LIMIT)} to be landed: {_format_names(late)}."
+    return _warn("landings", detail, "Start Mission Control on the host that holds its branch.")
+
+
+def _check_outcomes(session: Session) -> HealthCheck:
+    """Check how the last runs of a day ended. A run counts as bad when it failed or its ticket is blocked."""
+    query = (
+        select(Run.outcome, Ticket.status, Run.ended)
+        .join(Ticket, Ticket.id == Run.ticket_id)
+        .where(
+            Run.state == RunState.ENDED, IS_ORDINARY_RUN, Run.outcome.not_in((Outcome.STOPPED, Outcome.USAGE_LIMITED))
+        )
+        .order_by(Run.id.desc())
+        .limit(MAX_OUTCOMES)
+    )
+    recent = [row for row in fetch_rows(session, query) if row.ended > now() - OUTCOME_WINDOW]
+    bad = sum(row.outcome in BAD_OUTCOMES or row.status is TicketStatus.BLOCKED for row in recent)
+    if len(recent) < MIN_OUTCOMES or 2 * bad <= len(recent):
+        return _pass(
+            "outcomes", f"{len(recent) - bad} of the last {len(recent)} runs went well" if recent else "no runs today"
+        )
+    return _warn(
+        "outcomes",
+        f"{bad} of the last {len(recent)} runs failed or left their ticket blocked.",
+        "Open the newest ones under Activity: they usually have one cause.",
+    )
+
+
+def _check_agents(session: Session) -> HealthCheck:
+    """Check that the program of every agent with tickets to do is installed and logged in."""
+    faults = {member.name: member.fault for member in team_status.list_team(session) if member.fault is not None}
+    query = select(Ticket.assigned_to, func.count()).where(
+        Ticket.assigned_to.in_(sorted(faults)), Ticket.status == TicketStatus.TODO, Ticket.archived == false()
+    )
+    rows = fetch_rows(session, query.group_by(Ticket.assigned_to)).all() if faults else []
+    waiting = {str(name): count for name, count in rows}
+    if not waiting:
+        return _pass("agents", "every agent with work is logged in")
+    parts = [f"{name} ({faults[name]}, {format_count(count, 'ticket')})" for name, count in sorted(waiting.items())]
+    return _warn("agents", f"Agents with tickets to do cannot start: {', '.join(parts)}.", "See the Team page.")
+
+
+def _check_unseen(session: Session) -> HealthCheck:
+    """Check that somebody has opened the board since a ticket began to wait for a person an hour ago."""
+    visit = session.scalar(select(Heartbeat.ts).where(Heartbeat.check == VISIT))
+    since = [Ticket.moved > visit] if visit else []
+    query = select(Ticket.identifier).where(
+        Ticket.status.in_(ATTENTION_STATES), Ticket.archived == false(), Ticket.moved < ago(UNSEEN_LIMIT), *since
+    )
+    names = [name for (name,) in fetch_rows(session, query.limit(MAX_NAMED + 1))]
+    if not names:
+        return _pass("needs-you", "what waits for a person has been seen")
+    detail = f"{format_count(len(names), 'ticket')} need a person, and nobody has opened the board since: {_format_names(names)}."
+    return _warn("needs-you", detail, "Open the overview: it lists what waits.")
+
+
+def _check_incidents(session: Session) -> HealthCheck:
+    """Check for open incidents of which no other check tells."""
+    conditions = and_(
+        Incident.state != IncidentState.CLOSED,
+        ~Incident.fingerprint.startswith(incidents.CHECK_PREFIX, autoescape=True),
+    )
+    titles = [title for (title,) in fetch_rows(session, select(Incident.title).where(conditions).limit(MAX_NAMED + 1))]
+    if not titles:
+        return _pass("incidents", "none open")
+    return _warn("incidents", f"{'; '.join(titles[:3])}.", "See the Incidents page.")
+
+
+def _check_clock(session: Session) -> HealthCheck:
+    """Check that no event is of the future. A clock that was set back would delay retries, wakes and leases."""
+    newest = session.get(TicketEvent, events.get_last_id(session))
+    if newest is None or newest.ts <= now() + CLOCK_TOLERANCE:
+        return _pass("clock", "no stored time is in the future")
+    text = f"The clock was set back: the newest event is {format_span(newest.ts - now())} in the future."
+    return _warn("clock", text, "Set the clock of this machine; retries and wakes wait until then.")
+
+
+def _check_wal(session: Session) -> HealthCheck:
+    sizes = database_sizes(session)
+    megabytes = {name: f"{size / (1 << 20):.1f} MB" for name, size in sizes.items()}
+    if sizes["wal"] <= WAL_WARNING_BYTES:
+        return _pass("wal", f"database {megabytes['database']}, write-ahead log {megabytes['wal']}")
+    text = f"The write-ahead log of the database has grown to {megabytes['wal']}, as something keeps it from being emptied."
+    return _warn("wal", text, "End programs that read mc.db for minutes, or restart Mission Control.")

@@ -1,0 +1,130 @@
+"""Health checks of the scheduler and of every scheduled task: is it enabled, did it run when it was due, and how did it end?"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import HealthStatus, Heartbeat, Switch, TaskState, now
+from settings import Settings
+from tickets.shared import runtime_flags
+
+from . import cron, tasks
+from .cron import Task
+from .health_check import HealthCheck, format_span
+
+SCHEDULER_LIMIT = timedelta(seconds=90)
+LATE_LIMIT = timedelta(seconds=60)
+"""How long after its time a task may begin, or end where it takes no longer."""
+RUN_NOW = "Run it on the Tasks page, and read its output there."
+
+
+def check_tasks(session: Session, settings: Settings, folder: Path, *, just_started: bool) -> list[HealthCheck]:
+    """Check the scheduler, where it is in use, and each task of the folder.
+
+    `just_started`: the caller's program has started moments ago, so that what is overdue is not yet a fault.
+    """
+    beats = tasks.load_heartbeats(session)
+    decisions = {state.task: state for state in session.scalars(select(TaskState))}
+    scheduler = beats.get(tasks.SCHEDULER)
+    first = session.scalar(select(Switch.changed).where(Switch.name == runtime_flags.EPOCH)) or now()
+    checks = [_check_scheduler(scheduler, first)] if settings.scheduler else []
+    running = _list_running(scheduler)
+    for task in _load_tasks(folder, _read_state(folder)):
+        beat, decision = beats.get(task.name), decisions.get(task.name)
+        if not (decision.enabled if decision else task.head.enabled):
+            checks.append(_check_disabled(task, decision))
+        else:
+            start = beat.ts if beat else first
+            start = max(start, decision.changed) if decision else start
+            is_late = not just_started and _is_late(task, start, settings, task.name in running)
+            checks.append(_check_task(task, beat, start, is_late))
+    return checks
+
+
+def _read_state(folder: Path) -> tuple[tuple[str, int], ...]:
+    return tuple((path.name, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.md")))
+
+
+@lru_cache(1)  # the files are read again when one of them has changed
+def _load_tasks(folder: Path, _state: tuple[tuple[str, int], ...]) -> tuple[Task, ...]:
+    """Load the readable tasks. The scheduler reports problems with the others."""
+    return tuple(cron.load_tasks(folder)[0].values())
+
+
+def _check_scheduler(beat: Heartbeat | None, first: datetime) -> HealthCheck:
+    if beat is None and now() - first < SCHEDULER_LIMIT:
+        return HealthCheck(tasks.SCHEDULER, HealthStatus.OK, "has not been started yet")
+    remedy = "Restart Mission Control with bin/run; the scheduler's log is on the Logs page."
+    if beat is None or abs(now() - beat.ts) > SCHEDULER_LIMIT:
+        seen = f"was last seen {format_span(abs(now() - beat.ts))} ago" if beat else "has not been seen yet"
+        text = f"The scheduler {seen}, so no scheduled task runs."
+        return HealthCheck(tasks.SCHEDULER, HealthStatus.FAILED, text, remedy)
+    if beat.status != HealthStatus.OK:
+        text = f"The scheduler reports: {_describe_trouble(beat) or beat.status}."
+        return HealthCheck(tasks.SCHEDULER, HealthStatus(beat.status), text, "Correct the file it names in tasks/.")
+    return HealthCheck(tasks.SCHEDULER, HealthStatus.OK, f"seen {format_span(abs(now() - beat.ts))} ago")
+
+
+def _list_running(beat: Heartbeat | None) -> set[str]:
+    """List the tasks that the scheduler was running at its last heartbeat."""
+    return set(tasks.read_summary(beat).get("running", ())) if beat and tasks.is_alive(beat) else set()
+
+
+def _is_late(task: Task, start: datetime, settings: Settings, is_running: bool) -> bool:
+    """Return whether a task has not run when it was due after `start`. A running one may take its timeout."""
+    moment = now()
+    if start > moment + LATE_LIMIT:
+        return True  # the clock was set back
+    offset = cron.choose_offset(settings.instance) if settings.scheduler else timedelta()
+    due = cron.find_next_time(task, start, settings.zone, offset)
+    allowance = timedelta(seconds=task.head.timeout) if is_running else LATE_LIMIT
+    return moment > due + max(allowance, LATE_LIMIT)
+
+
+def _check_disabled(task: Task, decision: TaskState | None) -> HealthCheck:
+    if not task.head.enabled:
+        return HealthCheck(task.name, HealthStatus.OK, "disabled")
+    who = f" by {decision.changed_by}" if decision else ""
+    purpose = task.head.description[:1].lower() + task.head.description[1:]
+    text = f"The task {task.name} was disabled{who}, so this is not done: {purpose}"
+    return HealthCheck(task.name, HealthStatus.WARNING, text, "Enable it on the Tasks page.")
+
+
+def _check_task(task: Task, beat: Heartbeat | None, start: datetime, is_late: bool) -> HealthCheck:
+    """Check when a task last ran and how it ended. What is due every few minutes is needed for the board to work."""
+    wrong = HealthStatus.FAILED if task.is_interval else HealthStatus.WARNING
+    if is_late:
+        seen = f"last ran {format_span(abs(now() - start))} ago" if beat else "has never run"
+        text = f"The task {task.name} {seen}, though it is due: {cron.describe_schedule(task)}."
+        return HealthCheck(task.name, wrong, text, RUN_NOW)
+    if beat is None:
+        return HealthCheck(task.name, HealthStatus.OK, "has not been due yet")
+    age = format_span(abs(now() - beat.ts))
+    if holder := _find_lasting_holder(task, beat):
+        text = f"The task {task.name} has been skipped for longer than it may take, as {holder} does the same work."
+        return HealthCheck(task.name, wrong, text, "End that process if it hangs.")
+    if beat.status == HealthStatus.OK:
+        return HealthCheck(task.name, HealthStatus.OK, f"ran {age} ago")
+    trouble = _describe_trouble(beat) or f"it ended as {beat.status}"
+    status = wrong if beat.status == HealthStatus.FAILED else HealthStatus.WARNING
+    return HealthCheck(task.name, status, f"The task {task.name} has trouble: {trouble.removesuffix('.')}.", RUN_NOW)
+
+
+def _find_lasting_holder(task: Task, beat: Heartbeat) -> str | None:
+    """Return who has kept a task from running for longer than one run of it may take."""
+    since = tasks.find_skipped_since(beat)
+    if since is None or now() - datetime.fromisoformat(since) < timedelta(seconds=task.head.timeout):
+        return None
+    return str(tasks.read_summary(beat).get("held_by", "another program"))
+
+
+def _describe_trouble(beat: Heartbeat) -> str:
+    """Return the problem that the program itself reported: `error` or `problems` of its JSON summary."""
+    summary = tasks.read_summary(beat)
+    problems = summary.get("problems") or [summary.get("error")]
+    return "; ".join(str(problem) for problem in problems if problem)

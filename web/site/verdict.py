@@ -1,0 +1,117 @@
+"""The health report as this web process sees it: the stored results, and what only it can check itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import cast
+
+from flask import current_app, g
+
+import auth
+from database import Session, StoreError
+from models import HealthStatus
+from settings import Settings
+from tickets.operations import health, local_checks
+from tickets.operations.health import HealthReport
+from tickets.operations.health_check import HealthCheck
+from tickets.operations.start_grace import StartGrace
+
+from . import metrics
+
+MAX_BUSY_SHARE = 0.8
+"""Share of a worker's threads in use above which health warns, since few are left for further requests."""
+SUSTAINED_SECONDS = 20.0
+"""How long a fault of a web process must last, as a moment of load is none."""
+PROBE_SECONDS = 5.0
+"""How long the result of a write probe is used, which all threads of a process share."""
+
+
+def load_verdict(session: Session) -> HealthReport:
+    """Load the health report, once per request."""
+    if "verdict" not in g:
+        g.verdict = _get_observer().build_report(session)
+    return cast(HealthReport, g.verdict)
+
+
+def _get_observer() -> Observer:
+    """Return the observer of this process and instance."""
+    if "health_observer" not in current_app.extensions:
+        current_app.extensions["health_observer"] = Observer(auth.get_instance())
+    return cast(Observer, current_app.extensions["health_observer"])
+
+
+class Observer:
+    """The checks of one web process, with what it must remember between two of them."""
+
+    def __init__(self, instance: auth.Instance) -> None:
+        self._instance = instance
+        self._grace = StartGrace()
+        self._since: dict[str, float] = {}
+        self._probing = threading.Lock()
+        self._probe_until = 0.0
+        self._probe_results: list[HealthCheck] = []
+
+    @property
+    def settings(self) -> Settings:
+        return self._instance.settings
+
+    def build_report(self, session: Session) -> HealthReport:
+        """Build the report. While the stored results are old, this process looks for the reason itself."""
+        try:
+            results = health.load_results(session)
+        except StoreError as error:
+            return health.build_report([*self._check_self(), local_checks.report_damage(str(error.orig))])
+        age = next(check for check in results if check.name == health.CHECK_AGE)
+        if health.is_overdue(age) and not self._grace.is_starting():
+            for check in self._find_reasons():
+                results = health.replace_check(results, check)
+        elif not age.ok:
+            starting = HealthCheck(age.name, HealthStatus.OK, "the first checks are being made")
+            results = health.replace_check(results, starting)
+        for check in self._check_self():
+            results = health.replace_check(results, check)
+        return health.build_report(results)
+
+    def _check_self(self) -> list[HealthCheck]:
+        workers = metrics.list_workers()
+        failing = [worker.pid for worker in workers if worker.failing]
+        return [
+            local_checks.check_disk(self.settings.home),
+            self._require_sustained("event-log", lambda: _check_event_log(failing)),
+            self._require_sustained("web", lambda: _check_threads(workers, self.settings.threads)),
+        ]
+
+    def _require_sustained(self, name: str, check: Callable[[], HealthCheck]) -> HealthCheck:
+        """Report a fault only when this process has seen it for `SUSTAINED_SECONDS`."""
+        result, moment = check(), time.monotonic()
+        if result.ok:
+            self._since.pop(name, None)
+            return result
+        lasts = moment - self._since.setdefault(name, moment) >= SUSTAINED_SECONDS
+        return result if lasts else HealthCheck(name, HealthStatus.OK, "busy for a moment")
+
+    def _find_reasons(self) -> list[HealthCheck]:
+        """Find out why nothing stores results: no write is possible, or no program can start."""
+        with self._probing:
+            if time.monotonic() >= self._probe_until:
+                write = local_checks.probe_write(self._instance.engine)
+                self._probe_results = [write, local_checks.check_settings(self.settings.home)]
+                self._probe_until = time.monotonic() + PROBE_SECONDS
+            return self._probe_results
+
+
+def _check_event_log(failing: list[str]) -> HealthCheck:
+    if not failing:
+        return HealthCheck("event-log", HealthStatus.OK, "every web worker reads it")
+    text = f"Web worker {', '.join(failing)} cannot read the event log, so its pages get no live updates."
+    return HealthCheck("event-log", HealthStatus.FAILED, text, "See the log of the web workers on the Logs page.")
+
+
+def _check_threads(workers: list[metrics.WebWorker], threads: int) -> HealthCheck:
+    crowded = [worker for worker in workers if worker.busy > MAX_BUSY_SHARE * threads]
+    if not crowded:
+        return HealthCheck("web", HealthStatus.OK, f"{len(workers)} {'worker' if len(workers) == 1 else 'workers'}")
+    details = ", ".join(f"{worker.busy} of {threads} threads of web worker {worker.pid}" for worker in crowded)
+    return HealthCheck("web", HealthStatus.WARNING, f"{details} are busy.", "Set more threads with MC_THREADS.")
