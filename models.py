@@ -877,6 +877,7 @@ class Run(Base):
     stop_reason: Mapped[str | None]
     summary: Mapped[str | None]
     exit_code: Mapped[int | None]
+    report_sha256: Mapped[str | None]
     refusals: Mapped[dict[str, Any]] = mapped_column(default=dict)
     input_tokens: Mapped[int] = mapped_column(default=0)
     output_tokens: Mapped[int] = mapped_column(default=0)

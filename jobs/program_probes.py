@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from database import reading, writing
 from models import ProjectDraft, TaskOutcome
 from protocol import AGENT_PROGRAMS
+from redaction import SHAPES
 from settings import Settings
 from tickets.team import installed_programs, projects
 from tickets.team import repositories as slot_requests
@@ -107,7 +108,7 @@ def _inspect_draft(settings: Settings, draft: ProjectDraft) -> DraftResult:
         folder = _clone(settings, draft.source) if draft.clone else Path(draft.source)
         facts = folders.inspect_folder(folder)
     except (folders.CloneRefused, folders.CloneFailed, GitError, OSError) as error:
-        return DraftResult(None, str(error))
+        return DraftResult(None, SHAPES.clean_text(str(error)))
     if not facts.usable:
         return DraftResult(None, facts.explanation)
     return DraftResult(_describe_repository(facts, draft), facts.explanation)

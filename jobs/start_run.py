@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 
 from database import reading, writing
 from models import Failure, Project, Run
+from redaction import Redaction
 from tickets.runs import claims, forks, prompt, reports
 from tickets.runs.claims import RunClaim
 from tickets.shared import lookup
 from tickets.team import repositories as observations
 from workers.agents.tui.screen import format_prompt_argument
-from workers.contract.redaction import Redaction
 from workers.contract.spec import RunSpec
 from workers.host import memory_limit
 from workers.host.private_dirs import UnsafeFolder, make_private_dir, move_away
@@ -28,6 +28,8 @@ from workers.run import launch, lock
 from . import repositories, run_configuration, run_files, spec_builder, workspaces
 from .job_context import JobContext
 from .run_configuration import ConfigurationChoice
+
+MAX_REASON_BYTES = 2000
 
 
 class FolderOccupied(Exception):
@@ -86,7 +88,9 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
     with writing(context.engine) as session:
         _record_preparation(session, spec, configuration)
         if project:
-            notes = {} if workspace.notes is None else {"notes": list(workspace.notes)}
+            notes = (
+                {} if workspace.notes is None else {"notes": Redaction(spec.all_secrets).clean_value(workspace.notes)}
+            )
             observations.record_state(session, project.id, context.host, slots=slots, **notes)
         run = lookup.get_run(session, spec.run_id)
         forks.report_missing_source(session, run)
@@ -117,7 +121,7 @@ def format_sent_prompt(context: JobContext, spec: RunSpec, prompt_text: str) -> 
     """Return the prompt as the program gets it, without secrets. None when a person begins at the screen."""
     run_dir = context.run_dir(spec.run_id)
     sent_text = prompt_text if spec.mode == "headless" else format_prompt_argument(spec, run_dir, prompt_text)
-    return Redaction((spec.token, spec.nonce, *spec.secrets)).redact_text(sent_text) if sent_text else None
+    return Redaction(spec.all_secrets).clean_text(sent_text) if sent_text else None
 
 
 def _prepare_workspace(
@@ -132,6 +136,9 @@ def _prepare_workspace(
 
 
 def _release_claim(context: JobContext, claim: RunClaim, error: Exception) -> None:
-    reason = f"The run could not be started: {str(error) or type(error).__name__}"
+    redaction = spec_builder.build_redaction(context.settings, claim.profile)
+    reason = redaction.clean_text(
+        f"The run could not be started: {str(error) or type(error).__name__}", MAX_REASON_BYTES
+    )
     with writing(context.engine) as session:
-        reports.record_start_failure(session, claim.run.id, Failure.ENVIRONMENT, reason[:2000], context.retry)
+        reports.record_start_failure(session, claim.run.id, Failure.ENVIRONMENT, reason, context.retry)

@@ -67,11 +67,17 @@ def test_a_message_that_a_run_did_not_take_for_half_an_hour_expires(installation
 def test_it_settles_dead_runs_as_pickup_does(served_installation: Installation) -> None:
     ticket_id = served_installation.ticket(SLOW_STEP)
     served_installation.make_pass()
-    kill_wrapper(served_installation, served_installation.wait_until_running(ticket_id))
+    run = served_installation.wait_until_running(ticket_id)
+    draft = served_installation.context.run_dir(run.id) / "report.json.new"
+    draft.touch()
+    socket = served_installation.settings.run_socket(run.id)
+    assert housekeeping.reap_queue(served_installation.context).summary["sockets"] == 0 and socket.exists()
+    kill_wrapper(served_installation, run)
 
     done = housekeeping.reap_queue(served_installation.context)
 
-    assert done.summary["reconciled"] == {"lost": 1}
+    assert (done.summary["reconciled"], done.summary["sockets"]) == ({"lost": 1}, 1)
+    assert not socket.exists() and not draft.exists(), "nothing of a killed wrapper is left"
     assert host_state.list_panes(served_installation.context) == []  # nothing is left of the run but its log
     assert served_installation.runs(ticket_id)[0].outcome is Outcome.LOST
 

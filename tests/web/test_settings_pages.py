@@ -114,6 +114,32 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     assert stored.network is True
 
 
+def test_every_entry_refuses_a_base_branch_that_the_repository_lacks(
+    browser: FlaskClient, operator: Api, repository: Path, tmp_path: Path
+) -> None:
+    def refuse(answer: TestResponse, field: str, words: str) -> None:
+        error: Any = answer.get_json()
+        assert (answer.status_code, error["detail"]["field"]) == (422, field) and words in error["message"], error
+
+    git = ["git", "-C", str(repository)]
+    new = {"slug": "code", "name": "Code", "folder": str(repository)}
+    lacking = "The repository has no branch absent. Make it with git branch, or choose another."
+    refuse(operator.post("/projects", {**new, "base_branch": "absent"}), "base_branch", lacking)
+    refuse(operator.post("/projects", {**new, "folder": str(tmp_path)}), "folder", "is not a git repository")
+    assert operator.post("/projects", new).status_code == 201
+    refuse(operator.patch("/projects/code", {"version": 1, "base_branch": "absent"}), "base_branch", lacking)
+    page = send(
+        browser, "/settings/projects/code", **FIELDS | {"base_branch": "absent"}, folder=new["folder"], version="1"
+    )
+    assert page.status_code == 422 and lacking in text(page)
+    subprocess.run([*git, "update-ref", "refs/remotes/origin/next", "main"], check=True)
+    assert operator.patch("/projects/code", {"version": 1, "base_branch": "next"}).status_code == 200
+    subprocess.run([*git, "update-ref", "-d", "refs/remotes/origin/next"], check=True)
+    vanished = {**new, "version": 2, "base_branch": "next", "max_runs": 3}
+    del vanished["slug"]
+    assert operator.patch("/projects/code", vanished).status_code == 200
+
+
 def test_a_person_trusts_what_a_repository_brings_and_is_asked_again_when_it_changes(
     browser: FlaskClient, operator: Api, store: Engine, repository: Path
 ) -> None:

@@ -52,12 +52,16 @@ RUNS = frozenset({Right.RUN})
 
 @dataclass(slots=True)
 class Call:
-    """Context of a request for a view: the transaction, the caller, and functions to call after the commit."""
+    """Context of a request for a view: the transaction, the caller, and functions to call after the commit.
+
+    `examination` is the result of the route's `examine`.
+    """
 
     session: Session
     caller: auth.Caller
     settings: Settings
     after: list[Callable[[], None]] = field(default_factory=list)
+    examination: Any = None
 
     @property
     def actor(self) -> Actor:
@@ -122,18 +126,20 @@ class Resource(Blueprint):
         batch: bool = False,
         secret: bool = False,
         late: bool = False,
+        examine: Callable[..., Any] | None = None,
     ) -> Declaration:
         """Declare a write.
 
         With `batch` the body is one object, an array or NDJSON. With `secret` the response is not stored for
         `Idempotency-Key`. With `late` the view itself handles a request from a run that has ended, which is refused and
-        quarantined otherwise.
+        quarantined otherwise. `examine` is called with the body and the arguments of the path before the transaction, for
+        what takes longer than one may, and its result is the call's `examination`.
         """
 
         def declare(view: View) -> View:
             options = {"errors": errors, "batch": batch, "repeatable": not secret}
             route = _build_route(self, view, method, rule, rights, status, **options)
-            self._add(route, lambda args: _serve_write(view, route, args, late=late))
+            self._add(route, lambda args: _serve_write(view, route, args, late, examine))
             return view
 
         return declare
@@ -216,11 +222,15 @@ def _serve_read(view: View, route: Route, args: dict[str, Any]) -> Response:
         return respond(view(call, **_load_path_arguments(call, args), **inputs), route.status)
 
 
-def _serve_write(view: View, route: Route, args: dict[str, Any], *, late: bool) -> Response:
+def _serve_write(
+    view: View, route: Route, args: dict[str, Any], late: bool, examine: Callable[..., Any] | None
+) -> Response:
     inputs = _parse_request(route)
+    examination = examine(inputs["body"], **args) if examine else None
 
     def work(call: Call) -> Any:
-        refusal = None if late else refuse_late(call, route.name, request.get_data(as_text=True))
+        call.examination = examination
+        refusal = None if late else refuse_late(call, route.name, request_body.read_text())
         return refusal or view(call, **_load_path_arguments(call, args), **inputs)
 
     return perform(work, route.status, parse_idempotency_key(request.get_data()) if route.repeatable else None)

@@ -27,7 +27,7 @@ from tickets.shared.inputs import Body
 from tickets.shared.rights import Act
 from web.site import headers
 from web.stream import sockets
-from web.stream.log_tail import PaneLog, read_last_lines
+from web.stream.log_tail import PaneLog
 from web.stream.sockets import GOING_AWAY, WebSocketConnection
 from workers.host.tmux import Tmux
 from workers.run.console_client import ConsoleClient, find_pane
@@ -166,8 +166,4 @@ def _find_obstacle(run: Run, identifier: str) -> str | None:
 
 def _read_log(run: Run, identifier: str) -> str:
     """Read the end of the pane's log, or "" if there is none."""
-    file = PaneLog.for_run(auth.get_instance().settings, run.id, identifier).open()
-    if file is None:
-        return ""
-    with file:
-        return read_last_lines(file, MAX_LOG_LINES).decode(errors="replace")
+    return PaneLog.for_run(auth.get_instance().settings, run.id, identifier).read_end(MAX_LOG_LINES) or ""

@@ -71,15 +71,11 @@ def show_log(reference: str, run: int) -> Response:
     with reading(auth.get_instance().engine) as session:
         ticket = get_ticket(session, reference)
         row = run_detail.get_run(session, ticket.id, run)
-    file = log_tail.PaneLog.for_run(auth.get_instance().settings, row.id, ticket.identifier).open()
-    if file is None:
+    log = log_tail.PaneLog.for_run(auth.get_instance().settings, row.id, ticket.identifier)
+    text = log.read_end(log_tail.DEFAULT_LINES)
+    if text is None:
         raise NotFound("This run has no log on this machine.", run=run)
-    with file:
-        return Response(
-            log_tail.read_last_lines(file, log_tail.DEFAULT_LINES),
-            mimetype="text/plain",
-            headers={"Cache-Control": "no-store"},
-        )
+    return Response(text, mimetype="text/plain", headers={"Cache-Control": "no-store"})
 
 
 @blueprint.post("/ticket/<reference>/runs/<number:run>/model")
