@@ -51,10 +51,8 @@ STATEMENT_SECONDS = 60
 
 IDLE_SECONDS = 15
 """Longest pause within a transaction on PostgreSQL. A host that is suspended in one would else block all writers."""
-
-
 IDLE_IN_TRANSACTION = "25P03"
-"""PostgreSQL's code for a transaction that was idle for too long."""
+"""PostgreSQL's code for a transaction that was cut off for it."""
 
 
 MIN_MILLISECONDS = 100

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +47,7 @@ def load_runs_tab(session: Session, ticket: Ticket) -> View:
         "cost": run.cost_usd,
         "newest": runs[0].id == run.id,
         "log": log_tail.PaneLog.for_run(settings, run.id, ticket.identifier).path.is_file(),
-        "lacks_files": home_state.lacks_files(run, settings.runs_dir, socket.gethostname()),
+        "lacks_files": home_state.lacks_files(run, settings.runs_dir, settings.machine_name),
         "stops": operates and run.state is not RunState.ENDED and run.stop_code is None,
         "model": {"may": operates and run.ended is None, "order": run.model_order, "obstacle": find_obstacle(run)},
         "stop": {"code": run.stop_code, "reason": run.stop_reason} if run.stop_code else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -229,7 +228,7 @@ def _load_permissions(session: Session, view: TicketView) -> PermissionView | No
     ticket, live = view.ticket, view.standing.live
     if live:
         return permission_view.describe_permissions(session, live.profile, ticket.project_id, live.host)
-    host = socket.gethostname()
+    host = auth.get_instance().settings.machine_name
     return permission_view.describe_member_permissions(session, ticket.assigned_to, ticket.project_id, host)
 
 
