@@ -50,10 +50,14 @@ def run_checks(settings: Settings) -> list[Finding]:
             findings.append(
                 Finding(name, f"{type(error).__name__}: {str(error).splitlines()[0]}", "look into this error")
             )
-    known = {finding.subject: finding for finding in findings}
+    findings_by_subject = {finding.subject: finding for finding in findings}
     return [
         *findings,
-        *(new for new in _check_health(settings) if new.subject not in known or (known[new.subject].ok and not new.ok)),
+        *(
+            new
+            for new in _check_health(settings)
+            if new.subject not in findings_by_subject or (findings_by_subject[new.subject].ok and not new.ok)
+        ),
     ]
 
 

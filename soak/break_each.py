@@ -53,8 +53,8 @@ def parse_health(report: dict[str, Any]) -> HealthReading:
     causes = report["causes"]
     folded = {str(name) for cause in causes for name in cause["explains"]}
     checks = (cause["check"] for cause in causes)
-    named = tuple(HealthCause(check["name"], check["detail"]) for check in checks)
-    return HealthReading(report["verdict"], named, frozenset(folded))
+    causes = tuple(HealthCause(check["name"], check["detail"]) for check in checks)
+    return HealthReading(report["verdict"], causes, frozenset(folded))
 
 
 def read_health(board: Board) -> HealthReading:
@@ -75,8 +75,8 @@ def is_named(fault: BoardFault, reading: HealthReading) -> bool:
     """Return whether a reading names the fault: as a cause, or folded under another one."""
     if fault.check is None:
         return reading.verdict is None
-    named = any(cause.name == fault.check and fault.fragment in cause.detail for cause in reading.causes)
-    return reading.verdict != "working" and (named or fault.check in reading.folded)
+    is_a_cause = any(cause.name == fault.check and fault.fragment in cause.detail for cause in reading.causes)
+    return reading.verdict != "working" and (is_a_cause or fault.check in reading.folded)
 
 
 def find_wrong_causes(faults: Iterable[BoardFault], reading: HealthReading) -> list[HealthCause]:
@@ -248,12 +248,14 @@ def format_row(result: BreakResult) -> str:
     names = " + ".join(result.names)
     if result.note:
         return f"{names:44} {result.note}"
-    turned = ", ".join("never" if seconds is None else f"{seconds:.0f} s" for seconds in result.turned.values())
-    cleared = "never" if result.cleared is None else f"{result.cleared:.0f} s"
-    line = f"{names:44} turned {turned or 'never':14} cleared {cleared:8} {'right' if result.is_right else 'WRONG'}"
-    silent = f", {result.silent:.0f} s without an answer" if result.silent else ""
+    turn_text = ", ".join("never" if seconds is None else f"{seconds:.0f} s" for seconds in result.turned.values())
+    clear_text = "never" if result.cleared is None else f"{result.cleared:.0f} s"
+    line = (
+        f"{names:44} turned {turn_text or 'never':14} cleared {clear_text:8} {'right' if result.is_right else 'WRONG'}"
+    )
+    silence_text = f", {result.silent:.0f} s without an answer" if result.silent else ""
     wrong = [f"\n    also named: {name}, {text}" for name, text in result.wrong_causes.items()]
-    return line + silent + "".join(wrong)
+    return line + silence_text + "".join(wrong)
 
 
 def format_report(report: BreakReport) -> list[str]:
