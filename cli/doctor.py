@@ -19,6 +19,7 @@ from settings import Settings
 from tickets.operations import local_checks
 from tickets.operations.health_check import HealthCheck
 from tickets.team import installed_programs
+from workers.host import loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +127,14 @@ def _time(settings: Settings) -> Finding:
     return Finding("time", f"{models.now().astimezone(settings.zone):%Y-%m-%d %H:%M:%S} {settings.timezone}")
 
 
+def _addresses(_: Settings) -> Finding:
+    return Finding("addresses", "127.0.0.1 and ::1" if loopback.has_ipv6() else loopback.NO_IPV6)
+
+
 def _user(_: Settings) -> Finding:
     if os.getuid() == 0:
         return Finding("user", "root: some agents refuse to work unattended as root; another user is better")
     return Finding("user", f"uid {os.getuid()}")
 
 
-CHECKS: tuple[Callable[[Settings], Finding], ...] = (_python, _sqlite, _user, _folders, _time, _store)
+CHECKS: tuple[Callable[[Settings], Finding], ...] = (_python, _sqlite, _user, _addresses, _folders, _time, _store)
