@@ -99,8 +99,10 @@ class Board(Installation):
         """The folder of the programs that the board finds, if it has its own."""
         self.agent_log = folder / "messages.log"
         user_home = folder / "user"
-        for path in (self.failpoints, user_home, folder / "bin"):
+        self.log_in_file = user_home / ".claude/.credentials.json"
+        for path in (self.failpoints, user_home, self.log_in_file.parent, folder / "bin"):
             path.mkdir()
+        self.log_in_file.write_text("{}")
         (user_home / ".gitconfig").write_text("[user]\n\tname = Soak\n\temail = soak@localhost\n")
         variables = {
             **_SETTINGS,
@@ -108,7 +110,6 @@ class Board(Installation):
             "MC_CLAUDE_BINARY": _write_agent(folder / "bin/claude"),
             failpoints.VARIABLE: self.failpoints,
             LOG_VARIABLE: self.agent_log,
-            "ANTHROPIC_API_KEY": "none",
         }
         super().__init__(folder / "home", **variables | settings)
         self.repository = folder / "repository"
@@ -124,8 +125,7 @@ class Board(Installation):
         git.check_output(self.repository, *_AUTHOR, "commit", "--quiet", "--message=Begin.")
 
     def _add_team(self) -> None:
-        allowed = [LOG_VARIABLE, "ANTHROPIC_API_KEY"]
-        profile = NewProfile.model_validate({"name": SPEAKER, "program": "claude", "env_allow": allowed})
+        profile = NewProfile.model_validate({"name": SPEAKER, "program": "claude", "env_allow": [LOG_VARIABLE]})
         project = NewProject(
             slug=PROJECT,
             name="Web",

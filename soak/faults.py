@@ -26,8 +26,6 @@ from tickets.operations import incidents
 from tickets.runs import claims, reports
 from tickets.shared import lookup
 from tickets.shared.inputs import NewTicket
-from tickets.team import profiles
-from tickets.team.profiles import EditProfile
 from workers.host import processes
 
 from .board import SPEAKER, Board, ProcessKind, kill_process
@@ -308,18 +306,17 @@ def remove_runs(board: Board) -> Iterator[None]:
 def log_out(board: Board) -> Iterator[None]:
     """Take the log-in of an agent with work away, and probe."""
     (ticket_id,) = board.create_tickets(1, assigned_to=SPEAKER, not_before=now() + timedelta(days=1))
-    allowed = _set_variables(board, [])
+    aside = board.folder / "credentials"
+    board.log_in_file.rename(aside)
+    _probe_agents(board)
     yield
     board.move(ticket_id, "cancel")
-    _set_variables(board, allowed)
+    aside.rename(board.log_in_file)
+    _probe_agents(board)
 
 
-def _set_variables(board: Board, names: list[str]) -> list[str]:
-    with writing(board.engine) as session:
-        former = list(profiles.get_profile(session, SPEAKER).env_allow)
-        profiles.edit_profile(session, SPEAKER, EditProfile(env_allow=names), BENCH_ACTOR)
+def _probe_agents(board: Board) -> None:
     board.start("mc_probe.py").wait(120)
-    return former
 
 
 @contextmanager
