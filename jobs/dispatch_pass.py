@@ -26,7 +26,7 @@ from .host_state import ObservationError
 from .job_context import JobContext
 from .task_recorder import JobResult
 
-UNOBSERVABLE = "pickup:unobservable"
+UNOBSERVABLE = f"{incidents.PICKUP_PREFIX}unobservable"
 PREVIOUS_RUN = "previous_run"
 """The ticket's last run has reported, but its wrapper has not exited yet."""
 OTHER_HOST = "other_host"

@@ -363,8 +363,8 @@ FAULTS = (
     BoardFault("disk full", "disk", "almost full", fill_disk, needs_mount=True),
     BoardFault("log huge", "wal", "write-ahead log", fill_log),
     BoardFault("clock set back", "clock", "future", set_clock_back),
-    BoardFault("runs deleted", "run-folders", "is empty", remove_runs),
-    BoardFault("home read-only", "run-folders", "cannot be written", lock_home, needs_mount=True),
+    BoardFault("runs deleted", "run-folders", "are gone from", remove_runs),
+    BoardFault("home read-only", "run-folders", "is read-only", lock_home, needs_mount=True),
     BoardFault("agent logged out", "agents", "cannot start", log_out),
 )
 EXCLUSIVE = frozenset(

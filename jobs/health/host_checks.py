@@ -89,14 +89,14 @@ def _check_supervision(context: JobContext) -> HealthCheck:
 def _check_run_folders(context: JobContext) -> HealthCheck:
     """Check that the home can be written, and that the folders of recent runs have not been deleted."""
     settings = context.settings
-    if problem := home_state.describe_read_only_folder(settings.home):
-        return HealthCheck("run-folders", HealthStatus.FAILED, *problem)
+    if not (home := local_checks.check_home(settings.home)).ok:
+        return home
     with reading(context.engine) as session:
         missing = home_state.find_runs_without_files(session, settings.runs_dir, context.host, settings.retention.runs)
     if missing:
         problem = home_state.describe_missing_files(missing, settings.runs_dir)
         return HealthCheck("run-folders", HealthStatus.WARNING, *problem)
-    return HealthCheck("run-folders", HealthStatus.OK, "present")
+    return home
 
 
 def _check_integrity(context: JobContext) -> HealthCheck:

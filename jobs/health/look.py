@@ -138,7 +138,7 @@ class Looker:
     def __init__(self, context: JobContext, log: Callable[[str], None]) -> None:
         self._context = context
         self._log = log
-        self._grace = StartGrace()
+        self._grace = StartGrace(health.LOOK_SECONDS)
         self._last = -health.LOOK_SECONDS
         self._thread = threading.Thread()
 
@@ -158,4 +158,5 @@ class Looker:
         try:
             make_look(self._context, just_started=self._grace.is_starting())
         except Exception as error:  # readers see that the results are old
+            self._grace.restart()
             self._log(f"checking health: {type(error).__name__}: {error}")

@@ -29,6 +29,8 @@ from .installation import ALICE, Installation
 
 
 def look(installation: Installation) -> dict[str, HealthCheck]:
+    with writing(installation.engine) as session:
+        tasks.record_heartbeat(session, tasks.SCHEDULER, "ok")
     return {check.name: check for check in health_look.make_look(installation.context, just_started=True).checks}
 
 

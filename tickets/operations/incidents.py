@@ -14,6 +14,8 @@ from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound
 
 OPERATOR = Actor.system("operator")
+PICKUP_PREFIX = "pickup:"
+"""Prefix of the fingerprint of what makes the task of pickup fail, as the check of that task says."""
 CHECK_PREFIX = "check:"
 """Prefix of the fingerprint of an incident that a health check opened, with the name of the check after it."""
 

@@ -12,7 +12,7 @@ from database import StoreError, StoreUnavailable, find_lock_holder, writing
 from models import HealthStatus
 from settings import SettingsError, load
 
-from . import tasks
+from . import home_state, tasks
 from .health_check import HealthCheck
 
 DISK_WARNING_BYTES = 2 << 30
@@ -35,6 +35,13 @@ def check_disk(home: Path) -> HealthCheck:
         return HealthCheck("disk", HealthStatus.OK, detail)
     status = HealthStatus.FAILED if free < DISK_FAILURE_BYTES else HealthStatus.WARNING
     return HealthCheck("disk", status, f"The disk of {home} is almost full: {detail}.", "Free some space.")
+
+
+def check_home(home: Path) -> HealthCheck:
+    """Check that files can be written in the home folder."""
+    if problem := home_state.describe_read_only_folder(home):
+        return HealthCheck("run-folders", HealthStatus.FAILED, *problem)
+    return HealthCheck("run-folders", HealthStatus.OK, "the home can be written")
 
 
 def check_settings(home: Path) -> HealthCheck:

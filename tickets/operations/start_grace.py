@@ -1,4 +1,4 @@
-"""The first minute of a process, or after a sleep of the machine, in which what is overdue is about to be done."""
+"""The first minute of a process, or after a sleep or a stop, in which what is overdue is about to be done."""
 
 from __future__ import annotations
 
@@ -10,14 +10,25 @@ SLEEP_SECONDS = 15.0
 
 
 class StartGrace:
-    """Tells whether this process began moments ago, or the machine woke from sleep, by its two clocks."""
+    """Tells whether this process began moments ago, or was stopped, or the machine slept.
 
-    def __init__(self) -> None:
-        self._start = time.monotonic()
+    `interval_seconds` is how often it is asked at least, so that a longer pause is one of the process itself.
+    """
+
+    def __init__(self, interval_seconds: float | None = None) -> None:
+        self._interval = interval_seconds
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin the first minute again, as nothing could be done before."""
+        self._start = self._last = time.monotonic()
         self._offset = time.time() - self._start
 
     def is_starting(self) -> bool:
-        offset = time.time() - time.monotonic()
-        if abs(offset - self._offset) > SLEEP_SECONDS:
-            self._start, self._offset = time.monotonic(), offset
-        return time.monotonic() - self._start < START_SECONDS
+        moment = time.monotonic()
+        has_slept = abs(time.time() - moment - self._offset) > SLEEP_SECONDS
+        was_stopped = self._interval is not None and moment - self._last > self._interval + SLEEP_SECONDS
+        self._last = moment
+        if has_slept or was_stopped:
+            self.restart()
+        return moment - self._start < START_SECONDS

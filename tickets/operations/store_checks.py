@@ -214,6 +214,7 @@ def _check_incidents(session: Session) -> HealthCheck:
     """Check for open incidents of which no other check tells."""
     conditions = and_(
         Incident.state != IncidentState.CLOSED,
+        ~Incident.fingerprint.startswith(incidents.PICKUP_PREFIX, autoescape=True),
         ~Incident.fingerprint.startswith(incidents.CHECK_PREFIX, autoescape=True),
     )
     titles = [title for (title,) in fetch_rows(session, select(Incident.title).where(conditions).limit(MAX_NAMED + 1))]
@@ -228,7 +229,9 @@ def _check_clock(session: Session) -> HealthCheck:
     if newest is None or newest.ts <= now() + CLOCK_TOLERANCE:
         return _pass("clock", "no stored time is in the future")
     text = f"The clock was set back: the newest event is {format_span(newest.ts - now())} in the future."
-    return _warn("clock", text, "Set the clock of this machine; retries and wakes wait until then.")
+    return HealthCheck(
+        "clock", HealthStatus.FAILED, text, "Set the clock of this machine; retries and wakes wait until then."
+    )
 
 
 def _check_wal(session: Session) -> HealthCheck:

@@ -31,7 +31,7 @@ def check_tasks(session: Session, settings: Settings, folder: Path, *, just_star
     beats = tasks.load_heartbeats(session)
     decisions = {state.task: state for state in session.scalars(select(TaskState))}
     scheduler = beats.get(tasks.SCHEDULER)
-    first = session.scalar(select(Switch.changed).where(Switch.name == runtime_flags.EPOCH)) or now()
+    first = _find_beginning(session)
     checks = [_check_scheduler(scheduler, first)] if settings.scheduler else []
     running = _list_running(scheduler)
     for task in _load_tasks(folder, _read_state(folder)):
@@ -44,6 +44,16 @@ def check_tasks(session: Session, settings: Settings, folder: Path, *, just_star
             is_late = not just_started and _is_late(task, start, settings, task.name in running)
             checks.append(_check_task(task, beat, start, is_late))
     return checks
+
+
+def check_scheduler(session: Session) -> HealthCheck:
+    """Check the heartbeat of the scheduler."""
+    return _check_scheduler(tasks.load_heartbeats(session).get(tasks.SCHEDULER), _find_beginning(session))
+
+
+def _find_beginning(session: Session) -> datetime:
+    """Find when the store was made or restored, before which nothing can have run."""
+    return session.scalar(select(Switch.changed).where(Switch.name == runtime_flags.EPOCH)) or now()
 
 
 def _read_state(folder: Path) -> tuple[tuple[str, int], ...]:

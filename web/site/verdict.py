@@ -13,7 +13,7 @@ import auth
 from database import Session, StoreError
 from models import HealthStatus
 from settings import Settings
-from tickets.operations import health, local_checks
+from tickets.operations import health, local_checks, task_checks
 from tickets.operations.health import HealthReport
 from tickets.operations.health_check import HealthCheck
 from tickets.operations.start_grace import StartGrace
@@ -65,7 +65,7 @@ class Observer:
             return health.build_report([*self._check_self(), local_checks.report_damage(str(error.orig))])
         age = next(check for check in results if check.name == health.CHECK_AGE)
         if health.is_overdue(age) and not self._grace.is_starting():
-            for check in self._find_reasons():
+            for check in (*self._find_reasons(), *self._check_scheduler(session)):
                 results = health.replace_check(results, check)
         elif not age.ok:
             starting = HealthCheck(age.name, HealthStatus.OK, "the first checks are being made")
@@ -92,12 +92,16 @@ class Observer:
         lasts = moment - self._since.setdefault(name, moment) >= SUSTAINED_SECONDS
         return result if lasts else HealthCheck(name, HealthStatus.OK, "busy for a moment")
 
+    def _check_scheduler(self, session: Session) -> list[HealthCheck]:
+        return [task_checks.check_scheduler(session)] if self.settings.scheduler else []
+
     def _find_reasons(self) -> list[HealthCheck]:
         """Find out why nothing stores results: no write is possible, or no program can start."""
         with self._probing:
             if time.monotonic() >= self._probe_until:
                 write = local_checks.probe_write(self._instance.engine)
-                self._probe_results = [write, local_checks.check_settings(self.settings.home)]
+                home = self.settings.home
+                self._probe_results = [write, local_checks.check_settings(home), local_checks.check_home(home)]
                 self._probe_until = time.monotonic() + PROBE_SECONDS
             return self._probe_results
 
