@@ -360,7 +360,7 @@ def take_write_lock(session: Session, *, patient: bool = True) -> None:
         if not patient:
             session.execute(text(f"SET LOCAL lock_timeout = {MIN_MILLISECONDS}"))
         idle_limit = f"set_config('idle_in_transaction_session_timeout', '{IDLE_SECONDS}s', true)"
-        session.execute(text(f"SELECT {idle_limit}, pg_advisory_xact_lock(7223001)"))  # noqa: S608 - a constant
+        session.execute(text(f"SELECT {idle_limit}, pg_advisory_xact_lock(7223001)"))
         session.execute(text("SELECT pg_notify('mc_events', '')"))
 
 
