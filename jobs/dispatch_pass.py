@@ -101,6 +101,7 @@ def settle_runs(context: JobContext, counts: PassCounts) -> None:
         external.end_unresponsive(session, 2 * context.settings.limits.grace_seconds)
     counts.reconciled = reconcile.reconcile_runs(context, panes)
     _remove_dead_panes(context, panes)
+    _remove_dead_sockets(context)
     counts.released = workspaces.release_ended_slots(context)
 
 
@@ -122,6 +123,13 @@ def _remove_dead_panes(context: JobContext, panes: list[Pane]) -> None:
         with reading(context.engine) as session:
             identifiers = claims.list_live_identifiers(session)
         host_state.remove_dead_panes(context, panes, {f"mc-{identifier}" for identifier in identifiers})
+
+
+def _remove_dead_sockets(context: JobContext) -> None:
+    if sockets := host_state.list_sockets(context):
+        with reading(context.engine) as session:
+            live_runs = {run.id for run in claims.list_live(session)}
+        host_state.remove_dead_sockets(context, sockets, live_runs)
 
 
 def preview_pass(context: JobContext, *, resumed_only: bool = False) -> dict[str, Any]:

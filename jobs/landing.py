@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import failpoints
 from database import Session, StoreUnavailable, reading, writing
+from failpoints import Failpoint
 from models import Landing, Profile, Project, Run, TaskOutcome, Ticket, Trigger
 from tickets.runs import landing_results
 from tickets.shared.errors import DomainError
@@ -303,6 +305,7 @@ class _LandingAttempt:
     # Results
 
     def _succeed(self, result: LandingResult) -> str:
+        failpoints.kill_at(Failpoint.MERGED)
         try:
             with writing(self._context.engine) as session:
                 is_recorded = landing_results.record_success(

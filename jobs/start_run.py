@@ -11,7 +11,9 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+import failpoints
 from database import reading, writing
+from failpoints import Failpoint
 from models import Failure, Project, Run
 from redaction import Redaction
 from tickets.runs import claims, forks, prompt, reports
@@ -38,6 +40,7 @@ class FolderOccupied(Exception):
 
 def start_claimed_run(context: JobContext, claim: RunClaim) -> bool:
     """Start the run of a claim. False when it is proven that it did not start, and the ticket was released."""
+    failpoints.kill_at(Failpoint.CLAIMED)
     run_dir = context.run_dir(claim.run.id)
     try:
         _prepare_folder(run_dir)
@@ -57,6 +60,7 @@ def start_claimed_run(context: JobContext, claim: RunClaim) -> bool:
             _release_claim(context, claim, error)
             return False
         return True
+    failpoints.kill_at(Failpoint.STARTED)
     with writing(context.engine) as session:
         claims.record_workspace(session, claim.run.id, tmux_target=pane or f"mc-{spec.identifier}")
     return True

@@ -24,12 +24,13 @@ PROGRAMS = {
 }
 """Programs of the top level. None imports another."""
 
-STANDARD_LIBRARY_ONLY = {"bootstrap", "protocol", "redaction"}
+STANDARD_LIBRARY_ONLY = {"bootstrap", "failpoints", "protocol", "redaction"}
 """Modules that import nothing else: a wrapper or a program that must start at once loads them."""
 
 DATA = {"database", "models", "settings"}
+SECRETS = {"secret_files"}
 
-SHARED = {"protocol", "redaction"}
+SHARED = {"failpoints", "protocol", "redaction"}
 """Modules that every package may import."""
 
 # Package -> packages it may import. A package may always import itself.
@@ -37,17 +38,19 @@ ALLOWED: dict[str, set[str]] = {
     "protocol": set(),
     "redaction": set(),
     "bootstrap": set(),
+    "failpoints": set(),
     "settings": {"bootstrap"},
+    "secret_files": {"settings"},
     "models": {"settings"},
     "database": {"models", "settings"},
     "migrations": DATA,
     "tickets": DATA,
-    "auth": DATA | {"tickets"},
+    "auth": DATA | SECRETS | {"tickets"},
     "workers": set(),
     "mc_interactive": DATA | {"tickets", "workers"},
     "web": DATA | {"auth", "mc_interactive", "tickets"},
     "app": DATA | {"auth", "mc_interactive", "tickets", "web"},
-    "cli": DATA | {"auth", "jobs", "migrations", "tickets", "workers"},
+    "cli": DATA | SECRETS | {"auth", "jobs", "migrations", "tickets", "workers"},
     "jobs": DATA | {"bootstrap", "migrations", "tickets", "workers"},
     **{program: DATA | {"bootstrap", "jobs", "tickets", "workers"} for program in PROGRAMS},
     "mc_cli": DATA | {"bootstrap", "cli", "migrations", "tickets", "workers"},
@@ -91,11 +94,12 @@ FORBIDDEN: dict[str, set[str]] = {
 }
 
 # The MCP server and the script agent are programs of their own, started with an environment that was made for them.
-# The isolation of git chooses the few variables that git is given.
+# The isolation of git chooses the few variables that git is given. Failpoints are for tests alone.
 READS_ENVIRONMENT = {
     "bootstrap.py",
     "settings.py",
     "cli/serve.py",
+    "failpoints.py",
     "mc_coordination_mcp.py",
     "workers/agents/script/script_agent.py",
     "workers/repository/isolation.py",

@@ -42,9 +42,12 @@ def test_a_look_finds_the_machine_well_and_names_what_breaks(installation: Insta
     with writing(installation.engine) as session:
         values = {"ticket_id": 1, "generation": 1, "agent": "script", "token_hash": "x", "nonce": "n"}
         session.add(Run(host=installation.context.host, last_run_seq=3, **values))
-    broken = look(installation)
-    assert (broken["settings"].status, broken["run-folders"].status) == (HealthStatus.FAILED, HealthStatus.WARNING)
-    assert "config.toml" in broken["settings"].detail
+    new_checks = look(installation)
+    assert (new_checks["settings"].status, new_checks["run-folders"].status) == (
+        HealthStatus.FAILED,
+        HealthStatus.WARNING,
+    )
+    assert "config.toml" in new_checks["settings"].detail
 
 
 def test_a_git_that_hangs_or_is_missing_is_said(

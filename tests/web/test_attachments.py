@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def test_a_name_cannot_lead_anywhere_or_deceive(operator: Api, ticket: str, sett
 def test_files_past_the_limits_are_refused_and_leave_nothing(app: Flask, operator: Api, ticket: str) -> None:
     instance: auth.Instance = app.extensions["mission_control"]
     tight = instance.settings.model_copy(update={"attachment_limit_bytes": 1000, "attachment_limit_count": 1})
-    app.extensions["mission_control"] = auth.Instance(tight, instance.engine, instance.key)
+    app.extensions["mission_control"] = replace(instance, settings=tight)
     assert upload(operator, PNG * 100).status_code == 413
     assert upload(operator, b"x" * 200_000, "log.txt").status_code == 413
     assert upload(operator).status_code == 201

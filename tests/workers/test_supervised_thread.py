@@ -53,6 +53,6 @@ def test_a_thread_that_fails_is_recorded_counted_and_restarted() -> None:
 
 def test_a_thread_that_goes_on_failing_ends_the_run() -> None:
     thread, log = run_thread(100)
-    assert (thread.is_done, thread.failures) == (False, MAX_FAILURES)
+    assert (thread.is_done, thread.failures, thread.is_given_up) == (False, MAX_FAILURES, True)
     [order] = log.orders
     assert order.code == StopCode.BROKEN and order.reason == log.records[-1][2] and "given up" in order.reason

@@ -124,7 +124,7 @@ def add_project(session: Session, body: NewProject, actor: Actor, branches: Coll
 
     Raises `Invalid` for an unsafe folder or a bad branch, `ConflictError` for a slug in use.
     """
-    rights.require(actor, Act.ADMINISTER)
+    rights.require(actor, Act.CHANGE_PROJECTS)
     _require_safe(body)
     _require_address(body.push_address)
     _require_branch(body.folder, body.base_branch, branches)
@@ -144,7 +144,7 @@ def edit_project(
 
     A new base, or that of a new folder, is one of the `branches` as in `add_project`. Raises `NotFound`, `Invalid`, `StaleProject`.
     """
-    rights.require(actor, Act.ADMINISTER)
+    rights.require(actor, Act.CHANGE_PROJECTS)
     _require_safe(body)
     fields = {name: getattr(body, name) for name in body.model_fields_set if name != "version"}
     empty = [name for name, value in fields.items() if value is None and name not in MAY_BE_NULL]
@@ -284,7 +284,7 @@ class DraftResult:
 
 def request_draft(session: Session, body: NewDraft, actor: Actor) -> ProjectDraft:
     """Request an examination of a possible project by a job, which answers within seconds, or after the clone."""
-    rights.require(actor, Act.ADMINISTER)
+    rights.require(actor, Act.CHANGE_PROJECTS)
     clone = "://" in body.source or body.source.startswith("git@")
     if not clone and (not body.source.startswith("/") or ".." in body.source.split("/")):
         raise Invalid("Give an absolute path such as /home/me/code, or an address to clone from.", field="source")

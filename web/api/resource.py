@@ -24,8 +24,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from flask import Blueprint, Response, request
 
 import auth
+import failpoints
 from auth import Right
 from database import Session, reading, writing
+from failpoints import Failpoint
 from models import Run
 from settings import Settings
 from tickets.runs.notify_run import notify_run
@@ -257,6 +259,7 @@ def perform(work: Callable[[Call], Any], status: int, key: idempotency.KeyedRequ
         text = "" if refusal or data is None else _dump_json(data)
         if key and refusal is None:
             idempotency.store_response(session, key, idempotency.StoredResponse(status, text))
+    failpoints.kill_at(Failpoint.COMMITTED)
     for follow in call.after:
         follow()
     if refusal is not None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
+import failpoints
+from failpoints import Failpoint
 from protocol import DeliveryMode, ReceiptState
 from workers.contract.agent import AgentAdapter
 from workers.contract.agent_events import AgentEvent, make_event
@@ -124,6 +126,7 @@ class MessageDelivery:
         self._on_message()
         lines = self._agent.send(uuid, str(message.get("body", "")))
         self._child.write(lines)
+        failpoints.kill_at(Failpoint.MESSAGE_TAKEN)
         self._record_receipt(uuid, ReceiptState.QUEUED)
         if lines:
             self._unwritten.append(uuid)

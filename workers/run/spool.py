@@ -21,6 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import failpoints
+from failpoints import Failpoint
 from protocol import EventType
 from workers.host import files
 
@@ -204,6 +206,7 @@ class Spool:
         new_file = self._open(draft.name)
         try:
             current.rename(numbered)
+            failpoints.kill_at(Failpoint.SPOOL_ROTATED)
             draft.rename(current)
         except OSError:
             os.close(new_file)

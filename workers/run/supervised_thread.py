@@ -34,6 +34,7 @@ class SupervisedThread(threading.Thread):
     def __init__(self, name: str, log: FailureLog | None = None, pause: float = PAUSE_SECONDS) -> None:
         super().__init__(name=name, daemon=True)
         self.failures = 0
+        self.is_given_up = False
         self._log = log
         self._pause_seconds = pause
         self._closing = threading.Event()
@@ -58,12 +59,12 @@ class SupervisedThread(threading.Thread):
         """Record a failure and wait a moment. False when the thread is given up, which ends the run."""
         self.failures += 1
         traceback.print_exception(error, file=sys.stderr)
-        is_given_up = failures_in_row >= MAX_FAILURES
-        consequence = "It is given up." if is_given_up else "It is restarted."
+        self.is_given_up = failures_in_row >= MAX_FAILURES
+        consequence = "It is given up." if self.is_given_up else "It is restarted."
         text = f"The {self.name} thread of the wrapper failed ({type(error).__name__}: {error}). {consequence}"
         if self._log:
             with suppress(Exception):  # what broke the thread may break the record too
                 self._log.record_thread_failure(self.name, self.failures, text)
-            if is_given_up:
+            if self.is_given_up:
                 self._log.end_run(StopOrder(text, StopCode.BROKEN))
-        return not is_given_up and not self._closing.wait(self._pause_seconds)
+        return not self.is_given_up and not self._closing.wait(self._pause_seconds)

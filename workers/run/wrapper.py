@@ -255,7 +255,9 @@ class Wrapper:
         return self._stop is not None
 
     def _pause(self, seconds: float) -> bool:
-        """Wait between two attempts to report. True gives up, as the machine may be shutting down."""
+        """Wait between two attempts to report. True gives up, as nothing sends the events or the machine may be shutting down."""
+        if self._sender.is_given_up:
+            return True
         select.select([self._mailbox], [], [], seconds)
         return self._is_stopped() and self._stop is not None and self._stop.code == StopCode.SIGNAL
 
