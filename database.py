@@ -49,8 +49,10 @@ STATEMENT_SECONDS = 60
 """Longest statement on PostgreSQL, its wait for a lock included; a migration is not bound by it."""
 
 
-IDLE_SECONDS = 15
-"""Longest pause within a transaction on PostgreSQL. A host that is suspended in one would else block all writers."""
+IDLE_SECONDS = 5
+"""Longest pause within a writing transaction on PostgreSQL. A host that is suspended in one would else block all others,
+once for each of its threads that waits for the lock.
+"""
 IDLE_IN_TRANSACTION = "25P03"
 """PostgreSQL's code for a transaction that was cut off for it."""
 
@@ -130,7 +132,7 @@ def _timeouts(address: URL) -> dict[str, Any]:
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 4,
-        "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c idle_in_transaction_session_timeout={IDLE_SECONDS}s",
+        "options": f"-c statement_timeout={STATEMENT_SECONDS}s",
     }
     return {name: value for name, value in bounds.items() if name not in address.query}
 
@@ -357,7 +359,8 @@ def take_write_lock(session: Session, *, patient: bool = True) -> None:
     if session.get_bind().dialect.name == "postgresql":
         if not patient:
             session.execute(text(f"SET LOCAL lock_timeout = {MIN_MILLISECONDS}"))
-        session.execute(text("SELECT pg_advisory_xact_lock(7223001)"))
+        idle_limit = f"set_config('idle_in_transaction_session_timeout', '{IDLE_SECONDS}s', true)"
+        session.execute(text(f"SELECT {idle_limit}, pg_advisory_xact_lock(7223001)"))
         session.execute(text("SELECT pg_notify('mc_events', '')"))
 
 

@@ -33,7 +33,7 @@ TITLE = "A ticket to measure with"
 START_SECONDS = 120
 
 
-class Board(ABC):
+class MeasuredBoard(ABC):
     """A board that is measured: how it is asked to create, claim and list tickets."""
 
     name: str
@@ -75,7 +75,7 @@ class Board(ABC):
         return json.loads(answer)
 
 
-class MissionControl(Board):
+class MissionControl(MeasuredBoard):
     """This board, on a new installation. A claim is the start of a run outside, with its token and event log."""
 
     name = OWN_NAME
@@ -98,7 +98,7 @@ class MissionControl(Board):
         self.request("GET", self.list_path, token=self._operator)
 
 
-class PackagedBoard(Board):
+class PackagedBoard(MeasuredBoard):
     """A board from PyPI in an environment and a home of its own."""
 
     requirement: str
@@ -236,7 +236,7 @@ def copy_rows(database: Path, table: str, key: str, count: int) -> None:
         )
 
 
-class Sample(NamedTuple):
+class TimedRequest(NamedTuple):
     """The seconds of one operation, and the same in paces of the machine at that time, which can be compared."""
 
     seconds: float
@@ -257,7 +257,7 @@ def measure_peers() -> Iterator[ResultRow]:
                 yield ResultRow(f"{operation}, {board.name}, in paces", paces, "", f"{ratio:.1f} times {OWN_NAME}")
 
 
-def _measure_board(board: Board) -> Iterator[tuple[str, list[Sample]]]:
+def _measure_board(board: MeasuredBoard) -> Iterator[tuple[str, list[TimedRequest]]]:
     """Yield the samples of each operation."""
     ids = [board.create_ticket() for _ in range(SAMPLES)]
     yield "create", [_take_sample(board.create_ticket) for _ in range(SAMPLES)]
@@ -267,18 +267,18 @@ def _measure_board(board: Board) -> Iterator[tuple[str, list[Sample]]]:
     yield f"list with {TICKET_COUNT:,} tickets", [_take_sample(board.list_tickets) for _ in range(SAMPLES)]
 
 
-def _measure_claim(board: Board, ticket_id: str) -> Sample:
+def _measure_claim(board: MeasuredBoard, ticket_id: str) -> TimedRequest:
     sample = _take_sample(lambda: board.claim_ticket(ticket_id))
     board.end_claim(ticket_id)
     return sample
 
 
-def _take_sample(action: Callable[[], object]) -> Sample:
+def _take_sample(action: Callable[[], object]) -> TimedRequest:
     seconds = measure_seconds(action)
-    return Sample(seconds, seconds / measure_pace())
+    return TimedRequest(seconds, seconds / measure_pace())
 
 
-def _open_mission_control(stack: ExitStack) -> Board:
+def _open_mission_control(stack: ExitStack) -> MeasuredBoard:
     instance = stack.enter_context(create_installation(MC_WEB_WORKERS=1))
     with writing(instance.engine) as session:
         _, service = tokens.issue_token(session, tokens.NewToken(name="peer", scope=Scope.SERVICE), BENCH_ACTOR)
@@ -286,8 +286,8 @@ def _open_mission_control(stack: ExitStack) -> Board:
     return MissionControl(instance, service)
 
 
-def _open_package(kind: type[PackagedBoard]) -> Callable[[ExitStack], Board]:
-    def open_board(stack: ExitStack) -> Board:
+def _open_package(kind: type[PackagedBoard]) -> Callable[[ExitStack], MeasuredBoard]:
+    def open_board(stack: ExitStack) -> MeasuredBoard:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mc-peer-", ignore_cleanup_errors=True))
         return kind(Path(folder), find_port(), stack)
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from models import Outcome
@@ -60,11 +61,15 @@ def _make_round(fleet: Fleet, draw: random.Random, result: FleetResult) -> None:
 
 
 def _find_contradictions(fleet: Fleet, ticket_id: int, fault: str) -> list[str]:
-    """Return what is wrong with a ticket that was worked: more than one run, another end, or lost events."""
+    """Return what is wrong with a ticket that was worked: work done twice, two runs at once, or lost events.
+
+    A run that could not start while the store was away fails, and the next one follows it.
+    """
     runs = fleet.runs(ticket_id)
     hosts = {"one": fleet.one, "two": fleet.two}
     lost_events = sum(len(fleet.find_lost_events(hosts[run.host], run)) for run in runs)
-    if [run.outcome for run in runs] == [Outcome.DONE] and not lost_events:
+    overlaps = any(earlier.ended is None or earlier.ended > later.started for earlier, later in pairwise(runs))
+    if [run.outcome for run in runs].count(Outcome.DONE) == 1 and not overlaps and not lost_events:
         return []
     ends = ", ".join(f"{run.outcome} on {run.host}" for run in runs)
     return [f"{fault}: ticket {ticket_id} ended as {ends or 'nothing'}, with {lost_events} lost events"]

@@ -288,7 +288,7 @@ def test_an_address_file_that_was_damaged_is_passed_over(tmp_path: Path, content
     assert load({"MC_HOME": str(tmp_path)}).api_url == "http://127.0.0.1:3001"
 
 
-READ_LATER = {("inbox_lease_seconds",), ("retention", "canary")}
+READ_LATER = {("inbox_lease_seconds",)}
 """Settings whose reader is still to come."""
 
 

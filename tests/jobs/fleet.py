@@ -16,10 +16,14 @@ from mc_cli import main
 from models import Lease, Run, TicketEvent, TicketStatus, now
 from protocol import EventType
 from tests.waiting import wait_until
+from tickets.operations import tasks
 from tickets.shared import lookup
 from workers.run import spool
 
-from .installation import Installation
+from .installation import ALICE, Installation
+
+OTHER_TASKS = ("canary", "health-check", "landing", "probe-agents")
+"""Tasks that a fleet is not about, which would make work beside its tickets."""
 
 
 class Host(Installation):
@@ -35,8 +39,8 @@ class Host(Installation):
     def start_scheduler(self) -> None:
         self.scheduler = self.start_program("mc_scheduler.py")
 
-    def declare_dead(self, identifier: str) -> str:
-        arguments = ["ticket", "declare-dead", identifier]
+    def declare_dead(self, ticket_id: int) -> str:
+        arguments = ["ticket", "declare-dead", self.get(ticket_id).identifier]
         return CliRunner().invoke(main, arguments, env=self.environment, catch_exceptions=False).output
 
 
@@ -49,6 +53,9 @@ class Fleet:
         owner = self._execute("SELECT current_user")
         for role in self.roles:
             self._execute(f'CREATE ROLE "{role}" LOGIN IN ROLE "{owner}"')
+        with writing(self.store) as session:
+            for task in OTHER_TASKS:
+                tasks.disable_task(session, task, ALICE)
         self.one, self.two = (
             Host(template, folder / name, url, role) for name, role in zip(("one", "two"), self.roles, strict=True)
         )
