@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models import Run
-from workers.host import processes
+from workers.host import files, processes
 from workers.host.processes import Identity
 from workers.host.tmux import NoServer, Pane, TmuxError, TmuxMismatch
 from workers.run import lock
@@ -72,10 +72,11 @@ def list_sockets(context: JobContext) -> dict[int, Path]:
 
 
 def remove_dead_sockets(context: JobContext, sockets: Mapping[int, Path], live_runs: Collection[int]) -> None:
-    """Remove the sockets that killed wrappers have left, once their runs have ended and are proven dead."""
+    """Remove sockets and drafts that killed wrappers have left, once their runs have ended and are proven dead."""
     for run_id, path in sockets.items():
         with suppress(ObservationError):
             if run_id not in live_runs and is_gone(context, run_id):
+                files.remove_drafts(context.run_dir(run_id))
                 path.unlink(missing_ok=True)
 
 

@@ -13,9 +13,7 @@ from database import backup_database, reading, writing
 from models import TaskOutcome, Trigger, now
 from tickets.conversation import messages
 from tickets.operations import retention, store_stats, tasks
-from tickets.runs import claims
-from workers.host import files, private_dirs
-from workers.run import lock
+from workers.host import private_dirs
 
 from . import dispatch_pass, repositories, single_flight
 from .health import canary
@@ -32,7 +30,6 @@ SET_ASIDE_NAME = re.compile(r"[0-9]+\.[0-9T]+")
 RETENTION = "retention"
 MAX_RETENTION_GAP = timedelta(days=14)
 """The longest time between two passes of retention after which the clock is trusted."""
-RUN_SOCKET_NAME = re.compile(r"run-([0-9]{1,18})\.sock")
 MIN_BACKUPS = 3
 """The number of backups that stay, however old they are."""
 
@@ -55,24 +52,7 @@ def reap_queue(context: JobContext) -> JobResult:
         return JobResult(TaskOutcome.FAILED, {**message_counts, "error": str(error)})
     outcome = pass_counts.outcome if pass_counts.outcome is not TaskOutcome.NOOP else message_outcome
     counts = {**message_counts, "reconciled": dict(pass_counts.reconciled), "released": pass_counts.released}
-    return JobResult(outcome, {**counts, "sockets": _remove_dead_sockets(context)})
-
-
-def _remove_dead_sockets(context: JobContext) -> int:
-    """Remove the sockets of wrappers that were killed, and the drafts in their folders. Returns the number of sockets."""
-    names = [path.name for path in context.settings.sockets_dir.iterdir()]
-    run_ids = {int(match[1]) for name in names if (match := RUN_SOCKET_NAME.fullmatch(name))}
-    with reading(context.engine) as session:
-        run_ids -= {run.id for run in claims.list_live(session)}
-    dead_ids = [run_id for run_id in run_ids if not _is_wrapper_alive(context.run_dir(run_id))]
-    for run_id in dead_ids:
-        files.remove_drafts(context.run_dir(run_id))
-        context.settings.run_socket(run_id).unlink(missing_ok=True)
-    return len(dead_ids)
-
-
-def _is_wrapper_alive(run_dir: Path) -> bool:
-    return run_dir.is_dir() and lock.is_held(run_dir)
+    return JobResult(outcome, counts)
 
 
 def _save_stats(context: JobContext) -> None:

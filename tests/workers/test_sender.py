@@ -117,8 +117,10 @@ def test_a_sender_that_fails_goes_on_where_it_was(api: FakeApi, writer: Spool, t
     wait_until(lambda: numbers(api) == [1, 2, 3], description="the first events")
     events = tmp_path / spool.CURRENT_FILE
     events.rename(tmp_path / "moved")
+    events.mkdir()  # a spool that is gone would only end the thread
     fill(writer, 2)
     wait_until(lambda: thread.failures, description="the failure")
+    events.rmdir()
     (tmp_path / "moved").rename(events)
     wait_until(lambda: numbers(api) == [1, 2, 3, 4, 5], description="the other events")
     thread.close()
