@@ -1,4 +1,4 @@
-"""`python -m soak [MINUTES]`: run a soak, or break each part of a board with `--break-each`, and write a report."""
+"""`python -m soak [MINUTES]`: run a soak, or break what the options name, and write a report."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import random
 import shlex
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from models import now
 
-from . import break_each, endurance
+from . import break_each, endurance, faults_host, fleet
 from .faults import FAULTS
 
 REPORTS = Path(__file__).with_name("reports")
@@ -36,6 +38,10 @@ def main(argv: list[str]) -> int:
     if options.break_each:
         report = break_each.break_each(seed, options.pairs, options.quiet * 60, options.only, folder)
         return _write_report(folder, command, break_each.format_report(report), report.to_json())
+    if options.hosts:
+        return _write_report(folder, command, *_break_hosts())
+    if options.fleet:
+        return _write_report(folder, command, *_run_fleet(seed, options.fleet))
     result = endurance.run_soak(seed, options.minutes * 60, folder)
     return _write_report(folder, command, endurance.format_result(result), result.to_json())
 
@@ -46,10 +52,31 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="repeat the schedule, or the pairs, of this seed")
     parser.add_argument("--output", type=Path, help="folder for the report, by default one in soak/reports/")
     parser.add_argument("--break-each", action="store_true", help="break each part and compare the cause that is named")
+    parser.add_argument(
+        "--hosts", action="store_true", help="break the host around a board: lock, clock, git, read-only home"
+    )
+    parser.add_argument("--fleet", type=int, metavar="ROUNDS", help="break two hosts that share one PostgreSQL")
     parser.add_argument("--only", nargs="*", default=[], metavar="FAULT", help="break these parts only")
     parser.add_argument("--pairs", type=int, default=break_each.PAIRS, help="pairs of parts to break, 20 by default")
     parser.add_argument("--quiet", type=float, default=0.0, metavar="MINUTES", help="watch the verdict with no fault")
     return parser
+
+
+def _break_hosts() -> tuple[list[str], dict[str, Any]]:
+    results = [step() for step in faults_host.STEPS]
+    lines = [f"{result.name}: {'; '.join(result.problems) or 'right'}, {result.figures}" for result in results]
+    return lines, {
+        "passed": not any(result.problems for result in results),
+        "steps": [asdict(each) for each in results],
+    }
+
+
+def _run_fleet(seed: int, rounds: int) -> tuple[list[str], dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        result = fleet.run_fleet(seed, rounds, Path(folder))
+    faults = ", ".join(f"{name} {count} times" for name, count in sorted(result.faults.items()))
+    lines = [f"{result.tickets} tickets while {faults}", *(result.contradictions or ["nothing lost or doubled"])]
+    return lines, {"passed": result.has_passed, **asdict(result)}
 
 
 def _write_report(folder: Path, command: str, lines: Sequence[str], report: dict[str, Any]) -> int:

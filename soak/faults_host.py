@@ -1,4 +1,4 @@
-"""Faults of the host around a live board: `python -m soak.faults_host [NAME...]`.
+"""Faults of the host around a live board.
 
 Each step makes an installation of its own, breaks something below it, and returns what it measured and what was wrong.
 """
@@ -298,18 +298,3 @@ def _halt(members: list[Identity]) -> Iterator[None]:
     yield
     for member in members:
         processes.send_signal(member, signal.SIGCONT)
-
-
-# ---------------------------------------------------------------------------------------------------------- program
-
-
-def main(names: list[str]) -> int:
-    """Make the steps with these names, or all. Returns 1 when something was wrong."""
-    results = [step() for step in STEPS if not names or step.__name__.removeprefix("check_") in names]
-    for result in results:
-        print(json.dumps({"step": result.name, **result.figures, "problems": result.problems}), flush=True)
-    return int(any(result.problems for result in results))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
