@@ -75,7 +75,7 @@ def test_an_incident_closes_with_evidence_when_its_check_is_right_and_comes_back
     assert track(engine, fail("tmux", 3, right)) == [("check:tmux", "closed", "critical", 0)]
     with reading(engine) as session:
         incident = session.scalars(select(Incident)).one()
-    assert incident.closed_by == "health" and "tmux has been right since" in str(incident.evidence)
+    assert incident.closed_by == "health" and "tmux has passed since" in str(incident.evidence)
     assert track(engine, fail("tmux", 1, HealthStatus.WARNING)) == [("check:tmux", "open", "warning", 1)]
     assert track(engine) == [("check:tmux", "closed", "warning", 1)], "nothing checks it any more"
 

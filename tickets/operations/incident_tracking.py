@@ -64,7 +64,7 @@ def _close_incident(session: Session, incident: Incident, check: HealthCheck | N
     if check is None:
         incidents.close_incident(session, incident.id, "This is no longer checked.", HEALTH)
     elif check.ok and check.since is not None and now() - check.since >= RIGHT_BEFORE_CLOSE:
-        evidence = f"The check {check.name} has been right since {format_clock(check.since)}: {check.detail}."
+        evidence = f"The check {check.name} has passed since {format_clock(check.since)}: {check.detail}."
         incidents.close_incident(session, incident.id, evidence, HEALTH)
 
 

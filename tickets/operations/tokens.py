@@ -22,7 +22,7 @@ PREFIX = "mc_"
 PREFIX_CHARACTERS = 10
 LINK_LIFETIME = timedelta(minutes=10)
 USE_INTERVAL = timedelta(minutes=5)
-LINK_ENDED = "This link was used before or is older than ten minutes. Run bin/mc login for another."
+LINK_ENDED = "This link was used before or is older than ten minutes. Run bin/mc login for a new one."
 BROWSER_SCOPES = frozenset({Scope.OPERATOR, Scope.VIEWER})
 VALID_LOGINS = (
     select(Login, ApiToken.scope)
