@@ -20,7 +20,7 @@ from workers.repository.workspace import WorkspaceError
 from . import single_flight, workspaces
 from .job_context import JobContext
 
-WAY_OUT = "Its tickets start by themselves once that is settled."
+WAY_OUT = "Its tickets start automatically once that is resolved."
 
 
 def confirm_problems(context: JobContext) -> None:

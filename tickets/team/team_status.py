@@ -63,7 +63,7 @@ def _explain_unavailable(row: Agent, program: ProgramStatus | None) -> str | Non
     if not row.runnable or row.profile is None:
         return "not started by Mission Control"
     if row.cooldown_until and row.cooldown_until > now():
-        return f"rests until {format_clock(row.cooldown_until)}"
+        return f"cooling down until {format_clock(row.cooldown_until)}"
     return _find_fault(row, program)
 
 
