@@ -71,13 +71,11 @@ def test_letters_in_their_order_find_a_page_and_the_arrows_choose(site: BoardSit
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Incidents", level=1)).to_be_visible()
     page.keyboard.press("Control+k")
-    expect(page.get_by_role("group", name="Chosen before")).to_have_count(0)  # it is the page that is shown
+    expect(page.get_by_role("group", name="Recent")).to_have_count(0)  # it is the page that is shown
     page.keyboard.press("Escape")
     go(page, "/board")
     page.keyboard.press("Control+k")
-    expect(page.get_by_role("group", name="Chosen before").get_by_role("option")).to_have_text(
-        [re.compile("^Incidents")]
-    )
+    expect(page.get_by_role("group", name="Recent").get_by_role("option")).to_have_text([re.compile("^Incidents")])
 
 
 def test_tickets_are_found_by_number_by_words_and_where_they_were_seen(site: BoardSite, page: Page) -> None:
@@ -227,7 +225,7 @@ def test_the_keys_do_what_the_list_says(site: BoardSite, page: Page) -> None:
     ticket = site.ticket()
     go(page, "/board")
     page.keyboard.press("Shift+?")
-    expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     page.keyboard.press("j")  # quiet while a dialog is open
     page.keyboard.press("Escape")
     page.keyboard.press("j")

@@ -115,18 +115,18 @@ def test_what_is_refused_says_why_and_stays_until_it_is_put_away(site: BoardSite
     carry(page, "drop", "h1", ("big.txt", b"x" * 3000), ("program", b"\x7fELF\x00"), ("a.txt", b"a"), ("b.txt", b"b"))
     lines = page.locator("[data-uploads] li")
     expect(lines).to_have_count(3)
-    expect(lines.nth(0)).to_contain_text("big.txt has 3 KB; a file may have 2 KB.")
+    expect(lines.nth(0)).to_contain_text("big.txt is 3 KB; the limit is 2 KB per file.")
     expect(lines.nth(1)).to_contain_text("program: A file must be UTF-8 text or one of")
     expect(lines.nth(2)).to_contain_text("b.txt: A ticket may have at most 1 files")
     assert names(site, ticket) == ["a.txt"]
     site.edit(ticket, title="News")
     expect(page.locator("h1")).to_contain_text("News")
     expect(lines).to_have_count(3)
-    lines.first.get_by_role("button", name="Put away").click()
+    lines.first.get_by_role("button", name="Dismiss").click()
     expect(lines).to_have_count(2)
     page.locator("#say").fill("And")
     carry(page, "paste", "#say", ("c.png", PICTURE.read_bytes()))
-    expect(page.locator(".composer [data-error]")).to_contain_text("a file may have 2 KB")
+    expect(page.locator(".composer [data-error]")).to_contain_text("the limit is 2 KB")
     expect(page.locator("#say")).to_have_value("And ")
 
 

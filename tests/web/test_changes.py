@@ -54,7 +54,7 @@ def test_the_tab_shows_each_file_with_its_lines_escaped(browser: FlaskClient, fi
     markup = tab(browser)
     assert "3 files" in markup and "moved.txt → arrived.txt" in markup
     assert "echo &lt;b&gt;Hi&lt;/b&gt;" in markup and "<b>Hi</b>" not in markup
-    assert 'data-remark="-1"' in markup and "No line changed." in markup
+    assert 'data-remark="-1"' in markup and "No lines changed." in markup
 
 
 @pytest.mark.parametrize("path", ["/ticket/MC-1?tab=changes", "/ticket/MC-1/part/changes", "/api/v1/runs/1/changes"])

@@ -61,7 +61,7 @@ REFUSALS: list[tuple[dict[str, str], str, str]] = [
     ({"title": " "}, "new-title", "must not be empty"),
     ({"project": "nothing"}, "new-project", "nothing"),
     ({"assigned_to": "nobody"}, "new-assigned_to", "no member of the team"),
-    (PARK | {"wake_kind": "time"}, "new-wake_at", "Say when it is to wake."),
+    (PARK | {"wake_kind": "time"}, "new-wake_at", "Choose when it should wake."),
     (PARK | {"wake_kind": "time", "wake_at": "soon"}, "new-wake_at", "valid datetime"),
     (PARK | {"wake_kind": "ticket", "wake_ticket": "MC-99"}, "new-wake_ticket", "There is no ticket MC-99."),
     (PARK | {"wake_kind": "probe", "wake_probe": "'"}, "new-wake_probe", "quotes do not match"),

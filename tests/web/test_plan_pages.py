@@ -54,7 +54,7 @@ def test_a_model_is_ordered_on_the_runs_page_where_its_program_takes_one(
     page = f"/ticket/{worker.ticket}?tab=runs&run={worker.run}"
     form = {"csrf": csrf_token(browser), "model": "other-model"}
     browser.post(f"/ticket/{worker.ticket}/runs/{worker.run}/model", data=form, headers=OWN_PAGE)
-    assert "ordered the model other-model" in browser.get(page).get_data(as_text=True)
+    assert "requested the model other-model" in browser.get(page).get_data(as_text=True)
     order = worker.post(f"/runs/{worker.run}/heartbeat", {"state": "running"}).get_json()["model"]
     tell(worker, 1, "model", uuid=order["uuid"], model="other-model", ok=True)
     run = operator.get(f"/runs/{worker.run}").get_json()
