@@ -12,7 +12,7 @@ from sqlalchemy.orm import configure_mappers
 from werkzeug.routing import IntegerConverter
 
 import auth
-from database import open_engine
+from database import limit_writers, open_engine
 from settings import Settings, load
 from web import blueprints
 from web.api import request_body
@@ -86,7 +86,9 @@ def bind_app(app: Flask, settings: Settings) -> None:
     The store must have been migrated. Binding again switches to another instance and drops the state of the previous one.
     """
     settings.ensure_home()
-    instance = auth.Instance(settings, open_engine(settings.database_url), auth.ensure_key(settings))
+    engine = open_engine(settings.database_url)
+    limit_writers(engine, settings.writer_limit)
+    instance = auth.Instance(settings, engine, auth.ensure_key(settings))
     app.config.update(_build_configuration(instance))
     for name in PER_INSTANCE:
         app.extensions.pop(name, None)

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import SecurityError
 
-from database import NOTE_MILLISECONDS, Engine, Session, StoreUnavailable, reading, writing_at_once
+from database import Engine, Session, StoreUnavailable, reading, writing
 from models import ActorKind, ApiToken, RunState, Scope
 from settings import Settings
 from tickets.operations import tokens
@@ -302,12 +302,12 @@ def _identify_bearer(secret: str) -> Caller | None:
 
 
 def _record_use(token: ApiToken) -> None:
-    """Record the use of a token, ignoring failures: reading must remain possible while the disk is full."""
+    """Record the use of a token, ignoring failures: reading must remain possible while the store is full or locked."""
     try:
-        with writing_at_once(get_instance().engine, NOTE_MILLISECONDS) as session:
+        with writing(get_instance().engine, patient=False) as session:
             tokens.record_use(session, token.id)
-    except StoreUnavailable:
-        current_app.logger.warning("the use of token %s could not be recorded", token.name, exc_info=True)
+    except StoreUnavailable as error:
+        current_app.logger.warning("the use of token %s could not be recorded: %s", token.name, error.orig)
 
 
 def _identify_run(session: Session, secret: str) -> Caller | None:

@@ -38,6 +38,9 @@ from protocol import AGENT_PROGRAMS, MAX_RUN_PORTS
 SPARE_THREADS = 8
 """Threads of a web worker reserved for requests other than streams and WebSockets."""
 
+MAX_WRITERS = 8
+"""Threads of a web worker that may wait for the write lock, which on PostgreSQL holds a connection of the pool."""
+
 RUN_VARIABLES = frozenset(
     {
         "MC_RUN_ID",
@@ -335,8 +338,18 @@ class Settings(_Programs):
         if self.quiet_hours and len(set(self.quiet_hours.split("-"))) == 1:
             yield f"quiet_hours {self.quiet_hours} begin and end at once: leave the setting out, or pause dispatch"
 
+    @property
+    def stream_limit(self) -> int:
+        """The long-lived connections of one web worker at most, each of which holds a thread."""
+        return self.sse_max_total_clients + self.sse_max_tail_clients + self.ws_max_clients
+
+    @property
+    def writer_limit(self) -> int:
+        """The threads of one web worker that may wait for the store's write lock: half of those without a stream."""
+        return min(MAX_WRITERS, (self.threads - self.stream_limit) // 2)
+
     def _check_threads(self) -> Iterator[str]:
-        total = self.sse_max_total_clients + self.sse_max_tail_clients + self.ws_max_clients
+        total = self.stream_limit
         if self.threads - total < SPARE_THREADS:
             yield (
                 f"SSE_MAX_TOTAL_CLIENTS {self.sse_max_total_clients}"

@@ -27,6 +27,8 @@ from workers.host import isolated_python, subreaper
 START_TIMEOUT_SECONDS = 600
 """A busy machine may take minutes; a board that fails is noticed by its crashes long before."""
 REPORT_SECONDS = 15
+ANSWER_SECONDS = 10
+"""How long one answer of the board may take: a busy machine needs more than a moment for the first."""
 MAX_START_CRASHES = 3
 STOP_SECONDS = 30
 POLL_SECONDS = 0.05
@@ -126,7 +128,7 @@ def _report_slow_start(seconds: float, logs: Path) -> None:
 def _is_answering(host: str, port: int) -> bool:
     """Return True when the board answers its liveness request (`http.client` would double this process's memory)."""
     try:
-        with socket.create_connection((host, port), timeout=2) as connection:
+        with socket.create_connection((host, port), timeout=ANSWER_SECONDS) as connection:
             connection.sendall(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
             return connection.makefile("rb").readline().split()[1:2] == [b"200"]
     except OSError:

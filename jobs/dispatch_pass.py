@@ -75,8 +75,9 @@ def _run_steps(context: JobContext, resumed_only: bool, probes: bool) -> JobResu
     counts = PassCounts()
     settle_runs(context, counts)
     counts.woken = wake.wake_due(context)
-    repositories.confirm_problems(context)
     _start_ready_tickets(context, counts, resumed_only)
+    if probes and repositories.confirm_problems(context):  # after the starts, which git of another project may delay
+        _start_ready_tickets(context, counts, resumed_only)
     if probes and (wake_count := wake.wake_by_probe(context)):  # last, because commands may take long
         counts.woken += wake_count
         _start_ready_tickets(context, counts, resumed_only)
@@ -91,14 +92,26 @@ def _start_ready_tickets(context: JobContext, counts: PassCounts, resumed_only: 
 
 def settle_runs(context: JobContext, counts: PassCounts) -> None:
     """Do steps 2 and 3 without the wake conditions, as the reaper does too. Raises `ObservationError`."""
-    panes = host_state.list_panes(context)
     host_state.require_processes()
+    panes = _observe_panes(context)
     with writing(context.engine) as session:
         reports.stop_unanswered(session, context.settings.limits.answer_seconds)
         external.end_unresponsive(session, 2 * context.settings.limits.grace_seconds)
     counts.reconciled = reconcile.reconcile_runs(context, panes)
     _remove_dead_panes(context, panes)
     counts.released = workspaces.release_ended_slots(context)
+
+
+def _observe_panes(context: JobContext) -> list[Pane]:
+    """List the panes. A tmux server of another version is ended once its runs have ended, so that a new one can start."""
+    try:
+        return host_state.list_panes(context)
+    except host_state.OutdatedServer:
+        reconcile.reconcile_runs(context, [])  # which needs panes only for a run without a heartbeat
+        if reconcile.list_own_runs(context):
+            raise
+        context.tmux.end_outdated_server()
+        return []
 
 
 def _remove_dead_panes(context: JobContext, panes: list[Pane]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from models import Run
 from workers.host import processes
 from workers.host.processes import Identity
-from workers.host.tmux import NoServer, Pane, TmuxError
+from workers.host.tmux import NoServer, Pane, TmuxError, TmuxMismatch
 from workers.run import lock
 
 from .job_context import JobContext
@@ -17,6 +17,10 @@ from .job_context import JobContext
 
 class ObservationError(Exception):
     """tmux, locks or processes gave no reliable answer."""
+
+
+class OutdatedServer(ObservationError):
+    """The tmux server was started by another version of tmux, so it cannot be asked for its panes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ def list_panes(context: JobContext) -> list[Pane]:
         return context.tmux.list_panes()
     except NoServer:
         return []
+    except TmuxMismatch as error:
+        raise OutdatedServer(f"tmux: {error}") from error
     except TmuxError as error:
         raise ObservationError(f"tmux: {error}") from error
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from database import backup_database, reading, writing
 from models import TaskOutcome, Trigger, now
 from tickets.conversation import messages
-from tickets.operations import retention, store_stats
+from tickets.operations import retention, store_stats, tasks
 from workers.host import private_dirs
 
 from . import dispatch_pass, repositories, single_flight
@@ -26,6 +27,9 @@ MAX_FOLDERS = 5000
 DAY_SECONDS = 86_400
 SET_ASIDE_NAME = re.compile(r"[0-9]+\.[0-9T]+")
 """The names that `workers.host.private_dirs.move_away` gives."""
+RETENTION = "retention"
+MAX_RETENTION_GAP = timedelta(days=14)
+"""The longest time between two passes of retention after which the clock is trusted."""
 MIN_BACKUPS = 3
 """The number of backups that stay, however old they are."""
 
@@ -154,9 +158,27 @@ def _is_old(path: Path, days: int) -> bool:
     return path.lstat().st_mtime < time.time() - days * DAY_SECONDS
 
 
+def _find_clock_doubt(context: JobContext) -> str | None:
+    """Return why the clock may be wrong, in which case nothing may be deleted for its age, else None.
+
+    A machine that was off so long deletes nothing in its first pass either, and everything expired in its next.
+    """
+    with reading(context.engine) as session:
+        last = tasks.load_latest(session).get(RETENTION)
+    if last is None:
+        return "the first pass deletes nothing, as there is none to compare the clock with"
+    gap = now() - last.started
+    if gap <= MAX_RETENTION_GAP:
+        return None
+    return (
+        f"by the clock the last pass was {gap.days} days ago: either this machine was off, or its clock is wrong."
+        " The next pass deletes what has expired; `queue_reaper.py --retention` does at once"
+    )
+
+
 JOBS: dict[str, Callable[[JobContext], JobResult]] = {
     "queue-reaper": reap_queue,
-    "retention": apply_retention,
+    RETENTION: apply_retention,
     "backup": back_up_store,
     "canary": canary.make_pass,
 }
@@ -173,12 +195,13 @@ def run_pass(
 ) -> JobResult:
     """Do one of the jobs, unless it is being done already, and record it. `work` replaces its function."""
     do_job = work or JOBS[job]
-    return run_and_record(context.engine, task or job, trigger, lambda: _alone(context, job, do_job))
+    return run_and_record(context.engine, task or job, trigger, lambda: _alone(context, job, trigger, do_job))
 
 
-def _alone(context: JobContext, job: str, work: Callable[[JobContext], JobResult]) -> JobResult:
+def _alone(context: JobContext, job: str, trigger: Trigger, work: Callable[[JobContext], JobResult]) -> JobResult:
     try:
         with single_flight.hold_lease(context, job):
-            return work(context)
+            doubt = _find_clock_doubt(context) if job == RETENTION and trigger is Trigger.TIMER else None
+            return JobResult(TaskOutcome.SKIPPED, {"reason": doubt}) if doubt else work(context)
     except single_flight.AlreadyRunning as held:
         return JobResult(TaskOutcome.SKIPPED, {"held_by": str(held)})

@@ -55,18 +55,24 @@ NO_PROCESS = Identity(0, "", "")
 def reconcile_runs(context: JobContext, panes: list[Pane]) -> Counter[str]:
     """Settle every live run of this machine and count the results. `ObservationError` before any run is touched."""
     counts: Counter[str] = Counter()
-    with reading(context.engine) as session:
-        live_runs = [
-            run for run in claims.list_live(session) if run.host == context.host and run.mode is not RunMode.EXTERNAL
-        ]
     observations = [
-        (run, host_state.observe_run(context, run, panes)) for run in live_runs if not _is_just_starting(run)
+        (run, host_state.observe_run(context, run, panes))
+        for run in list_own_runs(context)
+        if not _is_just_starting(run)
     ]
     for run, observation in observations:
         result = _try_settle(context, run, observation)
         if result:
             counts[result] += 1
     return counts
+
+
+def list_own_runs(context: JobContext) -> list[Run]:
+    """List the live runs of this machine."""
+    with reading(context.engine) as session:
+        return [
+            run for run in claims.list_live(session) if run.host == context.host and run.mode is not RunMode.EXTERNAL
+        ]
 
 
 def _try_settle(context: JobContext, run: Run, observation: RunObservation) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,15 +21,26 @@ from workers.repository.workspace import WorkspaceError
 from . import single_flight, workspaces
 from .job_context import JobContext
 
+CONFIRM_SECONDS = 5.0
 WAY_OUT = "Its tickets start automatically once that is resolved."
 
 
-def confirm_problems(context: JobContext) -> None:
-    """Examine the repositories with a problem again, so that their tickets go on as soon as it is settled."""
+def confirm_problems(context: JobContext) -> bool:
+    """Examine the repositories with a problem again, the longest not examined first. True when one is settled.
+
+    A repository in which git hangs takes up its whole time limit, so after `CONFIRM_SECONDS` the rest is left to the
+    next pass.
+    """
     with reading(context.engine) as session:
         suspects = repositories.list_problem_projects(session, context.host)
+    deadline, are_settled = time.monotonic() + CONFIRM_SECONDS, False
     for project in suspects:
-        _record_problem(context, project, find_problem(project))
+        if time.monotonic() > deadline:
+            break
+        problem = find_problem(project)
+        _record_problem(context, project, problem)
+        are_settled |= not problem
+    return are_settled
 
 
 def record_new_problems(context: JobContext, project_ids: Iterable[int | None]) -> bool:

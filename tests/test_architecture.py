@@ -124,7 +124,9 @@ def violations(root: Path) -> list[str]:
 
 def _modules(root: Path) -> list[Path]:
     folders = [folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
-    packages = [folder for folder in folders if folder.name not in {"tests", "bench", "bin", "build", "node_modules"}]
+    packages = [
+        folder for folder in folders if folder.name not in {"tests", "bench", "soak", "bin", "build", "node_modules"}
+    ]
     nested = [file for folder in packages for file in folder.rglob("*.py") if "versions" not in file.parts]
     return sorted([*root.glob("*.py"), *nested])
 

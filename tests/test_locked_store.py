@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,17 @@ import pytest
 from sqlalchemy import make_url, text
 
 import database
-from database import Engine, StoreUnavailable, open_engine, reading, write_queue, writing
+from database import (
+    Engine,
+    StoreUnavailable,
+    WriteLockBusy,
+    WriterLimit,
+    limit_writers,
+    open_engine,
+    reading,
+    write_queue,
+    writing,
+)
 from tickets.shared import runtime_flags
 from tickets.shared.actors import Actor
 
@@ -90,6 +101,57 @@ def test_a_locked_store_refuses_what_is_written_and_takes_it_again_afterwards(st
     with writing(store) as session:
         assert runtime_flags.get_pause_reason(session) is None
         runtime_flags.set_flag(session, runtime_flags.PAUSE, None, Actor.system())
+
+
+def test_a_home_that_cannot_be_written_refuses_what_is_written_as_a_locked_store_does(store: Engine) -> None:
+    """Regression: in a read-only home every page answered 500, because the use of a token could not be recorded."""
+    Path(f"{store.url.database}-writers").mkdir()
+    with pytest.raises(StoreUnavailable), writing(store):
+        pass
+
+
+@pytest.mark.both_databases
+def test_a_writer_that_does_not_wait_is_refused_while_another_writes(engine: Engine) -> None:
+    with writing(engine), pytest.raises(StoreUnavailable), writing(engine, patient=False):
+        pass
+    with writing(engine, patient=False) as session:
+        session.execute(text("SELECT 1"))
+
+
+def test_more_writers_than_the_limit_are_refused_while_nobody_gets_the_lock(
+    store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: while another program had locked the store, writers held every thread, and no page answered."""
+    monkeypatch.setattr(database, "STALL_SECONDS", 0)
+    limit_writers(store, 1)
+    with writing(store), pytest.raises(WriteLockBusy), writing(store):
+        pass
+    with writing(store) as session:
+        session.execute(text("SELECT 1"))
+
+
+def test_a_writer_beyond_the_limit_waits_while_others_get_the_lock(
+    store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "STALL_SECONDS", 60)
+    limit, waits = WriterLimit(1), threading.Event()
+    wait = threading.Condition.wait
+
+    def tell(condition: threading.Condition, timeout: float | None = None) -> bool:
+        waits.set()
+        return wait(condition, timeout)
+
+    def write() -> None:
+        with limit.hold_slot():
+            pass
+
+    second = threading.Thread(target=write)
+    with limit.hold_slot():
+        monkeypatch.setattr(limit._changed, "wait", partial(tell, limit._changed))
+        second.start()
+        assert waits.wait(60)
+    second.join(60)
+    assert not second.is_alive()
 
 
 @pytest.mark.postgres

@@ -7,13 +7,12 @@ import shutil
 import time
 from collections.abc import Callable
 
-from sqlalchemy import func, select
 from sqlalchemy.exc import DatabaseError
 
 from database import check_integrity, reading
 from jobs.job_context import JobContext
-from models import Base, HealthStatus, Run
-from tickets.operations import local_checks
+from models import Base, HealthStatus
+from tickets.operations import home_state, local_checks
 from tickets.operations.health_check import HealthCheck
 from workers.host import commands
 from workers.host.tmux import NoServer, TmuxError
@@ -92,22 +91,16 @@ def _check_supervision(context: JobContext) -> HealthCheck:
 
 
 def _check_run_folders(context: JobContext) -> HealthCheck:
-    """Check that the home can be written, and that the folders of runs have not been deleted."""
-    folder = context.settings.runs_dir
-    remedy = "Restore it from a backup. Without one, transcripts and reports of past runs are lost."
-    if not os.access(context.settings.home, os.W_OK):
-        text = f"{context.settings.home} cannot be written."
-        return HealthCheck(
-            "run-folders", HealthStatus.FAILED, text, "Make it writable for the user of Mission Control."
-        )
-    if folder.is_dir() and any(folder.iterdir()):
-        return HealthCheck("run-folders", HealthStatus.OK, "present")
+    """Check that the home can be written, and that the folders of recent runs have not been deleted."""
+    settings = context.settings
+    if problem := home_state.describe_read_only_folder(settings.home):
+        return HealthCheck("run-folders", HealthStatus.FAILED, *problem)
     with reading(context.engine) as session:
-        recent = session.scalar(select(func.max(Run.id)).where(Run.host == context.host))
-    if recent is None:
-        return HealthCheck("run-folders", HealthStatus.OK, "none yet")
-    text = f"{folder} is empty although runs of this machine are recorded."
-    return HealthCheck("run-folders", HealthStatus.WARNING, text, remedy)
+        missing = home_state.find_runs_without_files(session, settings.runs_dir, context.host, settings.retention.runs)
+    if missing:
+        problem = home_state.describe_missing_files(missing, settings.runs_dir)
+        return HealthCheck("run-folders", HealthStatus.WARNING, *problem)
+    return HealthCheck("run-folders", HealthStatus.OK, "present")
 
 
 def _check_integrity(context: JobContext) -> HealthCheck:

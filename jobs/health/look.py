@@ -27,6 +27,7 @@ from tickets.operations import (
 )
 from tickets.operations.health import HealthReport
 from tickets.operations.health_check import HealthCheck
+from tickets.operations.start_grace import StartGrace
 from tickets.shared import events
 from workers.host import processes
 
@@ -35,6 +36,8 @@ from . import host_checks
 TASK = "health-check"
 VERDICT = "verdict"
 """Heartbeat with the last verdict."""
+BOOT_SECONDS = 300.0
+"""Time after the start of the machine in which the timers of systemd begin."""
 WRITES = HealthCheck("writes", HealthStatus.OK, "the store can be written")
 
 
@@ -42,7 +45,7 @@ def run_pass(context: JobContext, trigger: Trigger, *, task: str = TASK) -> JobR
     """Make one look and record it as its task."""
 
     def look() -> JobResult:
-        report = make_look(context)
+        report = make_look(context, just_started=time.clock_gettime(time.CLOCK_BOOTTIME) < BOOT_SECONDS)
         return JobResult(
             TaskOutcome.NOOP, {"verdict": report.verdict, "causes": [cause.check.name for cause in report.causes]}
         )
@@ -135,7 +138,7 @@ class Looker:
     def __init__(self, context: JobContext, log: Callable[[str], None]) -> None:
         self._context = context
         self._log = log
-        self._start = time.monotonic()
+        self._grace = StartGrace()
         self._last = -health.LOOK_SECONDS
         self._thread = threading.Thread()
 
@@ -153,6 +156,6 @@ class Looker:
 
     def _work(self) -> None:
         try:
-            make_look(self._context, just_started=time.monotonic() - self._start < task_checks.START_SECONDS)
+            make_look(self._context, just_started=self._grace.is_starting())
         except Exception as error:  # readers see that the results are old
             self._log(f"checking health: {type(error).__name__}: {error}")

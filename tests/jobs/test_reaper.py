@@ -54,6 +54,7 @@ def test_a_message_that_a_run_did_not_take_for_half_an_hour_expires(installation
         )
         assert messages.offer_messages(session, run)
         session.execute(update(QueuedMessage).values(offered=now() - timedelta(minutes=31)))
+        session.execute(update(Run).values(heartbeat=now()))
 
     done = installation.run_program("queue_reaper.py", "--trigger", "timer")
 
@@ -104,6 +105,22 @@ def test_files_go_when_nothing_needs_them_any_more(installation: Installation) -
 
     assert done.summary["files"] == {"runs": 1, "attachments": 1, "logs": 1}
     assert [path.exists() for path in (*folders, orphan, new_file, log)] == [False, True, False, True, False]
+
+
+def test_a_clock_that_jumps_deletes_nothing(installation: Installation) -> None:
+    """Regression: with a clock that was wrong by years, the next pass deleted every event and log within seconds."""
+    log = create_old_file(installation.settings.logs_dir / "old.log")
+
+    first = housekeeping.run_pass(installation.context, "retention", Trigger.TIMER)
+    with writing(installation.engine) as session:
+        session.execute(update(TaskRun).values(started=now() - timedelta(days=15)))
+    doubtful = housekeeping.run_pass(installation.context, "retention", Trigger.TIMER)
+    is_log_spared = log.exists()
+    later = housekeeping.run_pass(installation.context, "retention", Trigger.TIMER)
+
+    assert [done.outcome for done in (first, doubtful, later)] == ["skipped", "skipped", "acted"]
+    assert "15 days ago" in doubtful.summary["reason"]
+    assert (is_log_spared, log.exists()) == (True, False)
 
 
 def test_a_folder_that_resists_is_named_and_keeps_no_other(

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import islice
 
 import pytest
@@ -17,7 +17,7 @@ from settings import load
 from tests.waiting import wait_until
 from tickets.operations import tokens
 from tickets.shared import events
-from web.site.request_worker import TimedReader
+from web.site.request_worker import MAX_LINGERING, TimedReader
 
 from .client import Client
 from .conftest import ALICE, Server
@@ -95,6 +95,17 @@ def test_half_requests_hold_no_thread_longer_than_a_request_may_take(serve: Serv
         connection.settimeout(20)
         assert connection.recv(100)[:12] in (b"", b"HTTP/1.1 400", b"HTTP/1.1 403")
         connection.close()
+
+
+def test_clients_that_do_not_close_their_connection_delay_nobody(serve: Serve) -> None:
+    """Regression: gunicorn waited two seconds for each of them, in its main loop: 40 stopped the board for 36 seconds."""
+    server = serve()
+    with ExitStack() as stack:
+        for _ in range(MAX_LINGERING + 6):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            connection.sendall(b"GET /page HTTP/1.0\r\nHost: localhost\r\n\r\n")
+
+        wait_until(server.answers, timeout=60, description="a page for somebody else")
 
 
 def test_the_late_rest_of_a_body_is_no_request() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
@@ -51,6 +52,24 @@ def test_a_stranger_sends_little_and_takes_no_write_lock(
         for field in ("token", "link"):
             answer = client.post("/login", data={field: "mc_invented", "csrf": csrf}, headers=OWN_PAGE)
             assert answer.status_code == 401
+
+
+def test_pages_answer_while_another_program_has_locked_the_store(
+    operator: Api, viewer: Api, browser: FlaskClient, store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: each waiting writer held a thread, and a token's use was to be recorded before a page was shown."""
+    with writing(store):
+        assert viewer.get("/health").status_code == 200
+    monkeypatch.setattr(database, "STALL_SECONDS", 0)
+    instance = operator.client.application.extensions["mission_control"]
+    limit = instance.engine.get_execution_options()["mc_writers"]
+    with ExitStack() as waiting_writers:
+        for _ in range(instance.settings.writer_limit):
+            waiting_writers.enter_context(limit.hold_slot())
+        assert operator.get("/health").status_code == browser.get("/board").status_code == 200
+        refusal = operator.post("/tickets", {"title": "Later"})
+    assert (refusal.status_code, refusal.json and refusal.json["error"]) == (503, "store_unavailable")
+    assert operator.post("/tickets", {"title": "Now"}).status_code == 201
 
 
 def test_looking_at_a_link_does_not_use_it_up(app: Flask, store: Engine) -> None:

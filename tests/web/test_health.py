@@ -29,7 +29,16 @@ from settings import Settings
 from tests.test_landing import pending
 from tests.test_locked_store import hold_write_lock
 from tickets.lifecycle import transitions
-from tickets.operations import health, incidents, local_checks, store_checks, task_checks, task_files, tasks
+from tickets.operations import (
+    health,
+    incidents,
+    local_checks,
+    start_grace,
+    store_checks,
+    task_checks,
+    task_files,
+    tasks,
+)
 from tickets.operations.health_check import HealthCheck
 from tickets.runs import claims, runtime
 from tickets.shared import lookup, runtime_flags
@@ -142,7 +151,7 @@ def test_a_task_that_a_person_disabled_is_named_with_what_is_not_done(alive: Eng
     with writing(alive) as session:
         tasks.disable_task(session, "queue-reaper", SYSTEM)
     [reason] = examine(alive, tmp_path).reasons
-    assert reason.startswith("The task queue-reaper was disabled by test at ")
+    assert reason.startswith("The task queue-reaper was disabled by test, so this is not done: expire messages")
     assert reason.endswith(
         "so this does not happen: expire messages that no run took, and settle dead runs. Enable it on the Tasks page."
     )
@@ -330,7 +339,7 @@ def test_old_results_prove_nothing_and_a_host_that_is_gone_is_forgotten(engine: 
 
 @pytest.fixture
 def observer(app: Flask, monkeypatch: pytest.MonkeyPatch) -> verdict.Observer:
-    monkeypatch.setattr(verdict, "START_SECONDS", 0.0)
+    monkeypatch.setattr(start_grace, "START_SECONDS", 0.0)
     monkeypatch.setattr(verdict, "PROBE_SECONDS", 0.0)
     return verdict.Observer(app.extensions["mission_control"])
 
@@ -360,9 +369,9 @@ def test_the_first_minute_of_a_process_waits_for_the_first_look(
     save_results(engine, HealthCheck("scheduler", OK, "seen"))
     move_back(engine, timedelta(minutes=3))
     assert build(observer, engine).verdict == "not working"
-    monkeypatch.setattr(verdict, "START_SECONDS", 60.0)
+    monkeypatch.setattr(start_grace, "START_SECONDS", 60.0)
     assert build(observer, engine).verdict == "working"
-    grace = verdict.StartGrace()
+    grace = start_grace.StartGrace()
     monkeypatch.setattr(grace, "_start", time.monotonic() - 3600)
     assert not grace.is_starting()
     monkeypatch.setattr(grace, "_offset", grace._offset - 8 * 3600)

@@ -12,10 +12,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
 
-from database import writing
+from database import reading, writing
 from models import Run
 from settings import Settings
 from tickets.lifecycle import transitions
+from tickets.operations import home_state
 from tickets.runs import claims
 from tickets.runs.run_configuration import RunConfiguration
 from tickets.shared import lookup
@@ -37,6 +38,32 @@ def page(browser: FlaskClient, path: str) -> str:
 
 def end(worker: Worker, **report: Any) -> None:
     assert worker.post(f"/runs/{worker.run}/report", report).status_code == 200
+
+
+def test_a_run_whose_files_are_gone_says_so(
+    browser: FlaskClient, store: Engine, worker: Worker, settings: Settings
+) -> None:
+    """Regression: nothing told that the folder `runs` of a home had been deleted."""
+    event = {"event_type": "agent.coordination", "payload": {"state": "ready"}, "run_seq": 1}
+    assert worker.post(f"/tickets/{worker.ticket}/events", [event]).status_code == 200
+    host, path = socket.gethostname(), f"/ticket/{worker.ticket}?tab=runs&run={worker.run}"
+    with writing(store) as session:
+        session.execute(update(Run).values(host=host))
+
+    body = page(browser, path)
+    with reading(store) as session:
+        run_ids = home_state.find_runs_without_files(session, settings.runs_dir, host, 30)
+        elsewhere = home_state.find_runs_without_files(session, settings.runs_dir, "elsewhere", 30)
+        expired = home_state.find_runs_without_files(session, settings.runs_dir, host, 0)
+
+    assert "The files of this run are no longer on this machine." in body
+    assert (run_ids, elsewhere, expired) == ([worker.run], [], [])
+    problem, _ = home_state.describe_missing_files(run_ids, settings.runs_dir)
+    assert f"gone from {settings.runs_dir}: {worker.run}. " in problem
+    settings.run_path(worker.run).mkdir(parents=True)
+    assert "no longer on this machine" not in page(browser, path)
+    with reading(store) as session:
+        assert home_state.find_runs_without_files(session, settings.runs_dir, host, 30) == []
 
 
 def test_a_run_is_opened_with_how_it_went_and_what_it_left(browser: FlaskClient, store: Engine, worker: Worker) -> None:

@@ -10,6 +10,7 @@ from subprocess import CalledProcessError
 import pytest
 
 from web.runs.diff import parse_diff
+from workers.host import commands
 from workers.repository import changes, git, isolation, observe, worktrees
 
 from .repositories import commit, create_repository
@@ -292,6 +293,14 @@ def test_a_missing_git_is_named(repo: Path, tmp_path: Path, monkeypatch: pytest.
         git.resolve_head(repo)
 
 
-def test_a_git_that_hangs_is_ended(repo: Path) -> None:
+@pytest.mark.parametrize("stdin", [b"", bytes(1 << 20)])
+def test_a_git_that_hangs_is_ended(repo: Path, stdin: bytes) -> None:
+    """Regression: the time limit did not hold while git read nothing of a long list of paths."""
     with pytest.raises(git.GitHung):
-        git.run(repo, "-c", "alias.hang=!sleep 300", "hang", timeout=0.2)
+        git.run(repo, "-c", "alias.hang=!sleep 300", "hang", timeout=0.2, stdin=stdin)
+
+
+def test_a_command_reads_and_prints_more_than_a_pipe_holds() -> None:
+    text = bytes(range(256)) * (1 << 12)
+    assert commands.run(["cat"], timeout=60, stdin=text).stdout == text
+    assert commands.run(["true"], timeout=60, stdin=text).code == 0

@@ -96,6 +96,13 @@ def test_a_run_ends_in_a_report_with_observations_that_mission_control_made_itse
     assert run.screen == (run.dir / "mc-MC-3.tmux.log").read_text()
 
 
+def test_a_run_whose_folder_is_deleted_still_reports(tmp_path: Path, worktree: Path, api: FakeApi) -> None:
+    """Regression: the thread that sends the events died of it, the report waited for them and was never sent."""
+    with running(tmp_path, api.base, BLOCK.format(f"rm -rf '{tmp_path}/run'")) as run:
+        assert run.wrapper and run.wrapper.wait(120) == 0
+    assert [report["verdict"] for report in api.reports] == ["done"]
+
+
 def test_a_failing_check_is_run_on_the_base_as_well(tmp_path: Path, worktree: Path, api: FakeApi) -> None:
     base = git(worktree, "rev-parse", "HEAD")
     changes = {"base_sha": base, "repository": str(tmp_path), "check": ("grep", "-q", "43", "answer.txt")}

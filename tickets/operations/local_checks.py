@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 from sqlalchemy import Engine
 
-from database import StoreError, StoreUnavailable, find_lock_holder, writing_at_once
+from database import StoreError, StoreUnavailable, find_lock_holder, writing
 from models import HealthStatus
 from settings import SettingsError, load
 
@@ -16,6 +17,8 @@ from .health_check import HealthCheck
 
 DISK_WARNING_BYTES = 2 << 30
 DISK_FAILURE_BYTES = 256 << 20
+PROBE_SECONDS = 1.0
+RETRY_SECONDS = 0.1
 WRITE_PROBE = "write-probe"
 """Heartbeat that the write probe stores."""
 
@@ -45,15 +48,19 @@ def check_settings(home: Path) -> HealthCheck:
 
 
 def probe_write(engine: Engine) -> HealthCheck:
-    """Write one row, waiting for at most a second, and name what prevents it."""
-    try:
-        with writing_at_once(engine) as session:
-            tasks.record_heartbeat(session, WRITE_PROBE, HealthStatus.OK)
-    except StoreUnavailable as error:
-        return _report_unwritable(engine, str(error.orig))
-    except StoreError as error:
-        return report_damage(str(error.orig))
-    return HealthCheck("writes", HealthStatus.OK, "the store is writable")
+    """Write one row, trying for a second while others write, and name what prevents it."""
+    deadline = time.monotonic() + PROBE_SECONDS
+    while True:
+        try:
+            with writing(engine, patient=False) as session:
+                tasks.record_heartbeat(session, WRITE_PROBE, HealthStatus.OK)
+            return HealthCheck("writes", HealthStatus.OK, "the store is writable")
+        except StoreUnavailable as error:
+            if time.monotonic() > deadline:
+                return _report_unwritable(engine, str(error.orig))
+        except StoreError as error:
+            return report_damage(str(error.orig))
+        time.sleep(RETRY_SECONDS)
 
 
 def _report_unwritable(engine: Engine, reason: str) -> HealthCheck:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import HealthStatus, Heartbeat, Switch, TaskState, format_clock, now
+from models import HealthStatus, Heartbeat, Switch, TaskState, now
 from settings import Settings
 from tickets.shared import runtime_flags
 
@@ -19,8 +18,6 @@ from .cron import Task
 from .health_check import HealthCheck, format_span
 
 SCHEDULER_LIMIT = timedelta(seconds=90)
-START_SECONDS = 60.0
-"""Time after a start in which what is overdue is about to run."""
 LATE_LIMIT = timedelta(seconds=60)
 """How long after its time a task may begin, or end where it takes no longer."""
 RUN_NOW = "Run it from the Tasks page and check its output."
@@ -44,7 +41,7 @@ def check_tasks(session: Session, settings: Settings, folder: Path, *, just_star
         else:
             start = beat.ts if beat else first
             start = max(start, decision.changed) if decision else start
-            is_late = not just_started and _is_late(task, start, settings.zone, task.name in running)
+            is_late = not just_started and _is_late(task, start, settings, task.name in running)
             checks.append(_check_task(task, beat, start, is_late))
     return checks
 
@@ -78,12 +75,13 @@ def _list_running(beat: Heartbeat | None) -> set[str]:
     return set(tasks.read_summary(beat).get("running", ())) if beat and tasks.is_alive(beat) else set()
 
 
-def _is_late(task: Task, start: datetime, zone: ZoneInfo, is_running: bool) -> bool:
+def _is_late(task: Task, start: datetime, settings: Settings, is_running: bool) -> bool:
     """Return whether a task has not run when it was due after `start`. A running one may take its timeout."""
     moment = now()
     if start > moment + LATE_LIMIT:
         return True  # the clock was set back
-    due = cron.find_next_time(task, start, zone)
+    offset = cron.choose_offset(settings.instance) if settings.scheduler else timedelta()
+    due = cron.find_next_time(task, start, settings.zone, offset)
     allowance = timedelta(seconds=task.head.timeout) if is_running else LATE_LIMIT
     return moment > due + max(allowance, LATE_LIMIT)
 
@@ -91,7 +89,7 @@ def _is_late(task: Task, start: datetime, zone: ZoneInfo, is_running: bool) -> b
 def _check_disabled(task: Task, decision: TaskState | None) -> HealthCheck:
     if not task.head.enabled:
         return HealthCheck(task.name, HealthStatus.OK, "disabled")
-    who = f" by {decision.changed_by} at {format_clock(decision.changed)}" if decision else ""
+    who = f" by {decision.changed_by}" if decision else ""
     purpose = task.head.description[:1].lower() + task.head.description[1:]
     text = f"The task {task.name} was disabled{who}, so this does not happen: {purpose}"
     return HealthCheck(task.name, HealthStatus.WARNING, text, "Enable it on the Tasks page.")

@@ -53,9 +53,10 @@ def list_states(session: Session, project_id: int) -> list[RepositoryState]:
 
 
 def list_problem_projects(session: Session, host: str) -> list[Project]:
-    """List the projects with which a host had a problem when it last looked."""
+    """List the projects with which a host had a problem when it last looked, the longest not examined first."""
     query = select(Project).join(RepositoryState, RepositoryState.project_id == Project.id)
-    return list(session.scalars(query.where(RepositoryState.host == host, RepositoryState.problem != "")))
+    query = query.where(RepositoryState.host == host, RepositoryState.problem != "")
+    return list(session.scalars(query.order_by(RepositoryState.checked)))
 
 
 def record_state(session: Session, project_id: int, host: str, **facts: Any) -> None:

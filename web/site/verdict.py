@@ -16,6 +16,7 @@ from settings import Settings
 from tickets.operations import health, local_checks
 from tickets.operations.health import HealthReport
 from tickets.operations.health_check import HealthCheck
+from tickets.operations.start_grace import StartGrace
 
 from . import metrics
 
@@ -23,10 +24,6 @@ MAX_BUSY_SHARE = 0.8
 """Share of a worker's threads in use above which health warns, since few are left for further requests."""
 SUSTAINED_SECONDS = 20.0
 """How long a fault of a web process must last, as a moment of load is none."""
-START_SECONDS = 60.0
-"""Time after a start, or after the machine has slept, in which the first look at the checks may still be due."""
-SLEEP_SECONDS = 15.0
-"""Difference between the two clocks that a sleep of the machine or a change of the time causes."""
 PROBE_SECONDS = 5.0
 """How long the result of a write probe is used, which all threads of a process share."""
 
@@ -103,20 +100,6 @@ class Observer:
                 self._probe_results = [write, local_checks.check_settings(self.settings.home)]
                 self._probe_until = time.monotonic() + PROBE_SECONDS
             return self._probe_results
-
-
-class StartGrace:
-    """Tells whether this process began moments ago, or the machine woke from sleep, by its two clocks."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-        self._offset = time.time() - self._start
-
-    def is_starting(self) -> bool:
-        offset = time.time() - time.monotonic()
-        if abs(offset - self._offset) > SLEEP_SECONDS:
-            self._start, self._offset = time.monotonic(), offset
-        return time.monotonic() - self._start < START_SECONDS
 
 
 def _check_event_log(failing: list[str]) -> HealthCheck:

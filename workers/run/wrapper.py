@@ -16,6 +16,7 @@ import os
 import select
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -286,7 +287,7 @@ class Wrapper:
 
     def _flush_events(self, seconds: float) -> bool:
         """Return True when all events before the report have arrived, or never will."""
-        return self._sender.flush(seconds) or self._sender.refused is not None
+        return self._sender.flush(seconds) or self._sender.is_finished
 
     def _write_exit_record(self, report: dict[str, Any], status: int | None) -> None:
         record = {
@@ -296,7 +297,8 @@ class Wrapper:
             "exit_code": report.get("exit_code"),
             "reported": status,
         }
-        files.replace(self._run_dir / EXIT_FILE, json.dumps(record).encode())
+        with suppress(OSError):  # the report was sent, or somebody has deleted the run's folder
+            files.replace(self._run_dir / EXIT_FILE, json.dumps(record).encode())
         self._recorder.close(f"The run has ended: {record['verdict']}.")
 
 
