@@ -86,8 +86,8 @@ def test_what_is_too_large_is_cut_and_says_so(
     monkeypatch.setattr(changes, "MAX_PATCH_BYTES", 150)
     monkeypatch.setattr(changes, "MAX_FILES", 2)
     markup = tab(browser)
-    assert "too much to show" in markup and "1 more file is not listed" in markup
-    assert "limit of size was reached" in markup and "echo &lt;b&gt;" not in markup
+    assert "too large to show in full" in markup and "1 more file is not listed" in markup
+    assert "the diff is too large." in markup and "echo &lt;b&gt;" not in markup
 
 
 def test_a_run_without_a_branch_or_from_elsewhere_says_so(

@@ -153,7 +153,7 @@ def test_a_task_that_a_person_disabled_is_named_with_what_is_not_done(alive: Eng
     [reason] = examine(alive, tmp_path).reasons
     assert reason.startswith("The task queue-reaper was disabled by test, so this is not done: expire messages")
     assert reason.endswith(
-        "so this does not happen: expire messages that no run took, and settle dead runs. Enable it on the Tasks page."
+        "so this does not happen: expire undelivered messages and clean up dead runs. Enable it on the Tasks page."
     )
 
 
@@ -161,7 +161,7 @@ def test_a_task_that_is_skipped_for_longer_than_it_may_take_has_not_run(alive: E
     since = (now() - timedelta(minutes=6)).isoformat()
     with writing(alive) as session:
         tasks.record_heartbeat(session, "ticket-pickup", "ok", f'{{"held_by": "pid 4", "skipped_since": "{since}"}}')
-    assert "as pid 4 does the same work" in examine(alive, tmp_path).reasons[0]
+    assert "because pid 4 is doing the same work" in examine(alive, tmp_path).reasons[0]
 
 
 def test_work_that_nobody_lands_degrades(alive: Engine, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_the_policy_of_a_project_is_chosen_with_its_help(browser: FlaskClient, o
     assert send(browser, "/settings/projects/web", **fields).status_code == 303
     with reading(store) as session:
         assert projects.get_project(session, "web").landing == "squash"
-    assert "Squash when approved" in text(browser.get("/settings"))
+    assert "Squash and merge when approved" in text(browser.get("/settings"))
     stored: Any = operator.patch("/projects/web", {"version": 2, "landing": "merge"}).json
     assert stored["landing"] == "merge"
     assert operator.patch("/projects/web", {"version": 3, "landing": None}).status_code == 422

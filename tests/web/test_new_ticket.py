@@ -129,7 +129,7 @@ def test_the_owner_is_chosen_knowing_what_each_is_good_for(browser: FlaskClient,
         session.add(Program(name="claude", found=False, logged_in=None, advice="", **program_fields))
         session.execute(update(Agent).where(Agent.name == "script").values(capacity=3))
     body = text(browser, "/ticket/new")
-    for words in ("Script agent: free, 0 of 3 at work", "Codex: not logged in", "Claude Code: claude is not found"):
+    for words in ("Script agent: available, 0 of 3 busy", "Codex: not logged in", "Claude Code: claude is not found"):
         assert words in body
     assert "Operator: a person" in body
     assert body.index("Script agent: free") < body.index("Codex: not logged in")

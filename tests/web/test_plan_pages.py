@@ -29,7 +29,7 @@ def test_a_plan_is_decided_by_a_person_on_the_page_and_by_nobody_else(
         return browser.post(f"{home}/plan", data=form, headers=OWN_PAGE, follow_redirects=True).get_data(as_text=True)
 
     page = browser.get(home).get_data(as_text=True)
-    for words in ("<h2>Goal</h2>", "Rename &lt;it&gt;.", "Waits for approval", "Approve as edited", "1 of 2 done"):
+    for words in ("<h2>Goal</h2>", "Rename &lt;it&gt;.", "Waiting for approval", "Approve as edited", "1 of 2 done"):
         assert words in page, words
     for caller in (worker, viewer):
         for path, body in (("approve", {"version": 1}), ("return", {"version": 1, "comment": "x"})):

@@ -63,7 +63,7 @@ def _open_incident(session: Session, cause: RootCause, open_incidents: dict[str,
 def _describe_consequences(cause: RootCause) -> str:
     """Describe what to do, and which other checks the cause explains."""
     names = sorted({check.name for check in cause.explains})
-    return f"{cause.check.remedy} It explains: {', '.join(names)}." if names else cause.check.remedy
+    return f"{cause.check.remedy} Also affects: {', '.join(names)}." if names else cause.check.remedy
 
 
 def _close_incident(session: Session, incident: Incident, check: HealthCheck | None) -> None:

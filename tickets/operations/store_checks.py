@@ -205,7 +205,7 @@ def _check_unseen(session: Session) -> HealthCheck:
     )
     names = [name for (name,) in fetch_rows(session, query.limit(MAX_NAMED + 1))]
     if not names:
-        return _pass("needs-you", "nothing waits unseen")
+        return _pass("needs-you", "up to date")
     count = format_count(len(names), "ticket")
     detail = f"Nobody has opened the board since {count} began to wait for a person: {_format_names(names)}."
     return _warn("needs-you", detail, "Open the overview to see what needs you.")
@@ -227,7 +227,7 @@ def _check_clock(session: Session) -> HealthCheck:
     """Check that no event is of the future. A clock that was set back would delay retries, wakes and leases."""
     newest = session.get(TicketEvent, events.get_last_id(session))
     if newest is None or newest.ts <= now() + CLOCK_TOLERANCE:
-        return _pass("clock", "no stored time is in the future")
+        return _pass("clock", "no event is in the future")
     text = f"The clock was set back: the newest event is {format_span(newest.ts - now())} in the future."
     return _warn("clock", text, "Correct the clock of this machine. Retries and wake-ups wait until then.")
 

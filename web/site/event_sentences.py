@@ -86,7 +86,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "run_opened": ("circle-play", "started a run of {agent} on {ticket}"),
     "run_ended": ("flag", "ended run {run} of {ticket}: {outcome}"),
     "run_stop_requested": ("square", "asked run {run} of {ticket} to stop: {reason}"),
-    "run_state_changed": ("activity", "saw run {run} of {ticket} change to {to}"),
+    "run_state_changed": ("activity", "reported run {run} of {ticket} as {to}"),
     "teardown_failed": ("octagon-alert", "could not tear down run {run} of {ticket}: {reason}"),
     "slot_released": ("circle-pause", "released the slot of run {run} of {ticket} while it waits"),
     "slot_taken": ("circle-play", "gave run {run} of {ticket} its slot back"),
