@@ -136,7 +136,7 @@ def test_a_live_run_is_stopped_where_it_is_shown(site: BoardSite, page: Page) ->
     ticket = site.ticket()
     run = site.claim(ticket)
     go(page, f"/ticket/{ticket}?tab=runs&run={run}")
-    page.get_by_label("Why it is stopped").fill("Wrong branch.")
+    page.get_by_label("Reason for stopping").fill("Wrong branch.")
     page.get_by_role("button", name="Stop this run").click()
     expect(page.locator(".run-detail")).to_contain_text("Stop requested (parked)")
     expect(page.locator(".strip .state").first).to_have_text("Waiting")

@@ -70,7 +70,7 @@ def test_a_move_that_must_be_told_something_asks_once_for_all(site: BoardSite, p
     expect(page.locator("#move-dialog")).to_contain_text(f"{tickets[1]}, {tickets[0]}")
     page.get_by_label("Wakes", exact=True).select_option("ticket")
     page.get_by_role("button", name="Park").click()
-    expect(page.locator("#move-dialog [data-error]")).to_contain_text("Name the ticket that it waits for")
+    expect(page.locator("#move-dialog [data-error]")).to_contain_text("Enter the ticket to wait for")
     page.get_by_label("Wakes", exact=True).select_option("time")
     page.get_by_label("At", exact=True).fill("2999-01-01T09:00")
     page.get_by_role("button", name="Park").click()

@@ -171,7 +171,7 @@ def test_a_description_is_previewed_and_its_draft_outlives_leaving_and_a_reload(
     expect(form.get_by_role("alert")).to_contain_text("bob changed the description")
     page.reload()
     opened_field(page, "description")
-    page.get_by_role("button", name="Discard it").click()
+    page.get_by_role("button", name="Discard draft").click()
     opened_field(page, "description")
     expect(page.locator("#edit-description")).to_have_value("Meanwhile")
 

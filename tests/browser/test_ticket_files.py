@@ -63,7 +63,7 @@ def test_files_that_are_chosen_are_listed_and_shown(site: BoardSite, page: Page)
         page.get_by_label("Download check.log").click()
     assert download.value.suggested_filename == "check.log"
     page.get_by_label("Remove check.log").click()
-    expect(page.locator("#ticket-side")).to_contain_text("cannot be brought back")
+    expect(page.locator("#ticket-side")).to_contain_text("This cannot be undone")
     page.get_by_role("button", name="Remove", exact=True).click()
     expect(page.locator(".file-rows .item-title > a")).to_have_text(["shot.png"])
 

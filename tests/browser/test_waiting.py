@@ -154,10 +154,10 @@ def test_not_reached_is_not_the_same_as_not_found(open_context: OpenContext) -> 
     context.set_offline(True)
     page.get_by_label("Wakes", exact=True).select_option("ticket")
     page.get_by_role("combobox", name="Ticket").press_sequentially("zebra")
-    expect(page.get_by_role("listbox", name="Tickets found").first).to_contain_text("cannot be looked up now")
+    expect(page.get_by_role("listbox", name="Tickets found").first).to_contain_text("Search is unavailable")
     page.keyboard.press("Control+k")
     page.keyboard.type("zebra")
-    expect(page.locator("#palette")).to_contain_text("only what this page knows is listed")
+    expect(page.locator("#palette")).to_contain_text("Only results from this page are listed")
 
 
 CONTROLS = {

@@ -35,7 +35,7 @@ def test_tickets_wait_at_one_gate_for_a_base_branch_and_start_once_it_is_back(in
     assert (ticket.last_gate, ticket.attempts, installation.runs()) == ("repository", 0, [])
     with reading(installation.engine) as session:
         [problem] = repositories.find_problems(session).values()
-    assert "has no branch main. Its tickets start by themselves" in problem and installation.context.host in problem
+    assert "has no branch main. Its tickets start automatically" in problem and installation.context.host in problem
     assert installation.make_pass().summary["skipped"] == {"repository": 1}
 
     git(folder, "branch", "--move", "elsewhere", "main")

@@ -151,7 +151,7 @@ def test_a_task_that_a_person_disabled_is_named_with_what_is_not_done(alive: Eng
     with writing(alive) as session:
         tasks.disable_task(session, "queue-reaper", SYSTEM)
     [reason] = examine(alive, tmp_path).reasons
-    assert reason.startswith("The task queue-reaper was disabled by test, so this is not done: expire messages")
+    assert reason.startswith("The task queue-reaper was disabled by test, so this does not happen: expire undelivered")
     assert reason.endswith(
         "so this does not happen: expire undelivered messages and clean up dead runs. Enable it on the Tasks page."
     )

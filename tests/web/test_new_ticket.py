@@ -132,7 +132,7 @@ def test_the_owner_is_chosen_knowing_what_each_is_good_for(browser: FlaskClient,
     for words in ("Script agent: available, 0 of 3 busy", "Codex: not logged in", "Claude Code: claude is not found"):
         assert words in body
     assert "Operator: a person" in body
-    assert body.index("Script agent: free") < body.index("Codex: not logged in")
+    assert body.index("Script agent: available") < body.index("Codex: not logged in")
 
 
 def test_the_form_begins_with_what_the_board_is_narrowed_to(browser: FlaskClient) -> None:
