@@ -29,7 +29,9 @@ def test_the_keyboard_carries_a_card_through_the_columns_that_take_it(site: Boar
     ticket = site.ticket(status="inbox", assigned_to=None)
     go(page, "/board?view=columns")
     pick_up(page, ticket)
-    announced(page, f"{ticket} picked up from Inbox. Use the arrow keys to choose a column: To do, Waiting, Done, Cancelled.")
+    announced(
+        page, f"{ticket} picked up from Inbox. Use the arrow keys to choose a column: To do, Waiting, Done, Cancelled."
+    )
     page.keyboard.press("ArrowRight")
     announced(page, "To do: Triage.")
     page.keyboard.press("ArrowRight")
