@@ -47,7 +47,7 @@ def test_a_workflow_is_chosen_and_started_from_the_box(site: BoardSite, page: Pa
     dialog.get_by_label("QA", exact=True).uncheck()
     dialog.locator("[data-phase=Dev]").get_by_label("Completed when").select_option("reviewer")
     review = dialog.locator("[data-phase=Review]")
-    review.get_by_label("Owner").select_option("claude")
+    review.get_by_label("Assigned to").select_option("claude")
     expect(review.get_by_label("Choices")).to_be_hidden()
     review.get_by_label("Completed when").select_option("decision")
     review.get_by_label("Choices").fill("Ship it, Hold it")
