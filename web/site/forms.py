@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from werkzeug.datastructures import MultiDict
 
 from database import Session
-from models import Landing, WakeKind
+from models import BlockReason, Landing, WakeKind
 from tickets.lifecycle.moves import Move
 from tickets.shared.display_names import BLOCK_REASONS
 from tickets.shared.errors import Invalid
@@ -91,12 +91,14 @@ def _list_choices(annotation: Any) -> list[tuple[str, str]]:
     kinds = get_args(annotation) if get_origin(annotation) is UnionType else (annotation,)
     for kind in kinds:
         if isinstance(kind, type) and issubclass(kind, Enum):
-            return [
-                (str(member.value), BLOCK_REASONS.get(member) or _format_label(str(member.value))) for member in kind
-            ]
+            return [(str(member.value), _format_member(member)) for member in kind]
         if get_origin(kind) is Literal:
             return [(value, _format_label(value)) for value in get_args(kind)]
     return []
+
+
+def _format_member(member: Enum) -> str:
+    return BLOCK_REASONS[member] if isinstance(member, BlockReason) else _format_label(str(member.value))
 
 
 def _format_label(value: str) -> str:
