@@ -42,7 +42,7 @@ def test_a_condition_that_outlives_its_closed_incident_reopens_it_and_tells_its_
     assert reopened.closed_by is None
     with reading(engine) as session:
         comments = session.scalars(select(TicketComment.body).where(TicketComment.ticket_id == ticket_id)).all()
-    assert ["come back (recurrence 1)" in words for words in comments] == [True]
+    assert ["reopened (recurrence 1)" in words for words in comments] == [True]
 
 
 def track(engine: Engine, *checks: HealthCheck) -> list[tuple[str, str, str, int]]:

@@ -157,7 +157,7 @@ def test_a_search_that_was_left_is_told_of_no_more(page: Page) -> None:
     go(page, "/board")
     page.route("**/api/v1/search*", lambda route: held_routes.append(route))
     ask(page, "dark")
-    expect(page.locator("#palette [data-answer]")).to_contain_text("Looking for")
+    expect(page.locator("#palette [data-answer]")).to_contain_text("Searching")
     page.keyboard.press("Enter")
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     page.unroute("**/api/v1/search*")
