@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Engine as Engine
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
@@ -47,6 +47,12 @@ BUSY_MILLISECONDS = 10_000
 
 STATEMENT_SECONDS = 60
 """Longest statement on PostgreSQL, its wait for a lock included; a migration is not bound by it."""
+
+
+IDLE_SECONDS = 15
+"""Longest pause within a transaction on PostgreSQL. A host that is suspended in one would else block all writers."""
+IDLE_IN_TRANSACTION = "25P03"
+"""PostgreSQL's code for a transaction that was cut off for it."""
 
 
 MIN_MILLISECONDS = 100
@@ -101,7 +107,11 @@ def open_engine(url: str) -> Engine:
     """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
-        return create_engine(address, connect_args=_timeouts(address), pool_pre_ping=True, hide_parameters=True)
+        server_engine = create_engine(
+            address, connect_args=_timeouts(address), pool_pre_ping=True, hide_parameters=True
+        )
+        event.listen(server_engine, "handle_error", _report_cut_transaction, retval=True)
+        return server_engine
     check_sqlite()
     engine = create_engine(url, module=pysqlite3, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
@@ -120,9 +130,17 @@ def _timeouts(address: URL) -> dict[str, Any]:
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 4,
-        "options": f"-c statement_timeout={STATEMENT_SECONDS}s",
+        "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c idle_in_transaction_session_timeout={IDLE_SECONDS}s",
     }
     return {name: value for name, value in bounds.items() if name not in address.query}
+
+
+def _report_cut_transaction(context: ExceptionContext) -> StoreUnavailable | None:
+    """Report a transaction that was cut off after `IDLE_SECONDS` as `StoreUnavailable`, which psycopg does not."""
+    if getattr(context.original_exception, "sqlstate", None) != IDLE_IN_TRANSACTION:
+        return None
+    context.is_disconnect = True
+    return StoreUnavailable(context.statement, None, context.original_exception, hide_parameters=True)
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

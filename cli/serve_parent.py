@@ -8,6 +8,7 @@ and so takes 7 MB instead of 50. On its standard input it reads, as JSON:
     address_file  file that names them for other programs, removed at the end
     logs        the folder of the logs
     link        the login link to print
+    link_file   private page that leads a browser to the link, removed at the end
     browser     whether to open the link
 """
 
@@ -88,12 +89,15 @@ def main() -> int:
         supervisor.start(plan["supervisor"])
     ready = _wait_until_ready(supervisor, plan["address"], logs)
     if ready:
-        _print_link(plan["link"], browser=plan["browser"])
+        print(f"Mission Control is ready. Log in (once, within ten minutes): {plan['link']}", flush=True)
+        if plan["browser"]:
+            _open_browser(plan["link"], Path(plan["link_file"]))
         supervisor.wait()
     ended_by_itself = not supervisor.running
     supervisor.stop()
     supervisor.wait()
-    Path(plan["address_file"]).unlink(missing_ok=True)
+    for name in ("address_file", "link_file"):
+        Path(plan[name]).unlink(missing_ok=True)
     if supervisor.stopping:
         return 0
     reason = "stopped by itself" if ended_by_itself else "did not start"
@@ -140,11 +144,13 @@ def _count_crashes(log: Path) -> int:
     return log.read_text().count("exited: web") if log.exists() else 0
 
 
-def _print_link(link: str, *, browser: bool) -> None:
-    print(f"Mission Control is ready. Log in (once, within ten minutes): {link}", flush=True)
-    if browser:
-        argv = isolated_python.build_argv("webbrowser", link, site_packages=False)
-        subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+def _open_browser(link: str, file: Path) -> None:
+    """Open the link by a private page that leads there, since every user can read the arguments of a command."""
+    file.unlink(missing_ok=True)
+    file.touch(mode=0o600, exist_ok=False)
+    file.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={link}">')
+    argv = isolated_python.build_argv("webbrowser", file.as_uri(), site_packages=False)
+    subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 def _read_tail(log: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 from typing import Any
 
@@ -145,7 +144,7 @@ def declare_dead(reference: str) -> None:
     with writing(settings) as session:
         target = get_ticket(session, reference)
         run = find_live_run(session, target.id)
-        if run is None or run.host == socket.gethostname():
+        if run is None or run.host == settings.machine_name:
             reason = "has no live run" if run is None else "is worked on this machine: run bin/mc pickup"
             raise click.ClickException(f"{target.identifier} {reason}.")
         retry_policy = reports.RetryPolicy(settings.retry_limit, settings.retry_backoff_seconds)

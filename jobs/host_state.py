@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from models import Run
 from workers.host import processes
@@ -61,6 +63,20 @@ def remove_dead_panes(context: JobContext, panes: list[Pane], live_sessions: set
                 context.tmux.remove_dead_pane(pane.id)
                 count += 1
     return count
+
+
+def list_sockets(context: JobContext) -> dict[int, Path]:
+    """List the sockets of wrappers by the id of their run."""
+    sockets = ((path.stem.removeprefix("run-"), path) for path in context.settings.sockets_dir.glob("run-*.sock"))
+    return {int(number): path for number, path in sockets if number.isdecimal()}
+
+
+def remove_dead_sockets(context: JobContext, sockets: Mapping[int, Path], live_runs: Collection[int]) -> None:
+    """Remove the sockets that killed wrappers have left, once their runs have ended and are proven dead."""
+    for run_id, path in sockets.items():
+        with suppress(ObservationError):
+            if run_id not in live_runs and is_gone(context, run_id):
+                path.unlink(missing_ok=True)
 
 
 def require_processes() -> None:

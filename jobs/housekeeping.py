@@ -13,7 +13,9 @@ from database import backup_database, reading, writing
 from models import TaskOutcome, Trigger, now
 from tickets.conversation import messages
 from tickets.operations import retention, store_stats, tasks
-from workers.host import private_dirs
+from tickets.runs import claims
+from workers.host import files, private_dirs
+from workers.run import lock
 
 from . import dispatch_pass, repositories, single_flight
 from .health import canary
@@ -30,6 +32,7 @@ SET_ASIDE_NAME = re.compile(r"[0-9]+\.[0-9T]+")
 RETENTION = "retention"
 MAX_RETENTION_GAP = timedelta(days=14)
 """The longest time between two passes of retention after which the clock is trusted."""
+RUN_SOCKET_NAME = re.compile(r"run-([0-9]{1,18})\.sock")
 MIN_BACKUPS = 3
 """The number of backups that stay, however old they are."""
 
@@ -51,9 +54,25 @@ def reap_queue(context: JobContext) -> JobResult:
     except ObservationError as error:
         return JobResult(TaskOutcome.FAILED, {**message_counts, "error": str(error)})
     outcome = pass_counts.outcome if pass_counts.outcome is not TaskOutcome.NOOP else message_outcome
-    return JobResult(
-        outcome, {**message_counts, "reconciled": dict(pass_counts.reconciled), "released": pass_counts.released}
-    )
+    counts = {**message_counts, "reconciled": dict(pass_counts.reconciled), "released": pass_counts.released}
+    return JobResult(outcome, {**counts, "sockets": _remove_dead_sockets(context)})
+
+
+def _remove_dead_sockets(context: JobContext) -> int:
+    """Remove the sockets of wrappers that were killed, and the drafts in their folders. Returns the number of sockets."""
+    names = [path.name for path in context.settings.sockets_dir.iterdir()]
+    run_ids = {int(match[1]) for name in names if (match := RUN_SOCKET_NAME.fullmatch(name))}
+    with reading(context.engine) as session:
+        run_ids -= {run.id for run in claims.list_live(session)}
+    dead_ids = [run_id for run_id in run_ids if not _is_wrapper_alive(context.run_dir(run_id))]
+    for run_id in dead_ids:
+        files.remove_drafts(context.run_dir(run_id))
+        context.settings.run_socket(run_id).unlink(missing_ok=True)
+    return len(dead_ids)
+
+
+def _is_wrapper_alive(run_dir: Path) -> bool:
+    return run_dir.is_dir() and lock.is_held(run_dir)
 
 
 def _save_stats(context: JobContext) -> None:
@@ -69,14 +88,14 @@ def apply_retention(context: JobContext) -> JobResult:
     days = context.settings.retention.model_dump()
     rows = {rule.table: _prune_table(context, rule) for rule in retention.list_rules(days)}
     removed_runs, problems = _remove_folders(_find_expired_run_folders(context, days["runs"]))
-    files = {
+    removed_files = {
         "runs": removed_runs,
         "attachments": _remove_orphan_attachments(context),
         "slots": repositories.remove_old_slots(context, days["slots"]),
         "logs": _remove_old_files(context.settings.logs_dir.rglob("*"), days["logs"]),
     }
     row_counts: dict[str, Any] = {name: count for name, count in rows.items() if count}
-    file_counts = {name: count for name, count in files.items() if count}
+    file_counts = {name: count for name, count in removed_files.items() if count}
     outcome = TaskOutcome.ACTED if row_counts or file_counts else TaskOutcome.NOOP
     if problems:
         return JobResult(TaskOutcome.WARNING, {"rows": row_counts, "files": file_counts, "problems": problems})
@@ -134,16 +153,18 @@ def _remove_folders(run_folders: list[Path]) -> tuple[int, list[str]]:
 
 
 def _remove_orphan_attachments(context: JobContext) -> int:
-    """Remove files without a row a day after their upload, so that an upload in progress is not touched."""
-    files = {entry.name: entry for entry in context.settings.attachments_dir.iterdir() if entry.is_file()}
-    names = sorted(files)
+    """Remove files without a row after their time, so that an upload in progress is not touched."""
+    stored_files = {entry.name: entry for entry in context.settings.attachments_dir.iterdir() if entry.is_file()}
+    names = sorted(stored_files)
     with reading(context.engine) as session:
         known_names = {
             name
             for start in range(0, len(names), 500)
             for name in retention.find_stored_files(session, names[start:][:500])
         }
-    return _remove_old_files([files[name] for name in names if name not in known_names], 1)
+    return _remove_old_files(
+        [stored_files[name] for name in names if name not in known_names], retention.ATTACHMENT_DAYS
+    )
 
 
 def _remove_old_files(files: Iterable[Path], days: int) -> int:

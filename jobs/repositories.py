@@ -10,6 +10,7 @@ from typing import Any
 
 from database import reading, writing
 from models import Project, SlotAction, SlotRequest, format_timestamp
+from redaction import SHAPES
 from settings import Settings
 from tickets.runs import claims
 from tickets.team import projects, repositories
@@ -59,7 +60,7 @@ def find_problem(project: Project) -> str:
     try:
         workspace.find_start(Path(project.folder), project.base_branch)
     except (WorkspaceError, GitError) as error:
-        return f"{str(error).rstrip('.')}. {WAY_OUT}"
+        return SHAPES.clean_text(f"{str(error).rstrip('.')}. {WAY_OUT}")
     return ""
 
 
@@ -120,7 +121,7 @@ def _answer_request(context: JobContext, request: SlotRequest, project: Project)
     try:
         detail, done = _carry_out(context, request, project), True
     except (WorkspaceError, GitError, OSError) as error:
-        detail, done = str(error), False
+        detail, done = SHAPES.clean_text(str(error)), False
     slots = describe_slots(context.settings, project)
     with writing(context.engine) as session:
         repositories.record_request_result(session, request, project, detail, done=done)

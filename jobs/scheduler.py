@@ -23,7 +23,7 @@ from tickets.shared import events
 from workers.run import task_process as programs
 from workers.run.task_process import ProcessResult
 
-from . import housekeeping, landing, pickup, single_flight, watchdog
+from . import housekeeping, landing, pickup, single_flight, spec_builder, watchdog
 from .health import canary, look
 from .job_context import JobContext
 from .task_recorder import JobResult, choose_status
@@ -98,6 +98,7 @@ class Scheduler:
         self._started = started_at
         self._offset = cron.choose_offset(context.settings.instance)
         self._log = log
+        self._redaction = spec_builder.build_redaction(context.settings, None)
         self._running: dict[str, threading.Thread] = {}
         self._ending = threading.Event()
         self._stopping = threading.Event()
@@ -226,7 +227,7 @@ class Scheduler:
         started_at = now()
         argv = [sys.executable, str(ROOT / task.head.command[0]), *task.head.command[1:], "--trigger", trigger.value]
         log = self._context.settings.logs_dir / "tasks" / f"{task.name}.log"
-        process_result = programs.run(argv, ROOT, task.head.timeout, log, self._stopping)
+        process_result = programs.run(argv, ROOT, task.head.timeout, log, self._stopping, self._redaction)
         return self._record(task, trigger, started_at, process_result)
 
     def run_enabled(self, name: str, job: Job, trigger: Trigger) -> JobResult:

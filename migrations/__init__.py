@@ -132,6 +132,7 @@ def _run_upgrade(connection: Any) -> None:
         with connection.begin():
             if not sqlite:
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
+                connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             command.upgrade(build_config(connection), "head")
             broken = connection.execute(text("PRAGMA foreign_key_check")).all() if sqlite else []
             if broken:

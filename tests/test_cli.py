@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
+import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -232,7 +234,12 @@ def test_a_token_is_printed_once_listed_without_its_secret_and_revoked(mc: Mc) -
 
 
 def test_a_login_link_leads_to_this_server(mc: Mc) -> None:
-    assert mc("login").output.startswith("http://127.0.0.1:3001/login/")
+    link = mc("login").output
+
+    assert re.match(r"http://mc-[0-9a-f]{8}-[a-z2-7]{16}\.localhost:3001/login/\S{43}\n$", link)
+    assert mc("login").output.split("/login/")[0] == link.split("/login/")[0], "the name stays"
+    [file] = [file for file in load().secrets_dir.iterdir() if file.read_text() in link]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_what_is_not_valid_is_named_field_by_field(mc: Mc) -> None:

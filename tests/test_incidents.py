@@ -94,8 +94,10 @@ def test_an_incident_escalates_while_nobody_acknowledges_it(engine: Engine) -> N
             incident = session.get_one(Incident, number)
             assert (incident.escalations, incident.severity) == (escalations, "critical" if escalations else "warning")
     with reading(engine) as session:
-        told = session.scalars(select(TicketEvent).where(TicketEvent.event_type == "incident_escalated")).all()
-        assert len(told) == 3
+        escalation_events = session.scalars(
+            select(TicketEvent).where(TicketEvent.event_type == "incident_escalated")
+        ).all()
+        assert len(escalation_events) == 3
     with writing(engine) as session:
         incidents.close_incident(session, number, "killed", incident_tracking.HEALTH)
         raise_incident(session, "undead:7", "A process cannot be ended")

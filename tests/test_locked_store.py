@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import make_url, text
 
 import database
+import queue_reaper
 from database import (
     Engine,
     StoreUnavailable,
@@ -28,6 +30,7 @@ from database import (
     write_queue,
     writing,
 )
+from mc_cli import main
 from tickets.shared import runtime_flags
 from tickets.shared.actors import Actor
 
@@ -174,3 +177,43 @@ def test_a_statement_on_postgresql_is_cut_off_unless_the_address_says_otherwise(
             assert session.scalar(text("SHOW statement_timeout")) == "9s"
         patient.dispose()
     assert (parameters["connect_timeout"], parameters["tcp_user_timeout"]) == ("10", "30000")
+
+
+@pytest.mark.postgres
+def test_a_host_that_is_suspended_in_a_write_does_not_keep_the_others_from_writing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A laptop that slept in the middle of a write kept every host of its fleet from writing until it woke."""
+    monkeypatch.setattr(database, "IDLE_SECONDS", 1)
+    reasons = []
+    with fresh_database() as url:
+        suspended, other = open_engine(url), open_engine(url)
+        with pytest.raises(StoreUnavailable), writing(suspended) as session:
+            runtime_flags.set_flag(session, runtime_flags.PAUSE, "lost", Actor.human())
+            with writing(other) as writer:
+                reasons.append(runtime_flags.get_pause_reason(writer))
+            runtime_flags.set_flag(session, runtime_flags.PAUSE, "late", Actor.human())
+        with writing(suspended) as session:
+            reasons.append(runtime_flags.get_pause_reason(session))
+        suspended.dispose()
+        other.dispose()
+    assert reasons == [None, None]
+
+
+def test_a_sqlite_that_can_lose_rows_is_refused_before_the_store_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database.check_sqlite()
+    for version in ("3.51.3", "3.51.10", "3.53.0", "3.50.7", "3.44.6"):
+        database.check_sqlite(version)
+    for version in ("3.40.1", "3.44.5", "3.45.0", "3.50.6", "3.51.2"):
+        with pytest.raises(database.UnsafeSQLite, match=version):
+            database.check_sqlite(version)
+
+    monkeypatch.setattr(database.check_sqlite, "__defaults__", ("3.52.0",))
+    refused = CliRunner().invoke(main, ["db", "upgrade"])
+
+    assert (refused.exit_code, queue_reaper.main(["--backup"])) == (1, 2)
+    for output in (refused.output, capsys.readouterr().err):
+        assert "SQLite 3.52.0 is not safe" in output
+    assert not (tmp_path / "home" / "mc.db").exists()

@@ -56,13 +56,13 @@ def run_pass(context: JobContext, trigger: Trigger, *, task: str = TASK) -> JobR
 def make_look(context: JobContext, *, just_started: bool = False) -> HealthReport:
     """Evaluate all checks, store them, and return the report. `just_started`: this program started moments ago."""
     on_host, in_store = host_checks.run_host_checks(context), examine_store(context, just_started=just_started)
-    settled = _find_settled(context)
+    evidence_by_incident = _find_settled(context)
     with writing(context.engine) as session:
         health.store_results(session, "", [*in_store, WRITES])
         health.store_results(session, context.host, on_host)
         session.flush()
         report = health.build_report(health.load_results(session))
-        for incident_id, evidence in settled.items():
+        for incident_id, evidence in evidence_by_incident.items():
             incidents.close_incident(session, incident_id, evidence, incident_tracking.HEALTH)
         incident_tracking.track_incidents(session, report)
         _record_verdict(session, report)

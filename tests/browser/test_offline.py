@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, Worker, expect
 from database import writing
 from tests.streams.conftest import ALICE
 from tests.waiting import wait_until
-from tests.web.served_board import Stage, staged
+from tests.web.served_board import HOST, Stage, staged
 from tickets.operations import incidents, tokens
 
 from .conftest import Visit
@@ -285,7 +285,7 @@ def test_on_plain_http_off_the_loopback_the_board_works_without_being_an_app(boa
 
 
 def test_the_manifest_names_the_board_and_all_it_names_exists(board: Stage) -> None:
-    manifest = json.loads(board.get("/manifest.webmanifest"))
+    manifest = json.loads(board.get("/manifest.webmanifest", HOST))
     assert manifest["name"] == f"Mission Control (127.0.0.1:{board.port})" and board.settings.instance in manifest["id"]
     assert {icon["purpose"] for icon in manifest["icons"]} == {"any", "maskable"}
     assert all(board.get(icon["src"]) for icon in manifest["icons"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
@@ -109,7 +110,7 @@ def test_a_file_that_is_dropped_on_the_description_is_linked_in_it(site: BoardSi
 def test_what_is_refused_says_why_and_stays_until_it_is_put_away(site: BoardSite, page: Page) -> None:
     instance: auth.Instance = site.app.extensions["mission_control"]
     tight = instance.settings.model_copy(update={"attachment_limit_bytes": 2000, "attachment_limit_count": 1})
-    site.app.extensions["mission_control"] = auth.Instance(tight, instance.engine, instance.key)
+    site.app.extensions["mission_control"] = replace(instance, settings=tight)
     ticket = site.ticket()
     go(page, f"/ticket/{ticket}")
     carry(page, "drop", "h1", ("big.txt", b"x" * 3000), ("program", b"\x7fELF\x00"), ("a.txt", b"a"), ("b.txt", b"b"))

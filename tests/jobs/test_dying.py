@@ -105,11 +105,14 @@ def test_a_killed_wrapper_is_lost_with_its_record_and_its_orphans_are_ended(serv
     run = served_installation.wait_until_running(ticket_id)
     kill_wrapper(served_installation, run)
     assert find_carriers(served_installation, run), "the agent outlives its wrapper"
+    socket = served_installation.settings.run_socket(run.id)
+    assert socket.exists()
 
     done = served_installation.make_pass()
 
     assert (done.outcome, done.summary["reconciled"]) == (TaskOutcome.WARNING, {"lost": 1})
     assert not find_carriers(served_installation, run)
+    assert not socket.exists(), "the soak found the sockets of killed wrappers"
     [lost] = served_installation.runs(ticket_id)
     assert (lost.outcome, lost.failure) == (Outcome.LOST, Failure.KILLED)
     comments = "\n".join(served_installation.comments(ticket_id))

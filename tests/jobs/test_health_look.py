@@ -40,12 +40,14 @@ def test_a_look_finds_the_machine_well_and_names_what_breaks(installation: Insta
     (installation.settings.home / "config.toml").write_text("port = 'many'\n")
     installation.ticket("true")
     with writing(installation.engine) as session:
-        session.add(
-            Run(ticket_id=1, generation=1, agent="script", host=installation.context.host, token_hash="x", nonce="n")
-        )
-    broken = look(installation)
-    assert (broken["settings"].status, broken["run-folders"].status) == (HealthStatus.FAILED, HealthStatus.WARNING)
-    assert "config.toml" in broken["settings"].detail
+        values = {"ticket_id": 1, "generation": 1, "agent": "script", "token_hash": "x", "nonce": "n"}
+        session.add(Run(host=installation.context.host, last_run_seq=3, **values))
+    new_checks = look(installation)
+    assert (new_checks["settings"].status, new_checks["run-folders"].status) == (
+        HealthStatus.FAILED,
+        HealthStatus.WARNING,
+    )
+    assert "config.toml" in new_checks["settings"].detail
 
 
 def test_a_git_that_hangs_or_is_missing_is_said(

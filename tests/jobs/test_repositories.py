@@ -34,7 +34,8 @@ def test_tickets_wait_at_one_gate_for_a_base_branch_and_start_once_it_is_back(in
     ticket = installation.get(ticket_id)
     assert (ticket.last_gate, ticket.attempts, installation.runs()) == ("repository", 0, [])
     with reading(installation.engine) as session:
-        [problem] = repositories.find_problems(session).values()
+        [problem] = repositories.find_problems(session, installation.context.host).values()
+        assert repositories.find_problems(session, "another") == {}, "another host of the fleet may have what it needs"
     assert "has no branch main. Its tickets start automatically" in problem and installation.context.host in problem
     assert installation.make_pass().summary["skipped"] == {"repository": 1}
 

@@ -22,6 +22,7 @@ from jobs.program_probes import Prober
 from jobs.scheduler import ROOT, Scheduler, run_pickup
 from jobs.task_recorder import JobResult
 from models import Heartbeat, TaskOutcome, TaskRun, TicketStatus, Trigger
+from redaction import SHAPES
 from tests.waiting import wait_until
 from tickets.operations import cron, tasks
 from tickets.operations.cron import Task, TaskFile
@@ -380,7 +381,7 @@ def test_a_program_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pyte
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
     )
 
-    ended = programs.run([sys.executable, "-c", script], tmp_path, 1, tmp_path / "log", threading.Event())
+    ended = programs.run([sys.executable, "-c", script], tmp_path, 1, tmp_path / "log", threading.Event(), SHAPES)
 
     assert (ended.code, ended.cut, ended.tail) == (-signal.SIGKILL, "it took longer than 1 seconds", "deaf\n")
 

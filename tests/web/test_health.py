@@ -98,10 +98,10 @@ def test_a_silent_scheduler_is_named_and_what_it_explains_is_folded_under_it(ali
 
 def test_a_warning_explains_no_failure() -> None:
     paused = HealthCheck("disk", WARNING, "Little room.")
-    broken = HealthCheck("ticket-pickup", FAILED, "It fails.")
+    failed_task = HealthCheck("ticket-pickup", FAILED, "It fails.")
     late = HealthCheck("canary", WARNING, "It is late.")
-    report = health.build_report([paused, late, broken])
-    assert [(cause.check, cause.explains) for cause in report.causes] == [(broken, ()), (paused, (late,))]
+    report = health.build_report([paused, late, failed_task])
+    assert [(cause.check, cause.explains) for cause in report.causes] == [(failed_task, ()), (paused, (late,))]
 
 
 def test_a_failed_pass_says_what_failed(alive: Engine, tmp_path: Path) -> None:
@@ -391,8 +391,8 @@ def test_broken_settings_are_the_cause_of_programs_that_do_not_start(
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_store_that_cannot_be_read_is_the_cause(observer: verdict.Observer, url: str, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.db"
-    broken.write_bytes(b"no database " * 999)
+    damaged_file = tmp_path / "broken.db"
+    damaged_file.write_bytes(b"no database " * 999)
     engine = open_engine(f"sqlite:///{tmp_path / 'empty.db'}")
     report = build(observer, engine)
     engine.dispose()

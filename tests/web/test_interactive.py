@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from uuid import uuid4
 
 import pytest
@@ -20,7 +21,7 @@ from tickets.runs import claims, ingest
 from tickets.shared import lookup
 
 from .conftest import Staged
-from .served_board import Stage
+from .served_board import HOST, Stage
 
 pytestmark = pytest.mark.xdist_group("web-interactive")
 
@@ -262,16 +263,18 @@ def test_one_too_many_is_refused_before_the_upgrade_and_pages_still_answer(stage
 
 def test_a_stranger_is_refused_before_the_upgrade(board: Stage) -> None:
     _, name = board.ticket()
-    url = f"ws://127.0.0.1:{board.port}/ws/tickets/{name}"
-    for headers, status in (
-        ({}, 403),
-        ({"Origin": "https://evil.example"}, 403),
-        ({"Origin": f"http://127.0.0.1:{board.port}"}, 401),
-        ({"Authorization": "Bearer mct_wrong"}, 401),
+    plain, own = f"127.0.0.1:{board.port}", f"{HOST}:{board.port}"
+    for host, headers, status in (
+        (own, {}, 403),
+        (own, {"Origin": "https://evil.example"}, 403),
+        (own, {"Origin": f"http://{plain}"}, 403),
+        (own, {"Origin": f"http://{own}"}, 401),
+        (plain, {"Origin": f"http://{plain}"}, 401),
+        (plain, {"Authorization": "Bearer mct_wrong"}, 401),
     ):
-        with pytest.raises(InvalidStatus) as refusal:
-            connect(url, additional_headers=headers).__enter__()
-        assert refusal.value.response.status_code == status
+        with pytest.raises(InvalidStatus) as refusal, socket.create_connection(("127.0.0.1", board.port)) as line:
+            connect(f"ws://{host}/ws/tickets/{name}", sock=line, additional_headers=headers).__enter__()
+        assert refusal.value.response.status_code == status, (host, headers)
 
 
 def test_a_viewer_reads_along_and_may_not_speak(board: Stage) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
+
+from models import Run
+from tickets.runs import run_detail
 
 from .conftest import OWN_PAGE, Api, Worker, csrf_token, start
 
@@ -45,6 +49,26 @@ def test_a_plan_is_decided_by_a_person_on_the_page_and_by_nobody_else(
     assert (first["state"], first["author_kind"], first["run_id"]) == ("replaced", "run", worker.run)
     answers = worker.post(f"/runs/{worker.run}/heartbeat", {"state": "waiting"}).get_json()["answers"]
     assert [(answer["behavior"], answer["message"]) for answer in answers] == [("deny", "Once is enough.")]
+
+
+@pytest.mark.parametrize(
+    ("total", "done", "earlier", "later"),
+    [(2, 1, 0, 0), (5000, 0, 0, 4900), (5000, 3000, 2980, 1920), (5000, 5000, 4900, 0)],
+)
+def test_a_long_checklist_is_shown_around_its_open_items_with_the_true_counts(
+    app: Flask, total: int, done: int, earlier: int, later: int
+) -> None:
+    """Regression: a list of thousands made a page of 4 MB."""
+    items = [{"text": "x" * 9000, "state": "done" if number < done else "pending"} for number in range(total)]
+    checklist = run_detail.build_checklist(Run(checklist=items))
+    assert checklist
+    counts = {"total": total, "done": done, "earlier": earlier, "later": later}
+    assert {name: checklist[name] for name in counts} == counts
+    assert len(checklist["items"]) == min(total, 100)
+    panel = getattr(app.jinja_env.get_template("macros/checklist.html").module, "panel")  # noqa: B009 - mypy knows none
+    markup = " ".join(panel(checklist).split())
+    assert len(markup) < 100_000 and f"{done} of {total} done" in markup
+    assert (f"{earlier} earlier, not shown" in markup, f"{later} more, not shown" in markup) == (earlier > 0, later > 0)
 
 
 def test_a_model_is_ordered_on_the_runs_page_where_its_program_takes_one(

@@ -17,7 +17,7 @@ from models import Run
 from settings import Settings
 from tickets.lifecycle import transitions
 from tickets.operations import home_state
-from tickets.runs import claims
+from tickets.runs import claims, ingest
 from tickets.runs.run_configuration import RunConfiguration
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
@@ -103,11 +103,19 @@ def test_a_run_says_which_configuration_it_took_and_what_it_ignored(
     record = RunConfiguration(
         own=("2 MCP servers: a, b", "14 skills"),
         left_out=("3 hooks",),
-        trust=TrustState.CHANGED,
+        trust=TrustState.TRUSTED,
         brought=("Hook: Stop: <b>rm</b>",),
     )
     with writing(store) as session:
         session.execute(update(Run).values(configuration=record.to_json()))
+    assert "This run ignored it" not in page(browser, path)
+    change = {
+        "event_type": "agent.notice",
+        "run_seq": 1,
+        "payload": {"text": "Changed.", "ignores_configuration": True},
+    }
+    with writing(store) as session:
+        ingest.ingest_events(session, worker.run, [ingest.WorkerEvent.model_validate(change)])
     body = page(browser, path)
     for words in ("2 MCP servers: a, b; 14 skills", "3 hooks", "is not the one that was trusted", "&lt;b&gt;rm"):
         assert words in body, words

@@ -15,9 +15,10 @@ from werkzeug.test import TestResponse
 
 from database import reading, writing
 from jobs import job_context, program_probes
-from models import Project, ProjectDraft, TicketEvent, now
+from models import Project, ProjectDraft, TaskOutcome, TicketEvent, Trigger, now
 from settings import Settings
 from tickets.dispatch import policy
+from tickets.operations import tasks
 from tickets.shared import runtime_flags
 from tickets.shared.actors import Actor
 from tickets.team import projects, repositories
@@ -111,6 +112,32 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     assert (stored.copy_files, stored.link_files, stored.ports) == ([".env"], [], 2)
     assert (stored.allowed_commands, stored.denied_commands) == (["npm install", "docker ps"], ["npm publish"])
     assert stored.network is True
+
+
+def test_every_entry_refuses_a_base_branch_that_the_repository_lacks(
+    browser: FlaskClient, operator: Api, repository: Path, tmp_path: Path
+) -> None:
+    def refuse(answer: TestResponse, field: str, words: str) -> None:
+        error: Any = answer.get_json()
+        assert (answer.status_code, error["detail"]["field"]) == (422, field) and words in error["message"], error
+
+    git = ["git", "-C", str(repository)]
+    new = {"slug": "code", "name": "Code", "folder": str(repository)}
+    lacking = "The repository has no branch absent. Make it with git branch, or choose another."
+    refuse(operator.post("/projects", {**new, "base_branch": "absent"}), "base_branch", lacking)
+    refuse(operator.post("/projects", {**new, "folder": str(tmp_path)}), "folder", "is not a git repository")
+    assert operator.post("/projects", new).status_code == 201
+    refuse(operator.patch("/projects/code", {"version": 1, "base_branch": "absent"}), "base_branch", lacking)
+    page = send(
+        browser, "/settings/projects/code", **FIELDS | {"base_branch": "absent"}, folder=new["folder"], version="1"
+    )
+    assert page.status_code == 422 and lacking in text(page)
+    subprocess.run([*git, "update-ref", "refs/remotes/origin/next", "main"], check=True)
+    assert operator.patch("/projects/code", {"version": 1, "base_branch": "next"}).status_code == 200
+    subprocess.run([*git, "update-ref", "-d", "refs/remotes/origin/next"], check=True)
+    vanished = {**new, "version": 2, "base_branch": "next", "max_runs": 3}
+    del vanished["slug"]
+    assert operator.patch("/projects/code", vanished).status_code == 200
 
 
 def test_a_person_trusts_what_a_repository_brings_and_is_asked_again_when_it_changes(
@@ -285,8 +312,16 @@ def test_a_token_that_cannot_be_is_explained(browser: FlaskClient) -> None:
 # -------------------------------------------------------------------------------------------------------------- in use
 
 
-def test_the_settings_in_use_are_shown_with_where_to_change_them(browser: FlaskClient, settings: Settings) -> None:
+def test_the_settings_in_use_are_shown_with_where_to_change_them_and_what_retention_deleted(
+    browser: FlaskClient, settings: Settings, store: Engine
+) -> None:
+    with writing(store) as session:
+        for rows in (5, 1200, 0):
+            summary = {"rows": {"ticket_events": rows} if rows else {}, "files": {"runs": 3} if rows == 5 else {}}
+            tasks.record_run(session, "retention", Trigger.TIMER, TaskOutcome.ACTED, now(), summary=summary)
     page = text(browser.get("/settings"))
+    assert "1,200 deleted" in page and "5 deleted" not in page and "3 deleted" in page
+    assert "Nothing deleted yet" in page
     assert str(settings.config_file) in page
     assert "SSE_MAX_TOTAL_CLIENTS" in page and "MC_BUDGET_DAY_COST_USD" in page
 

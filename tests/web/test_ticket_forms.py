@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,7 +63,7 @@ def move(app: Flask, zone: str) -> None:
     """The settings name another zone."""
     instance: auth.Instance = app.extensions["mission_control"]
     there = instance.settings.model_copy(update={"timezone": zone})
-    app.extensions["mission_control"] = auth.Instance(there, instance.engine, instance.key)
+    app.extensions["mission_control"] = replace(instance, settings=there)
 
 
 def sign_of(browser: FlaskClient, name: str, page: str = PAGE) -> str:

@@ -36,18 +36,28 @@ class GateResult:
 
 @dataclass(frozen=True, slots=True)
 class DispatchLimits:
-    """Limits of the settings: live runs in total, attempts per ticket, budgets, and the hours without starts."""
+    """Limits of the settings: live runs in total, attempts per ticket, budgets, and the hours without starts.
+
+    A problem with a repository counts for the runs of `host`, which saw it, or of all hosts when that is None.
+    """
 
     total: int = 4
     attempts: int = 3
     budgets: Budgets = NO_LIMITS
     quiet_hours: tuple[time, time] | None = None
+    host: str | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> DispatchLimits:
         ends = settings.quiet_hours.split("-") if settings.quiet_hours else None
         quiet_hours = (time.fromisoformat(ends[0]), time.fromisoformat(ends[1])) if ends else None
-        return cls(settings.max_workers, settings.retry_limit, Budgets.from_settings(settings), quiet_hours)
+        return cls(
+            settings.max_workers,
+            settings.retry_limit,
+            Budgets.from_settings(settings),
+            quiet_hours,
+            settings.machine_name,
+        )
 
 
 @dataclass(slots=True)
@@ -132,7 +142,7 @@ def load_shared(session: Session, limits: DispatchLimits) -> SharedState:
             profile.name: profile for profile in [*profiles.list_profiles(session), *session.scalars(CANARY_PROFILE)]
         },
         today=budgets.load_spending_today(session, limits.budgets.zone),
-        problems=repositories.find_problems(session),
+        problems=repositories.find_problems(session, limits.host),
     )
 
 

@@ -95,7 +95,9 @@ def _check_look(rows: list[HealthResult]) -> HealthCheck:
     newest = {row.host: row.seen for row in rows}
     for row in rows:
         newest[row.host] = max(newest[row.host], row.seen)
-    ages = {host: abs(now() - seen) for host, seen in newest.items() if abs(now() - seen) < GONE_HOST_AGE}
+    ages = {
+        host: abs(now() - look_time) for host, look_time in newest.items() if abs(now() - look_time) < GONE_HOST_AGE
+    }
     if not ages:
         return HealthCheck(
             CHECK_AGE,

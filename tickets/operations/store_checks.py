@@ -112,9 +112,9 @@ def _check_messages(session: Session) -> HealthCheck:
     expired = select(QueuedMessage.ticket_id).where(
         QueuedMessage.state == DeliveryState.EXPIRED, QueuedMessage.offered > ago(EXPIRY_WINDOW), ~sent_again
     )
-    named = select(Ticket.identifier).where(Ticket.status.not_in(CLOSED_STATES)).limit(MAX_NAMED + 1)
-    late_names = sorted(name for (name,) in fetch_rows(session, named.where(Ticket.id.in_(late))))
-    expired_names = sorted(name for (name,) in fetch_rows(session, named.where(Ticket.id.in_(expired))))
+    open_tickets = select(Ticket.identifier).where(Ticket.status.not_in(CLOSED_STATES)).limit(MAX_NAMED + 1)
+    late_names = sorted(name for (name,) in fetch_rows(session, open_tickets.where(Ticket.id.in_(late))))
+    expired_names = sorted(name for (name,) in fetch_rows(session, open_tickets.where(Ticket.id.in_(expired))))
     if expired_names:
         detail = f"Messages expired before the agent received them: {_format_names(expired_names)}."
         return _warn("messages", detail, "Send them again from the ticket.")

@@ -61,8 +61,8 @@ def _check_scheduler(beat: Heartbeat | None, first: datetime) -> HealthCheck:
         return HealthCheck(tasks.SCHEDULER, HealthStatus.OK, "has not been started yet")
     remedy = "Restart Mission Control with bin/run. The scheduler's log is on the Logs page."
     if beat is None or abs(now() - beat.ts) > SCHEDULER_LIMIT:
-        seen = f"was last seen {format_span(abs(now() - beat.ts))} ago" if beat else "has not been seen yet"
-        text = f"The scheduler {seen}, so no scheduled tasks run."
+        age_text = f"was last seen {format_span(abs(now() - beat.ts))} ago" if beat else "has not been seen yet"
+        text = f"The scheduler {age_text}, so no scheduled tasks run."
         return HealthCheck(tasks.SCHEDULER, HealthStatus.FAILED, text, remedy)
     if beat.status != HealthStatus.OK:
         text = f"The scheduler reports: {_describe_trouble(beat) or beat.status}."
@@ -89,9 +89,9 @@ def _is_late(task: Task, start: datetime, settings: Settings, is_running: bool) 
 def _check_disabled(task: Task, decision: TaskState | None) -> HealthCheck:
     if not task.head.enabled:
         return HealthCheck(task.name, HealthStatus.OK, "disabled")
-    who = f" by {decision.changed_by}" if decision else ""
+    author = f" by {decision.changed_by}" if decision else ""
     purpose = task.head.description[:1].lower() + task.head.description[1:]
-    text = f"The task {task.name} was disabled{who}, so this does not happen: {purpose}"
+    text = f"The task {task.name} was disabled{author}, so this does not happen: {purpose}"
     return HealthCheck(task.name, HealthStatus.WARNING, text, "Enable it on the Tasks page.")
 
 
@@ -99,8 +99,8 @@ def _check_task(task: Task, beat: Heartbeat | None, start: datetime, is_late: bo
     """Check when a task last ran and how it ended. What is due every few minutes is needed for the board to work."""
     wrong = HealthStatus.FAILED if task.is_interval else HealthStatus.WARNING
     if is_late:
-        seen = f"last ran {format_span(abs(now() - start))} ago" if beat else "has never run"
-        text = f"The task {task.name} {seen}, but is scheduled {cron.describe_schedule(task)}."
+        age_text = f"last ran {format_span(abs(now() - start))} ago" if beat else "has never run"
+        text = f"The task {task.name} {age_text}, but is scheduled {cron.describe_schedule(task)}."
         return HealthCheck(task.name, wrong, text, RUN_NOW)
     if beat is None:
         return HealthCheck(task.name, HealthStatus.OK, "has not been due yet")

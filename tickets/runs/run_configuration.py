@@ -60,3 +60,9 @@ def read_configuration(run: Run) -> RunConfiguration | None:
         brought=tuple(stored["brought"]),
         problem=stored["problem"],
     )
+
+
+def record_change(run: Run) -> None:
+    """Record that the workspace's configuration changed between its judgement and the start of the agent."""
+    if run.configuration is not None:
+        run.configuration = {**run.configuration, "trust": TrustState.CHANGED.value}

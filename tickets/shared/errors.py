@@ -68,6 +68,16 @@ class Forbidden(DomainError):
     code, status = "forbidden", 403
 
 
+class ProofRequired(Exception):
+    """The last proof of who uses this browser is too old for this act.
+
+    It is no `DomainError`, so that forms do not show it as their own: one page asks for the proof and sends the form again.
+    """
+
+    code, status = "proof_required", 403
+    message = "Confirm access: you last confirmed it more than 30 minutes ago. Nothing was changed."
+
+
 class Unauthenticated(DomainError):
     """Log in, or send a valid token."""
 

@@ -154,7 +154,7 @@ FIELDS = (
         empty_label="Nobody",
         is_for_people=True,
         section=Section.PEOPLE,
-        creation=Creation(None),
+        creation=Creation(Group.TIMES),
         option=Option("--held-by", "NAME", "Who put it on hold: it does not start until they release it."),
     ),
     TicketField(

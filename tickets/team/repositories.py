@@ -41,9 +41,13 @@ class NewSlotRequest(Body):
     action: SlotAction
 
 
-def find_problems(session: Session) -> dict[int, str]:
-    """Find the problems that keep runs from starting, by project."""
-    return {project: f"{problem} ({host})" for project, host, problem in fetch_rows(session, OPEN_PROBLEMS)}
+def find_problems(session: Session, host: str | None = None) -> dict[int, str]:
+    """Find the problems that keep runs from starting on a host, or on any, by project."""
+    return {
+        project: f"{problem} ({observer})"
+        for project, observer, problem in fetch_rows(session, OPEN_PROBLEMS)
+        if host in (None, observer)
+    }
 
 
 def list_states(session: Session, project_id: int) -> list[RepositoryState]:

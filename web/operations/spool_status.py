@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +34,7 @@ class SpoolState:
 
 def read_state(settings: Settings, run: Run) -> SpoolState:
     """Read the spool of a run. Those of runs on other machines are not readable and have a `problem`."""
-    if run.host != socket.gethostname():
+    if run.host != settings.machine_name:
         return SpoolState(run.last_run_seq, problem=f"It is on {run.host}.")
     folder = settings.run_path(run.id)
     segments = sorted(folder.glob("events*.jsonl")) if folder.is_dir() else []

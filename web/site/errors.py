@@ -10,16 +10,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
-from flask import Flask, Response, current_app, g, jsonify, redirect, request
+from flask import Flask, Response, current_app, g, jsonify, redirect, render_template, request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.wrappers import Response as AnyResponse
 
+import auth
 from database import StoreUnavailable
-from tickets.shared.errors import DomainError, Invalid
+from tickets.shared.errors import DomainError, Invalid, ProofRequired
 from tickets.shared.errors import convert_validation_error as convert_validation_error
 
-from . import layout
+from . import layout, proof_form
 
 API = "/api/"
 SOCKETS = "/ws/"
@@ -59,6 +60,8 @@ class Problem:
 
 def install(app: Flask) -> None:
     app.register_error_handler(DomainError, _handle_domain_error)
+    app.register_error_handler(auth.PlainAddress, _handle_plain_address)
+    app.register_error_handler(ProofRequired, _handle_proof_required)
     app.register_error_handler(
         ValidationError, lambda error: build_response(_build_problem(convert_validation_error(error)))
     )
@@ -115,6 +118,20 @@ def _render_page(problem: Problem) -> str:
 
 def _handle_domain_error(error: DomainError) -> AnyResponse:
     return build_response(_build_problem(error))
+
+
+def _handle_plain_address(error: auth.PlainAddress) -> AnyResponse:
+    """Answer a browser that came to the address of programs, as API or page: it has nothing to log in at there."""
+    if wants_json():
+        return build_response(_build_problem(error))
+    return Response(render_template("site/plain_address.html"), error.status)
+
+
+def _handle_proof_required(error: ProofRequired) -> AnyResponse:
+    """Ask a browser that sent a form to prove who uses it, with all that was entered, and tell a program."""
+    if wants_json() or request.method != "POST":
+        return build_response(Problem(error.status, error.code, error.message))
+    return Response(proof_form.render_proof_form(request.full_path.rstrip("?")), error.status)
 
 
 def _build_problem(error: DomainError) -> Problem:

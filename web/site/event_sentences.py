@@ -124,6 +124,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "task_run_requested": ("play", "requested a run of the task {task}"),
     "switch_changed": ("settings", "set the switch {switch}"),
     "logged_in": ("user", "logged in"),
+    "login_confirmed": ("key-round", "confirmed the log-in"),
     "logged_out": ("log-out", "logged out"),
     "view_saved": ("bookmark", "saved the view {title}"),
     "view_deleted": ("bookmark", "deleted the view {title}"),

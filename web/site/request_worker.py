@@ -123,6 +123,7 @@ class RequestWorker(ThreadWorker):  # type: ignore[misc]
             self._end_lingering(connection)
 
     def _end_lingering(self, connection: socket.socket) -> None:
-        del self._lingering[connection]
-        self.poller.unregister(connection)
-        connection.close()
+        """Close a connection, unless it was closed since the main loop has collected its events."""
+        if self._lingering.pop(connection, None) is not None:
+            self.poller.unregister(connection)
+            connection.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import socket
 from typing import Any
 
 from flask import Blueprint, redirect, request
@@ -23,7 +22,7 @@ from tickets.workflow import landing
 from web.site import layout, team_forms
 from web.site.errors import convert_validation_error
 
-from . import project_trust
+from . import project_branches, project_trust
 
 blueprint = Blueprint("project_pages", __name__)
 
@@ -93,12 +92,13 @@ def add_project(draft: int) -> Response | tuple[str, int]:
     facts = row.facts or {}
     try:
         body = {name: facts.get(name) for name in ("folder", "clone_url")} | _read_body()
+        branches = project_branches.read_branches(str(facts.get("folder", ""))) or facts.get("branches")
         with writing(auth.get_instance().engine) as session:
             project = projects.add_project(
                 session,
                 NewProject.model_validate(body | {"slug": request.form.get("slug", "")}),
                 auth.get_actor(),
-                facts.get("branches"),
+                branches,
             )
     except (ValidationError, DomainError) as error:
         errors, status = _parse_refusal(error)
@@ -134,8 +134,10 @@ def edit_project(slug: str) -> Response | tuple[str, int]:
         body: View = {"version": request.form.get("version"), "folder": request.form.get("folder")} | _read_body()
         if request.form.get("archive"):
             body |= {"archived": True}
+        edit = EditProject.model_validate(body)
+        branches = project_branches.read_branches_for_edit(edit, slug)
         with writing(auth.get_instance().engine) as session:
-            projects.edit_project(session, slug, EditProject.model_validate(body), auth.get_actor())
+            projects.edit_project(session, slug, edit, auth.get_actor(), branches)
     except (ValidationError, DomainError) as error:
         errors, status = _parse_refusal(error)
         return _render_form(project.name, request.form.to_dict(), errors, project), status
@@ -214,7 +216,7 @@ def _render_form(
         "base_branch": [(branch, branch) for branch in branches],
     }
     with reading(auth.get_instance().engine) as session:
-        confinement = installed_programs.describe_confinement(session, socket.gethostname())
+        confinement = installed_programs.describe_confinement(session, auth.get_instance().settings.machine_name)
     context: View = {"form": values, "errors": errors, "row": project, "choices": choices, "message": message}
     context["confinement"] = confinement
     if project:
@@ -228,7 +230,7 @@ def _list_landings() -> list[tuple[str, str, str]]:
     """List the ways of landing as (value, label, help), where the help says if this machine lacks the program for it."""
     with reading(auth.get_instance().engine) as session:
         lacking = installed_programs.find_hosts_without(session, installed_programs.FORGE_CLIENTS)
-    helps = {Landing.PULL_REQUEST: NO_FORGE} if socket.gethostname() in lacking else {}
+    helps = {Landing.PULL_REQUEST: NO_FORGE} if auth.get_instance().settings.machine_name in lacking else {}
     return [(way.value, landing.OPTION_LABELS[way], helps.get(way, words)) for way, words in LANDINGS.items()]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from itertools import groupby
 from typing import Any, TypeVar
@@ -217,7 +216,7 @@ def edit_profile(name: str) -> Response | tuple[str, int]:
 
 def _render_profile_form(values: View, errors: Errors, profile: Profile | None = None) -> str:
     with reading(auth.get_instance().engine) as session:
-        confinement = installed_programs.describe_confinement(session, socket.gethostname())
+        confinement = installed_programs.describe_confinement(session, auth.get_instance().settings.machine_name)
     context = {
         "confinement": confinement,
         "choices": {"program": PROGRAMS, "mode": MODES, "permissions": PERMISSIONS, "plan_first": PLAN_FIRST},

@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
+from redaction import omit_start
+
 CHUNK_BYTES = 65536
 MAX_OUTPUT_BYTES = 16 * 1024 * 1024
+MAX_ERROR_LENGTH = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class CommandResult:
     def error_text(self) -> str:
         """The end of stderr (else of stdout), for an error message."""
         output = self.stderr.strip() or self.stdout.strip()
-        return output[-2000:].decode("utf-8", "replace")
+        return omit_start(output.decode("utf-8", "replace"), MAX_ERROR_LENGTH)
 
 
 def run(

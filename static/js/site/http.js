@@ -1,5 +1,9 @@
 // The page's data from the server, and requests to it.
 
+import { askForProof } from "./proof.js";
+
+const PROOF_URL = "/proof";
+
 export function readMeta(name) {
   return document.querySelector(`meta[name="${name}"]`)?.content ?? "";
 }
@@ -38,14 +42,18 @@ export async function fetchJson(url) {
   return response.json();
 }
 
-/** Read the message of a refusal: JSON with a message, an error page or form with [data-problem], or plain text. */
+/**
+ * Read the message of a refusal: JSON with a message, an error page or form with [data-problem], or plain text; and the form
+ * in which the server asks for a proof of who uses this browser.
+ */
 async function readProblem(response) {
   const text = await response.text();
   const type = response.headers.get("Content-Type") ?? "";
   if (type.includes("json")) return { message: JSON.parse(text).message };
   if (!type.includes("html")) return { message: text.trim() };
   const page = parseFragment(text);
-  return { message: page.querySelector("[data-problem]")?.textContent.trim(), form: page.querySelector("form[data-redraw]") };
+  const [form, proofForm] = ["redraw", "proof"].map((name) => page.querySelector(`form[data-${name}]`));
+  return { message: page.querySelector("[data-problem]")?.textContent.trim(), form, proofForm };
 }
 
 /** Post a form's data. Resolves to the address to which the server redirected, and the notices of that page. */
@@ -64,7 +72,8 @@ async function sendForm(url, data) {
   if (!body.has("csrf")) body.set("csrf", readMeta("csrf"));
   const response = await request(url, { method: "POST", body, headers: { Accept: "application/json" } });
   if (response.ok) return response;
-  const { message, form } = await readProblem(response);
+  const { message, form, proofForm } = await readProblem(response);
+  if (proofForm && url !== PROOF_URL && (await askForProof(proofForm, (proof) => sendForm(PROOF_URL, proof)))) return sendForm(url, data);
   throw new RefusedError(message || `The server refused the request (${response.status}). Reload the page and try again.`, response.status, form);
 }
 
