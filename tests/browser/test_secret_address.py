@@ -131,7 +131,7 @@ def test_an_old_log_in_proves_who_is_there_and_loses_nothing_that_was_entered(si
     with writing(site.store) as session:
         link = f"{site.base}/login/{tokens.issue_login_link(session)}"
     page.goto("/settings")
-    page.get_by_label("New token for").fill("laptop")
+    page.get_by_label("Token name").fill("laptop")
     page.get_by_role("button", name="Create token").click()
     page.get_by_label("Login link or access token").fill(link)
     page.get_by_role("button", name="Confirm").click()
