@@ -34,7 +34,7 @@ def test_pages_and_actions_are_there_without_a_word_from_the_server(site: BoardS
     go(page, "/board")
     page.route("**/api/**", lambda route: route.abort())
     page.keyboard.press("/")
-    box = page.get_by_role("combobox", name="Search or run a command")
+    box = page.get_by_role("combobox", name="Search or run an action")
     expect(box).to_be_focused()
     expect(box).to_have_attribute("aria-expanded", "true")
     groups = page.locator("#palette-list").get_by_role("group")
@@ -64,7 +64,7 @@ def test_letters_in_their_order_find_a_page_and_the_arrows_choose(site: BoardSit
     page.keyboard.press("ArrowDown")
     second = options(page).nth(1)
     expect(second).to_have_attribute("aria-selected", "true")
-    expect(page.get_by_role("combobox", name="Search or run a command")).to_have_attribute(
+    expect(page.get_by_role("combobox", name="Search or run an action")).to_have_attribute(
         "aria-activedescendant", second.get_attribute("id") or "?"
     )
     page.keyboard.press("ArrowUp")
@@ -89,7 +89,7 @@ def test_tickets_are_found_by_number_by_words_and_where_they_were_seen(site: Boa
     page.unroute("**/api/**")
     page.keyboard.type("quasar")
     expect(tickets).to_have_text([f"{other} Count the stars"])
-    page.get_by_role("combobox", name="Search or run a command").fill(other.removeprefix("MC-"))
+    page.get_by_role("combobox", name="Search or run an action").fill(other.removeprefix("MC-"))
     expect(options(page).first).to_have_text(re.compile(f"^{other}"))
     page.keyboard.press("Enter")
     expect(page.locator("#ticket-head")).to_contain_text("Count the stars")

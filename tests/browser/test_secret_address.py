@@ -114,7 +114,7 @@ def test_an_old_log_in_proves_who_is_there_and_loses_nothing_that_was_entered(si
     ticket = site.ticket()
     make_login_old(site)
     go(page, f"/ticket/{ticket}/move/park")
-    page.get_by_label("Wake it").select_option("probe")
+    page.get_by_label("Wakes", exact=True).select_option("probe")
     page.get_by_label("Command").fill("test -f /tmp/done")
     page.locator(".move-form button.primary").click()
     dialog = page.get_by_role("dialog", name="Confirm access")

@@ -32,7 +32,7 @@ def _split_keys(key: str) -> list[str]:
 
 
 EVERYWHERE = (
-    Shortcut(("/", "$mod+k"), "Search or run a command"),
+    Shortcut(("/", "$mod+k"), "Search or run an action"),
     Shortcut(("c",), "New ticket"),
     Shortcut(("t",), "Switch between absolute and relative times"),
     Shortcut(("$mod+Enter",), "Submit the form or comment"),
