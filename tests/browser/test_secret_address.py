@@ -135,7 +135,7 @@ def test_an_old_log_in_proves_who_is_there_and_loses_nothing_that_was_entered(si
     page.get_by_role("button", name="Create token").click()
     page.get_by_label("Login link or access token").fill(link)
     page.get_by_role("button", name="Confirm").click()
-    expect(page.get_by_text("The secret of laptop is shown only now.")).to_be_visible()
+    expect(page.get_by_text("Copy the token laptop now.")).to_be_visible()
 
 
 def make_login_old(site: BoardSite) -> None:
