@@ -49,7 +49,7 @@ def run_checks(settings: Settings) -> list[Finding]:
         except Exception as error:  # one broken check must not stop the others
             name = check.__name__.strip("_").replace("_", " ")
             findings.append(
-                Finding(name, f"{type(error).__name__}: {str(error).splitlines()[0]}", "look into this error")
+                Finding(name, f"{type(error).__name__}: {str(error).splitlines()[0]}", "investigate this error")
             )
     findings_by_subject = {finding.subject: finding for finding in findings}
     return [

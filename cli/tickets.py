@@ -33,7 +33,7 @@ def ticket() -> None:
 @click.argument("title")
 @add_field_options
 @click.option("--status", type=click.Choice(["inbox", "todo", "waiting"]), default="todo", show_default=True)
-@click.option("--fork-of", metavar="TICKET", help="Begin with a copy of the conversation about another ticket.")
+@click.option("--fork-of", metavar="TICKET", help="Start with a copy of the conversation on another ticket.")
 @click.option("--wake", multiple=True, metavar="KIND|FACT=VALUE", help="When a waiting ticket comes back; repeatable.")
 @as_json
 def create(
@@ -150,7 +150,7 @@ def declare_dead(reference: str) -> None:
         retry_policy = reports.RetryPolicy(settings.retry_limit, settings.retry_backoff_seconds)
         reports.mark_lost(session, run.id, f"{actor.name} declared the run on {run.host} dead.", retry_policy)
     click.echo(
-        f"The run of {target.identifier} on {run.host} is recorded as lost; the ticket continues by its retry policy."
+        f"The run of {target.identifier} on {run.host} is recorded as lost; the ticket continues under its retry policy."
     )
 
 

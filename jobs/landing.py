@@ -197,11 +197,11 @@ class _LandingAttempt:
         except LandingError as error:
             return self._fail(str(error))
         except (git.GitError, WorkspaceError, linked_files.LinkRefused, NoFreePorts, OSError) as error:
-            return self._fail(f"{str(error).rstrip('.')}. Settle that, then approve again.")
+            return self._fail(f"{str(error).rstrip('.')}. Resolve that, then approve again.")
         except Exception as error:
             traceback.print_tb(error.__traceback__)
             print(f"{self._ticket.identifier}: {type(error).__name__}: {error}", file=sys.stderr)
-            return self._fail(f"Something went wrong that should not ({type(error).__name__}). Approve again.")
+            return self._fail(f"Something went wrong unexpectedly ({type(error).__name__}). Approve again.")
         return self._succeed(result)
 
     def _carry_out(self) -> LandingResult:
@@ -224,7 +224,7 @@ class _LandingAttempt:
         verb = "Squashed onto" if squash else "Merged into"
         sentence = f"{verb} {self._plan.base} as {result.commit[:SHORT_SHA_LENGTH]}."
         if result.already:
-            sentence = f"{self._plan.base} had it already, at {result.commit[:SHORT_SHA_LENGTH]}."
+            sentence = f"{self._plan.base} already had it, at {result.commit[:SHORT_SHA_LENGTH]}."
         return LandingResult(sentence + result.note, {"commit": result.commit, "check": self._tested})
 
     def _is_wanted(self) -> bool:
@@ -312,7 +312,7 @@ class _LandingAttempt:
                     session, self._ticket.id, self._plan, self._redaction.clean_text(result.sentence), result.data
                 )
         except DomainError as error:
-            return self._fail(f"{result.sentence} The ticket cannot be completed all the same: {error.message}")
+            return self._fail(f"{result.sentence} The ticket still cannot be completed: {error.message}")
         if self._plan.policy in (Landing.MERGE, Landing.SQUASH):
             git_landing.delete_references(self._job)
         return "landed" if is_recorded else "withdrawn"

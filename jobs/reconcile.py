@@ -216,7 +216,7 @@ def _add_observations(context: JobContext, report: RunReport, run: Run) -> RunRe
 
 
 def _build_lost_report(context: JobContext, run: Run) -> RunReport:
-    last_sign = f"last heard of {format_timestamp(run.heartbeat)}" if run.heartbeat else "never heard of"
+    last_sign = f"last seen {format_timestamp(run.heartbeat)}" if run.heartbeat else "never seen"
     text = f"The run's wrapper is dead ({last_sign}) and left no verdict."
     return RunReport(verdict=Outcome.LOST, summary=text, transcript_tail=_read_last_words(context.run_dir(run.id)))
 

@@ -23,7 +23,7 @@ from . import single_flight, workspaces
 from .job_context import JobContext
 
 CONFIRM_SECONDS = 5.0
-WAY_OUT = "Its tickets start by themselves once that is settled."
+WAY_OUT = "Its tickets start automatically once that is resolved."
 
 
 def confirm_problems(context: JobContext) -> bool:

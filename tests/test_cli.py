@@ -65,7 +65,7 @@ def test_a_plan_is_shown_sent_back_and_approved_as_edited(mc: Mc, tmp_path: Path
         plans.propose_plan(session, run, "Oil it.")
         reports.mark_lost(session, run.id, "gone", reports.RetryPolicy())
     assert "(version 1)" in mc("plan", "return", "MC-1", "Which oil?").output
-    assert "returned already" in mc("plan", "approve", "MC-1").output
+    assert "already returned" in mc("plan", "approve", "MC-1").output
     with writing(engine) as session:
         plans.propose_plan(session, run, "Oil it with olive oil.")
     assert "(version 3)" in mc("plan", "approve", "MC-1", "--file", "-", stdin="Oil it with machine oil.").output
@@ -135,7 +135,7 @@ def test_a_wake_condition_that_does_not_hold_together_is_refused(mc: Mc, argumen
     result = mc("ticket", "create", "Wait", *arguments)
 
     assert result.exit_code != 0 and error in result.output, result.output
-    assert mc("ticket", "list").output == "Nothing here.\n"
+    assert mc("ticket", "list").output == "Nothing found.\n"
 
 
 def test_open_tickets_are_listed_newest_first(mc: Mc) -> None:
@@ -173,7 +173,7 @@ def test_a_move_may_be_made_on_the_version_that_was_read(mc: Mc) -> None:
     """The version was compared as text, so that no move was ever made with one."""
     mc("ticket", "create", "Fix the door")
 
-    assert "was changed since" in mc("ticket", "move", "MC-1", "cancel", "version=7").output
+    assert "has changed since" in mc("ticket", "move", "MC-1", "cancel", "version=7").output
     assert "status: cancelled" in mc("ticket", "move", "MC-1", "cancel", "version=1").output
 
 
@@ -193,7 +193,7 @@ def test_an_illegal_move_is_refused_in_a_sentence(mc: Mc) -> None:
     result = mc("ticket", "move", "MC-1", "approve")
 
     assert result.exit_code == 1
-    assert result.output.startswith("Error: MC-1 cannot approve: it is to do.")
+    assert result.output.startswith("Error: MC-1 cannot approve: its state is To do.")
 
 
 def test_an_approval_says_what_becomes_of_the_branch(mc: Mc, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_an_approval_says_what_becomes_of_the_branch(mc: Mc, tmp_path: Path) -> 
     assert (approved.exit_code, output["status"]) == (0, "in_review")
     assert output["landing"] == "Approved by operator; squashing onto main."
     again = mc("ticket", "move", "MC-1", "approve").output
-    assert again.startswith("Error: MC-1 cannot approve: it is approved already.")
+    assert again.startswith("Error: MC-1 cannot approve: it is already approved.")
     engine.dispose()
 
 

@@ -80,7 +80,7 @@ def test_a_live_process_is_told_the_plan_as_a_person_has_edited_it(engine: Engin
             plans.approve_plan(session, ticket, ApprovePlan(version=1), ALICE)
         assert plans.approve_plan(session, ticket, ApprovePlan(version=2, body="Do it best."), ALICE) == run.id
         answers = heartbeat.record_heartbeat(session, run.id, RunHeartbeat(state="waiting"))["answers"]
-        with pytest.raises(ConflictError, match="approved already"):
+        with pytest.raises(ConflictError, match="already approved"):
             plans.return_plan(session, ticket, ReturnPlan(version=3, comment="No."), ALICE)
 
     assert [(answer["request"], answer["behavior"], answer["message"]) for answer in answers] == [

@@ -131,7 +131,7 @@ def measure_legs(session: Session, ticket_id: int) -> dict[str, float]:
 def _cancel(context: JobContext, ticket_id: int) -> None:
     try:
         with writing(context.engine) as session:
-            transitions.transition(session, ticket_id, "cancel", CREATOR, note="The canary was given up.")
+            transitions.transition(session, ticket_id, "cancel", CREATOR, note="The canary was abandoned.")
     except DomainError:
         return  # it has ended meanwhile
 
@@ -147,7 +147,7 @@ def _report_delay(context: JobContext, ticket_id: int, summary: dict[str, Any]) 
         return JobResult(TaskOutcome.SKIPPED, {**summary, "reason": closed_gate.detail})
     leg = LEGS[len(summary["legs"])].name
     detail = f": {closed_gate.detail}" if closed_gate else f", and is {ticket.status.value}"
-    text = f"{summary['ticket']} did not get through its leg “{leg}” within {LIMIT_SECONDS:g} s{detail}"
+    text = f"{summary['ticket']} did not complete the “{leg}” stage within {LIMIT_SECONDS:g} s{detail}"
     return JobResult(TaskOutcome.FAILED, {**summary, "leg": leg, "error": text})
 
 

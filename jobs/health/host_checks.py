@@ -32,8 +32,10 @@ def _run_check(name: str, check: Callable[[JobContext], HealthCheck], context: J
     try:
         return check(context)
     except Exception as error:  # one broken check must not hide the others
-        text = f"The check {name} cannot be made: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}."
-        return HealthCheck(name, HealthStatus.FAILED, text, "See the log of the scheduler.")
+        text = (
+            f"The check {name} cannot run: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}."
+        )
+        return HealthCheck(name, HealthStatus.FAILED, text, "See the scheduler's log.")
 
 
 def _check_disk(context: JobContext) -> HealthCheck:
@@ -51,7 +53,7 @@ def _check_tmux(context: JobContext) -> HealthCheck:
     except NoServer:
         return HealthCheck("tmux", HealthStatus.OK, "no server is needed now")
     except TmuxError as error:
-        text = f"tmux gives no reliable answer, so no agent can be started: {error}"
+        text = f"tmux is not responding reliably, so no agent can start: {error}"
         return HealthCheck("tmux", HealthStatus.FAILED, f"{text.removesuffix('.')}.", _advise_on_tmux(context))
     return HealthCheck("tmux", HealthStatus.OK, f"{len(panes)} panes")
 
@@ -79,10 +81,12 @@ def _check_git(context: JobContext) -> HealthCheck:
 def _check_supervision(context: JobContext) -> HealthCheck:
     """Check that a process started by bin/run still has its supervisor, which would start it again."""
     if context.settings.ambient.is_served and os.getppid() == 1:
-        text = "supervisord is gone, so nothing restarts what ends."
+        text = "supervisord is not running, so nothing restarts programs that exit."
         return HealthCheck("supervision", HealthStatus.FAILED, text, "Start Mission Control again with bin/run.")
     return HealthCheck(
-        "supervision", HealthStatus.OK, "by supervisord" if context.settings.ambient.is_served else "not by us"
+        "supervision",
+        HealthStatus.OK,
+        "by supervisord" if context.settings.ambient.is_served else "not supervised by Mission Control",
     )
 
 
@@ -119,7 +123,7 @@ class IntegrityChecker:
             if time.monotonic() > end:
                 break
         if not self._problems:
-            return HealthCheck("integrity", HealthStatus.OK, "no damaged page")
+            return HealthCheck("integrity", HealthStatus.OK, "no damaged pages")
         table, problem = next(iter(self._problems.items()))
         return local_checks.report_damage(f"table {table}: {problem}")
 

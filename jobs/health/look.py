@@ -38,7 +38,7 @@ VERDICT = "verdict"
 """Heartbeat with the last verdict."""
 BOOT_SECONDS = 300.0
 """Time after the start of the machine in which the timers of systemd begin."""
-WRITES = HealthCheck("writes", HealthStatus.OK, "the store can be written")
+WRITES = HealthCheck("writes", HealthStatus.OK, "the store is writable")
 
 
 def run_pass(context: JobContext, trigger: Trigger, *, task: str = TASK) -> JobResult:

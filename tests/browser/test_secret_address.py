@@ -114,10 +114,10 @@ def test_an_old_log_in_proves_who_is_there_and_loses_nothing_that_was_entered(si
     ticket = site.ticket()
     make_login_old(site)
     go(page, f"/ticket/{ticket}/move/park")
-    page.get_by_label("Wake it").select_option("probe")
+    page.get_by_label("Wakes", exact=True).select_option("probe")
     page.get_by_label("Command").fill("test -f /tmp/done")
     page.locator(".move-form button.primary").click()
-    dialog = page.get_by_role("dialog", name="Confirm that it is you")
+    dialog = page.get_by_role("dialog", name="Confirm access")
     dialog.get_by_label("Login link or access token").fill("mc_wrong")
     dialog.get_by_role("button", name="Confirm").click()
     expect(dialog.get_by_role("alert")).to_contain_text("neither a valid token")
@@ -131,11 +131,11 @@ def test_an_old_log_in_proves_who_is_there_and_loses_nothing_that_was_entered(si
     with writing(site.store) as session:
         link = f"{site.base}/login/{tokens.issue_login_link(session)}"
     page.goto("/settings")
-    page.get_by_label("New token for").fill("laptop")
+    page.get_by_label("Token name").fill("laptop")
     page.get_by_role("button", name="Create token").click()
     page.get_by_label("Login link or access token").fill(link)
     page.get_by_role("button", name="Confirm").click()
-    expect(page.get_by_text("The secret of laptop is shown only now.")).to_be_visible()
+    expect(page.get_by_text("Copy the token laptop now.")).to_be_visible()
 
 
 def make_login_old(site: BoardSite) -> None:

@@ -16,7 +16,7 @@ from jobs.event_watcher import EventWatcher
 from jobs.health import canary, host_checks
 from jobs.health import look as health_look
 from models import HealthStatus, Incident, IncidentState, Run, TaskOutcome, Ticket, Trigger, now
-from tickets.board import overview
+from tickets.board import columns, overview
 from tickets.board.ticket_query import TicketQuery, find_tickets
 from tickets.dispatch import budgets
 from tickets.operations import canary_status, incidents, tasks
@@ -145,6 +145,7 @@ def test_a_canary_travels_the_whole_path_and_is_seen_nowhere(served_installation
         for archived in (False, True):
             assert find_tickets(session, TicketQuery(archived=archived)).tickets == []
         assert events.load_feed(session, events.EventFilter(kinds=("ticket_",))).events == []
+        assert columns.is_board_empty(session)
         assert overview.list_at_work(session) == [] and overview.count_needs(session) == 0
         assert overview.plot_finished(session)["value"] == "0" and overview.plot_cycle_time(session)["value"] == "–"
         assert budgets.load_spending_today(session, served_installation.settings.zone) == {}

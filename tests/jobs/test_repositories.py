@@ -36,7 +36,7 @@ def test_tickets_wait_at_one_gate_for_a_base_branch_and_start_once_it_is_back(in
     with reading(installation.engine) as session:
         [problem] = repositories.find_problems(session, installation.context.host).values()
         assert repositories.find_problems(session, "another") == {}, "another host of the fleet may have what it needs"
-    assert "has no branch main. Its tickets start by themselves" in problem and installation.context.host in problem
+    assert "has no branch main. Its tickets start automatically" in problem and installation.context.host in problem
     assert installation.make_pass().summary["skipped"] == {"repository": 1}
 
     git(folder, "branch", "--move", "elsewhere", "main")

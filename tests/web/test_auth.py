@@ -185,7 +185,7 @@ def test_half_an_hour_after_the_log_in_a_form_that_gives_access_asks_for_a_proof
     proof = fields | {"proof-secret": f" http://board.lan/login/{link} "}
     proved = browser.post("/proof", data=proof, headers=OWN_PAGE)
     assert (proved.status_code, proved.location) == (307, "/settings/tokens"), "the browser sends the form again"
-    assert "The secret of laptop is shown only now." in browser.post(proved.location, data=proof, headers=OWN_PAGE).text
+    assert "Copy the token laptop now." in browser.post(proved.location, data=proof, headers=OWN_PAGE).text
     assert app.test_client().get(f"/login/{link}").status_code == 410, "a link proves once"
 
 

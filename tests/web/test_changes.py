@@ -58,7 +58,7 @@ def test_the_tab_shows_each_file_with_its_lines_escaped(browser: FlaskClient, fi
     markup = tab(browser)
     assert "3 files" in markup and "moved.txt → arrived.txt" in markup
     assert "echo &lt;b&gt;Hi&lt;/b&gt;" in markup and "<b>Hi</b>" not in markup
-    assert 'data-remark="-1"' in markup and "No line changed." in markup
+    assert 'data-remark="-1"' in markup and "No lines changed." in markup
 
 
 @pytest.mark.parametrize("path", ["/ticket/MC-1?tab=changes", "/ticket/MC-1/part/changes", "/api/v1/runs/1/changes"])
@@ -90,8 +90,8 @@ def test_what_is_too_large_is_cut_and_says_so(
     monkeypatch.setattr(changes, "MAX_PATCH_BYTES", 150)
     monkeypatch.setattr(changes, "MAX_FILES", 2)
     markup = tab(browser)
-    assert "too much to show" in markup and "1 more file is not listed" in markup
-    assert "limit of size was reached" in markup and "echo &lt;b&gt;" not in markup
+    assert "too large to show in full" in markup and "1 more file is not listed" in markup
+    assert "the diff is too large." in markup and "echo &lt;b&gt;" not in markup
 
 
 def test_a_git_that_hangs_holds_few_threads_of_the_board(

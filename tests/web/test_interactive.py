@@ -40,7 +40,7 @@ def test_a_message_is_queued_delivered_and_accepted_and_the_agents_answer_stream
 
     done = alice.reply(key)
     assert (done["became"], done["message"]["uuid"], done["message"]["state"]) == ("message", key, "queued")
-    assert done["text"] == "The agent is at work: it takes this up when its turn has ended."
+    assert done["text"] == "Queued. The agent reads it when its current turn ends."
     alice.event("agent.receipt", uuid=key, state="accepted")
     alice.event("agent.tool_call", name="Echo")
     assert alice.event("agent.text", text="You said: type one two three")["actor"] == "script"
@@ -72,7 +72,7 @@ def test_an_interrupt_ends_the_turn_before_the_message_is_said(board: Stage) -> 
 
     done = alice.reply(alice.say("stop, do this", mode="interrupt"))
 
-    assert done["text"] == "The agent is interrupted with it."
+    assert done["text"] == "The agent is interrupted with your message."
     interrupted = alice.event("agent.result", stop_reason="interrupted")
     assert interrupted["seq"] < alice.event("agent.text", text="You said: stop, do this")["seq"]
 
@@ -212,7 +212,10 @@ def test_without_a_live_run_words_answer_a_question_ask_for_changes_or_wait(boar
     _, name = board.ticket()
     alice = board.guest(name, board.person("alice"))
     waits = alice.reply(alice.say("later, then"))
-    assert (waits["became"], waits["text"]) == ("message", "No run is live: the next one begins with it.")
+    assert (waits["became"], waits["text"]) == (
+        "message",
+        "No agent is running. The next run starts with your message.",
+    )
 
     board.report_verdict(name, "question")
     key = alice.say("Use the second one.")

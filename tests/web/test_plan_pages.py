@@ -33,7 +33,7 @@ def test_a_plan_is_decided_by_a_person_on_the_page_and_by_nobody_else(
         return browser.post(f"{home}/plan", data=form, headers=OWN_PAGE, follow_redirects=True).get_data(as_text=True)
 
     page = browser.get(home).get_data(as_text=True)
-    for words in ("<h2>Goal</h2>", "Rename &lt;it&gt;.", "Waits for approval", "Approve as edited", "1 of 2 done"):
+    for words in ("<h2>Goal</h2>", "Rename &lt;it&gt;.", "Waiting for approval", "Approve as edited", "1 of 2 done"):
         assert words in page, words
     for caller in (worker, viewer):
         for path, body in (("approve", {"version": 1}), ("return", {"version": 1, "comment": "x"})):
@@ -78,7 +78,7 @@ def test_a_model_is_ordered_on_the_runs_page_where_its_program_takes_one(
     page = f"/ticket/{worker.ticket}?tab=runs&run={worker.run}"
     form = {"csrf": csrf_token(browser), "model": "other-model"}
     browser.post(f"/ticket/{worker.ticket}/runs/{worker.run}/model", data=form, headers=OWN_PAGE)
-    assert "ordered the model other-model" in browser.get(page).get_data(as_text=True)
+    assert "requested the model other-model" in browser.get(page).get_data(as_text=True)
     order = worker.post(f"/runs/{worker.run}/heartbeat", {"state": "running"}).get_json()["model"]
     tell(worker, 1, "model", uuid=order["uuid"], model="other-model", ok=True)
     run = operator.get(f"/runs/{worker.run}").get_json()

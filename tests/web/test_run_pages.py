@@ -148,7 +148,7 @@ def test_a_live_run_is_stopped_with_a_reason_by_an_operator_alone(
     answer = browser.post(f"/ticket/{worker.ticket}/runs/{worker.run}/stop", data=form, headers=OWN_PAGE)
     assert answer.status_code == 303
     assert operator.get(f"/tickets/{worker.ticket}").get_json()["status"] == "waiting"
-    assert "Told to stop (parked)" in page(browser, path)
+    assert "Stop requested (parked)" in page(browser, path)
 
 
 def test_the_log_of_each_run_is_read_as_text(
@@ -178,8 +178,8 @@ def test_evidence_is_shown_of_any_run_and_items_with_what_names_them(
             session, again, SEEN | {"check_base": CHECK | {"exit_code": 0, "tail": "all passed"}}
         )
     newest = page(browser, f"/ticket/{first.ticket}?tab=evidence")
-    assert "FAILED test_rename" in newest and "Before this work it passed: the failure is new" in newest
-    assert "Seen to load." in newest and "No evidence names it yet." in newest
+    assert "FAILED test_rename" in newest and "It passed before this work: the failure is new" in newest
+    assert "Seen to load." in newest and "No evidence yet." in newest
     older = page(browser, f"/ticket/{first.ticket}?tab=evidence&run={first.run}")
     assert "FAILED test_rename" not in older and "for item 1" in older
 
@@ -188,7 +188,7 @@ def test_what_failed_before_the_work_too_is_told_apart(browser: FlaskClient, sto
     with writing(store) as session:
         run = lookup.get_run(session, worker.run)
         evidence.record_observations(session, run, SEEN | {"check_base": CHECK})
-    assert "Before this work it failed too" in page(browser, f"/ticket/{worker.ticket}?tab=evidence")
+    assert "It also failed before this work" in page(browser, f"/ticket/{worker.ticket}?tab=evidence")
 
 
 def test_an_uploaded_file_is_linked_where_it_is_evidence(browser: FlaskClient, app: Flask, store: Engine) -> None:

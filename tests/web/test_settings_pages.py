@@ -82,7 +82,7 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     answer = send(browser, "/settings/projects/new", source=str(repository))
     assert answer.status_code == 303
     waiting = browser.get(answer.location).get_data(as_text=True)
-    assert "Looking at" in waiting and 'http-equiv="refresh"' in waiting
+    assert "Checking" in waiting and 'http-equiv="refresh"' in waiting
 
     program_probes.answer_drafts(job_context.build_context(settings, store))
 
@@ -206,7 +206,7 @@ def test_a_project_is_changed_against_the_version_that_was_read(
     assert project(store, "demo").check_command is None
     again = send(browser, "/settings/projects/demo", **fields | {"name": "Typed meanwhile"})
     assert again.status_code == 409
-    assert "was changed since you read it" in text(again) and "Typed meanwhile" in text(again)
+    assert "has changed since you loaded it" in text(again) and "Typed meanwhile" in text(again)
 
 
 def test_a_project_that_cannot_be_is_explained(browser: FlaskClient, demo: Project) -> None:
@@ -243,7 +243,7 @@ def test_the_workspaces_of_a_project_are_changed_by_their_machine(
     request = {"host": "vm1", "slot": "pool-1", "action": "set_aside"}
     assert send(browser, "/settings/projects/demo", "/settings/projects/demo/slots", **request).status_code == 303
 
-    assert "Requested, done in a moment" in text(browser.get("/settings/projects/demo"))
+    assert ">Requested<" in text(browser.get("/settings/projects/demo"))
     with reading(store) as session:
         assert [(row.slot, row.action.value) for row, _ in repositories.list_requests(session, "vm1")] == [
             ("pool-1", "set_aside")

@@ -246,5 +246,5 @@ def test_health_says_what_is_wrong(operator: Api, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(start_grace, "START_SECONDS", 0.0)
     health = operator.get("/health").json
     assert health["verdict"] == "not working"
-    assert health["reasons"][0].startswith("Nothing checks this board's health. Start the scheduler")
+    assert health["reasons"][0].startswith("Health checks are not running. Start the scheduler")
     assert {"disk", "web", "event-log", "check-age"} <= {check["name"] for check in health["checks"]}

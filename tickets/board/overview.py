@@ -50,7 +50,7 @@ PAGE_SIZE = 12
 MAX_NEEDS = 100
 DAYS = 14
 MAX_LINE_CHARACTERS = 200
-OUTSIDE_TEXT = "It runs outside Mission Control and has been silent for too long."
+OUTSIDE_TEXT = "Runs outside Mission Control and has been silent for too long."
 MAX_MEASURED = 2000
 """Maximum number of finished tickets for the cycle time."""
 
@@ -61,7 +61,7 @@ def list_needs(session: Session, limit: int = PAGE_SIZE) -> list[View]:
     Tickets whose running agent asks something come first, then questions, reviews and blocked tickets.
     """
     needs = [
-        (ticket, OUTSIDE_TEXT if runtime.is_silent_outside(run) else "Its agent waits for an answer.")
+        (ticket, OUTSIDE_TEXT if runtime.is_silent_outside(run) else "The agent is waiting for an answer.")
         for ticket, run in session.execute(_select_asking(limit))
     ]
     waiting = list(session.scalars(_select_waiting(limit)))

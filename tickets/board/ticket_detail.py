@@ -93,7 +93,7 @@ def _build_comment(ticket: Ticket, row: TicketComment, verdicts: dict[int, View]
         is_open = last_question and ticket.status is TicketStatus.NEEDS_INPUT
         return view | {"kind": "question", "question": _build_question(row, is_open)}
     if row.kind is CommentKind.FEEDBACK:
-        return view | {"act": "asks for changes"}
+        return view | {"act": "requested changes"}
     if row.kind is CommentKind.VERDICT:
         return view | {"kind": "verdict", "verdict": verdicts.get(row.run_id or 0)}
     return view
@@ -104,7 +104,7 @@ def _build_question(row: TicketComment, is_open: bool) -> View:
         "request": "",
         "questions": payloads.read_questions(row.data or {}),
         "open": is_open,
-        "answer": None if is_open else "see below",
+        "answer": None if is_open else "See below",
         "answered_by": None,
     }
 

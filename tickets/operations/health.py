@@ -102,7 +102,7 @@ def _check_look(rows: list[HealthResult]) -> HealthCheck:
         return HealthCheck(
             CHECK_AGE,
             HealthStatus.FAILED,
-            "Nothing checks this board's health.",
+            "Health checks are not running.",
             "Start the scheduler with bin/run, or the timers of docs/operations.md.",
         )
     host, age = max(ages.items(), key=lambda item: item[1])
@@ -112,8 +112,8 @@ def _check_look(rows: list[HealthResult]) -> HealthCheck:
     return HealthCheck(
         CHECK_AGE,
         HealthStatus.FAILED,
-        f"The health checks{where} were last made {format_span(age)} ago, so what they found may no longer hold.",
-        "See the log of the scheduler: bin/mc logs scheduler or the Logs page.",
+        f"The health checks{where} last ran {format_span(age)} ago, so these results may be outdated.",
+        "See the scheduler's log: bin/mc logs scheduler, or the Logs page.",
     )
 
 

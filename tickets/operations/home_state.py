@@ -34,15 +34,15 @@ def describe_missing_files(run_ids: list[int], runs_dir: Path) -> tuple[str, str
     return (
         f"The files of these runs are gone from {runs_dir}: {names}. Their logs and transcripts cannot be shown, and their"
         " conversations cannot be resumed.",
-        "Restore the folder from a copy, or let new runs start afresh.",
+        "Restore the folder from a backup, or continue without it: new runs start fresh.",
     )
 
 
 def describe_read_only_folder(folder: Path) -> tuple[str, str] | None:
     """Describe why nothing can be written in a folder, and what to do. None when it can be written."""
     if not folder.is_dir():
-        return f"{folder} is gone.", "Restore it from a copy."
+        return f"{folder} is gone.", "Restore it from a backup."
     if os.access(folder, os.W_OK | os.X_OK):
         return None
-    remedy = "Give its user the right to write there, or mount its file system read-write again."
+    remedy = "Make it writable for the user of Mission Control, or remount its file system read-write."
     return f"{folder} is read-only.", remedy

@@ -63,14 +63,14 @@ def _open_incident(session: Session, cause: RootCause, open_incidents: dict[str,
 def _describe_consequences(cause: RootCause) -> str:
     """Describe what to do, and which other checks the cause explains."""
     names = sorted({check.name for check in cause.explains})
-    return f"{cause.check.remedy} It explains: {', '.join(names)}." if names else cause.check.remedy
+    return f"{cause.check.remedy} Also affects: {', '.join(names)}." if names else cause.check.remedy
 
 
 def _close_incident(session: Session, incident: Incident, check: HealthCheck | None) -> None:
     if check is None:
         incidents.close_incident(session, incident.id, "This is no longer checked.", HEALTH)
     elif check.ok and check.since is not None and now() - check.since >= RIGHT_BEFORE_CLOSE:
-        evidence = f"The check {check.name} has been right since {format_clock(check.since)}: {check.detail}."
+        evidence = f"The check {check.name} has passed since {format_clock(check.since)}: {check.detail}."
         incidents.close_incident(session, incident.id, evidence, HEALTH)
 
 

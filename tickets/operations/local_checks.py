@@ -34,7 +34,7 @@ def check_disk(home: Path) -> HealthCheck:
     if free >= DISK_WARNING_BYTES:
         return HealthCheck("disk", HealthStatus.OK, detail)
     status = HealthStatus.FAILED if free < DISK_FAILURE_BYTES else HealthStatus.WARNING
-    return HealthCheck("disk", status, f"The disk of {home} is almost full: {detail}.", "Free some space.")
+    return HealthCheck("disk", status, f"The disk with {home} is almost full: {detail}.", "Free up some space.")
 
 
 def check_home(home: Path) -> HealthCheck:
@@ -50,8 +50,8 @@ def check_settings(home: Path) -> HealthCheck:
         load(home=home)
     except SettingsError as error:
         text = f"The settings cannot be read, so no program can start: {'; '.join(error.problems)}"
-        return HealthCheck("settings", HealthStatus.FAILED, f"{text.removesuffix('.')}.", "Correct them.")
-    return HealthCheck("settings", HealthStatus.OK, "can be read")
+        return HealthCheck("settings", HealthStatus.FAILED, f"{text.removesuffix('.')}.", "Fix them.")
+    return HealthCheck("settings", HealthStatus.OK, "valid")
 
 
 def probe_write(engine: Engine) -> HealthCheck:
@@ -61,7 +61,7 @@ def probe_write(engine: Engine) -> HealthCheck:
         try:
             with writing(engine, patient=False) as session:
                 tasks.record_heartbeat(session, WRITE_PROBE, HealthStatus.OK)
-            return HealthCheck("writes", HealthStatus.OK, "the store can be written")
+            return HealthCheck("writes", HealthStatus.OK, "the store is writable")
         except StoreUnavailable as error:
             if time.monotonic() > deadline:
                 return _report_unwritable(engine, str(error.orig))
@@ -74,8 +74,8 @@ def _report_unwritable(engine: Engine, reason: str) -> HealthCheck:
     holder = find_lock_holder(engine)
     if holder is not None:
         text = f"Process {holder} ({_read_command(holder)}) holds the write lock of the store, so nothing can be saved."
-        return HealthCheck("writes", HealthStatus.FAILED, text, f"Wait for it, or end it: kill {holder}.")
-    text = f"The store cannot be written, so nothing can be saved: {reason.removesuffix('.')}."
+        return HealthCheck("writes", HealthStatus.FAILED, text, f"Wait for it, or stop it: kill {holder}.")
+    text = f"The store is not writable, so nothing can be saved: {reason.removesuffix('.')}."
     return HealthCheck(
         "writes", HealthStatus.FAILED, text, "See docs/operations.md, “When the store cannot be written”."
     )

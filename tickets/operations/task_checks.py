@@ -20,7 +20,7 @@ from .health_check import HealthCheck, format_span
 SCHEDULER_LIMIT = timedelta(seconds=90)
 LATE_LIMIT = timedelta(seconds=60)
 """How long after its time a task may begin, or end where it takes no longer."""
-RUN_NOW = "Run it on the Tasks page, and read its output there."
+RUN_NOW = "Run it from the Tasks page and check its output."
 
 
 def check_tasks(session: Session, settings: Settings, folder: Path, *, just_started: bool) -> list[HealthCheck]:
@@ -69,14 +69,14 @@ def _load_tasks(folder: Path, _state: tuple[tuple[str, int], ...]) -> tuple[Task
 def _check_scheduler(beat: Heartbeat | None, first: datetime) -> HealthCheck:
     if beat is None and now() - first < SCHEDULER_LIMIT:
         return HealthCheck(tasks.SCHEDULER, HealthStatus.OK, "has not been started yet")
-    remedy = "Restart Mission Control with bin/run; the scheduler's log is on the Logs page."
+    remedy = "Restart Mission Control with bin/run. The scheduler's log is on the Logs page."
     if beat is None or abs(now() - beat.ts) > SCHEDULER_LIMIT:
         age_text = f"was last seen {format_span(abs(now() - beat.ts))} ago" if beat else "has not been seen yet"
-        text = f"The scheduler {age_text}, so no scheduled task runs."
+        text = f"The scheduler {age_text}, so no scheduled tasks run."
         return HealthCheck(tasks.SCHEDULER, HealthStatus.FAILED, text, remedy)
     if beat.status != HealthStatus.OK:
         text = f"The scheduler reports: {_describe_trouble(beat) or beat.status}."
-        return HealthCheck(tasks.SCHEDULER, HealthStatus(beat.status), text, "Correct the file it names in tasks/.")
+        return HealthCheck(tasks.SCHEDULER, HealthStatus(beat.status), text, "Fix the file it names in tasks/.")
     return HealthCheck(tasks.SCHEDULER, HealthStatus.OK, f"seen {format_span(abs(now() - beat.ts))} ago")
 
 
@@ -101,7 +101,7 @@ def _check_disabled(task: Task, decision: TaskState | None) -> HealthCheck:
         return HealthCheck(task.name, HealthStatus.OK, "disabled")
     author = f" by {decision.changed_by}" if decision else ""
     purpose = task.head.description[:1].lower() + task.head.description[1:]
-    text = f"The task {task.name} was disabled{author}, so this is not done: {purpose}"
+    text = f"The task {task.name} was disabled{author}, so this does not happen: {purpose}"
     return HealthCheck(task.name, HealthStatus.WARNING, text, "Enable it on the Tasks page.")
 
 
@@ -110,19 +110,21 @@ def _check_task(task: Task, beat: Heartbeat | None, start: datetime, is_late: bo
     wrong = HealthStatus.FAILED if task.is_interval else HealthStatus.WARNING
     if is_late:
         age_text = f"last ran {format_span(abs(now() - start))} ago" if beat else "has never run"
-        text = f"The task {task.name} {age_text}, though it is due: {cron.describe_schedule(task)}."
+        text = f"The task {task.name} {age_text}, but is scheduled {cron.describe_schedule(task)}."
         return HealthCheck(task.name, wrong, text, RUN_NOW)
     if beat is None:
         return HealthCheck(task.name, HealthStatus.OK, "has not been due yet")
     age = format_span(abs(now() - beat.ts))
     if holder := _find_lasting_holder(task, beat):
-        text = f"The task {task.name} has been skipped for longer than it may take, as {holder} does the same work."
-        return HealthCheck(task.name, wrong, text, "End that process if it hangs.")
+        text = f"The task {task.name} has been skipped for longer than its time limit because {holder} is doing the same work."
+        return HealthCheck(task.name, wrong, text, "Stop that process if it hangs.")
     if beat.status == HealthStatus.OK:
         return HealthCheck(task.name, HealthStatus.OK, f"ran {age} ago")
     trouble = _describe_trouble(beat) or f"it ended as {beat.status}"
     status = wrong if beat.status == HealthStatus.FAILED else HealthStatus.WARNING
-    return HealthCheck(task.name, status, f"The task {task.name} has trouble: {trouble.removesuffix('.')}.", RUN_NOW)
+    return HealthCheck(
+        task.name, status, f"The task {task.name} reports a problem: {trouble.removesuffix('.')}.", RUN_NOW
+    )
 
 
 def _find_lasting_holder(task: Task, beat: Heartbeat) -> str | None:

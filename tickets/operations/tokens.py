@@ -23,7 +23,7 @@ PREFIX_CHARACTERS = 10
 LINK_LIFETIME = timedelta(minutes=10)
 USE_INTERVAL = timedelta(minutes=5)
 PROOF_LIFETIME = timedelta(minutes=30)
-LINK_ENDED = "This link was used before or is older than ten minutes. Run bin/mc login for another."
+LINK_ENDED = "This link was used before or is older than ten minutes. Run bin/mc login for a new one."
 BROWSER_SCOPES = frozenset({Scope.OPERATOR, Scope.VIEWER})
 VALID_LOGINS = (
     select(Login, ApiToken.scope)

@@ -81,7 +81,7 @@ def allow_refused(session: Session, run: Run, actor: Actor) -> Ticket:
         return ticket
     move, field = RESTARTS[ticket.status]
     words = ", ".join(f"`{command}`" for command in commands)
-    facts: dict[str, Any] = {field: f"These commands are allowed now: {words}. Go on with them."}
+    facts: dict[str, Any] = {field: f"These commands are allowed now: {words}. Continue with them."}
     return transition(session, ticket.id, move, actor, **facts)
 
 

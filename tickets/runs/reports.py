@@ -131,7 +131,7 @@ def _find_refusal(run: Run, ticket: Ticket, body: RunReport) -> str | None:
     if verdict and ticket.status is not TicketStatus.IN_PROGRESS:
         return f"the ticket is {ticket.status.value}, so a verdict of {body.verdict} does not apply"
     if verdict and run.stop_code and not (run.stop_code == StopCode.UNANSWERED and body.verdict is Outcome.QUESTION):
-        return f"the run was told to stop ({run.stop_code})"
+        return f"the run was asked to stop ({run.stop_code})"
     return None
 
 

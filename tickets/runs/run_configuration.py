@@ -11,7 +11,7 @@ from tickets.team.projects import TrustState
 MAX_ITEMS = 200
 OFF = "not taken, as the profile says"
 NOTICES = {
-    TrustState.NEW: "The repository brings configuration that nobody has trusted yet. This run ignored it.",
+    TrustState.NEW: "The repository contains configuration that nobody has trusted yet. This run ignored it.",
     TrustState.CHANGED: "The configuration in this run's workspace is not the one that was trusted. This run ignored it.",
 }
 

@@ -157,7 +157,7 @@ def _list_program_facts(session: Session, run: Run, opening: list[TicketEvent]) 
     payload = next((event.payload_json for event in opening if event.event_type == EventType.SESSION), {})
     agent_session = payloads.read(SessionPayload, payload)
     program = session.get(Program, (run.host, run.program)) if run.program else None
-    version = agent_session.version or (f"{program.version} by now" if program and program.version else "")
+    version = agent_session.version or (f"{program.version} (current)" if program and program.version else "")
     return [
         ("Phase", run.phase),
         ("Profile", run.profile),
@@ -168,7 +168,7 @@ def _list_program_facts(session: Session, run: Run, opening: list[TicketEvent]) 
         ("Mode", run.mode.value),
         ("Conversation", run.conversation_id),
         ("Resumed", "yes, the conversation of an earlier run" if run.resumes else None),
-        ("Begun as", "a copy of conversation " + run.forks if run.forks else None),
+        ("Started from", "a copy of conversation " + run.forks if run.forks else None),
         ("Host", run.host),
     ]
 
@@ -201,7 +201,7 @@ def _list_place_facts(run: Run) -> list[tuple[str, Any]]:
 def _list_times(run: Run, opening: list[TicketEvent]) -> list[tuple[str, datetime | None]]:
     first = next((event.ts for event in opening if event.event_type in OUTPUT_EVENTS), None)
     beat = None if run.ended else run.heartbeat
-    return [("Started", run.started), ("First word", first), ("Last beat", beat), ("Ended", run.ended)]
+    return [("Started", run.started), ("First output", first), ("Last heartbeat", beat), ("Ended", run.ended)]
 
 
 def _list_usage(run: Run) -> list[tuple[str, Any]]:

@@ -75,7 +75,7 @@ class ProofRequired(Exception):
     """
 
     code, status = "proof_required", 403
-    message = "Confirm that it is you: the last proof is older than 30 minutes. Nothing was changed."
+    message = "Confirm access: you last confirmed it more than 30 minutes ago. Nothing was changed."
 
 
 class Unauthenticated(DomainError):
@@ -85,31 +85,31 @@ class Unauthenticated(DomainError):
 
 
 class IllegalMove(DomainError):
-    """The ticket cannot make this move from its present state."""
+    """This action is not available in the ticket's current state."""
 
     code, status = "illegal_move", 409
 
 
 class LandingPending(IllegalMove):
-    """The ticket is approved already, and its work is being landed."""
+    """The ticket is already approved, and its work is being landed."""
 
     code = "landing_pending"
 
 
 class CannotLand(DomainError):
-    """The work cannot be landed that way."""
+    """The work cannot be landed this way."""
 
     code, status = "cannot_land", 409
 
 
 class StaleTicket(DomainError):
-    """The ticket was changed since you read it. Read it again and repeat your change."""
+    """The ticket has changed since you loaded it. Reload it and try again."""
 
     code, status = "stale_ticket", 409
 
 
 class StaleProject(DomainError):
-    """The project was changed since you read it. Read it again and repeat your change."""
+    """The project has changed since you loaded it. Reload it and try again."""
 
     code, status = "stale_project", 409
 
@@ -134,7 +134,7 @@ class RuntimeBusy(DomainError):
 
 
 class ConflictError(DomainError):
-    """This already exists, or contradicts an existing object."""
+    """This already exists or conflicts with an existing object."""
 
     code, status = "conflict", 409
 

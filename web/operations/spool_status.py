@@ -39,7 +39,7 @@ def read_state(settings: Settings, run: Run) -> SpoolState:
     folder = settings.run_path(run.id)
     segments = sorted(folder.glob("events*.jsonl")) if folder.is_dir() else []
     if not segments:
-        return SpoolState(run.last_run_seq, problem="Its directory is no longer there, or holds no events.")
+        return SpoolState(run.last_run_seq, problem="Its directory is gone, or has no events.")
     sizes = [segment.lstat().st_size for segment in segments]
     acknowledged = _read_word(folder / ACKED_FILE)
     return SpoolState(
@@ -55,7 +55,7 @@ def _read_report_state(folder: Path) -> str:
     status = _read_word(folder / REPORTED_FILE)
     if status:
         return "delivered" if status == "200" else f"refused ({status[:3]})"
-    return "waits to be delivered" if (folder / REPORT_FILE).is_file() else "none"
+    return "waiting to be delivered" if (folder / REPORT_FILE).is_file() else "none"
 
 
 def _read_word(path: Path) -> str:

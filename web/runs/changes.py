@@ -93,7 +93,9 @@ def read_changes(call: Call, run: Run, query: PatchQuery) -> ChangesJson:
                 commit_range.repository, commit_range.base, commit_range.head, query.path, max_bytes=query.max_bytes
             )
     except (GitError, OSError) as error:
-        raise NotFound("The changes of this run can no longer be read.", run=run.id, reason=str(error)[:500]) from error
+        raise NotFound(
+            "The changes of this run are no longer available.", run=run.id, reason=str(error)[:500]
+        ) from error
     files = [FileJson.read(change) for change in changed_files]
     end = OMISSION_MARK if patch.truncated else ""
     text = _read_redaction(run).redact_text(patch.text + end)

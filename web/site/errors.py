@@ -35,10 +35,10 @@ TITLES = {
     401: "Log in",
     403: "Not allowed",
     404: "Not found",
-    409: "Not possible now",
+    409: "Not possible right now",
     410: "No longer available",
     413: "Too large",
-    422: "Not valid",
+    422: "Invalid request",
     500: "Server error",
     503: "Busy",
 }
@@ -154,7 +154,7 @@ def _handle_http_error(error: HTTPException) -> AnyResponse:
 
 def _handle_store_error(error: Exception) -> AnyResponse:
     """Report that the database is full, locked or unreachable (503): nothing was written, and a retry is safe."""
-    words = "The database cannot be read or written at the moment. Nothing was changed: try again."
+    words = "The database cannot be read or written at the moment. Nothing was changed. Try again."
     return _log_and_respond(Problem(503, "store_unavailable", words), error)
 
 
@@ -166,5 +166,5 @@ def _log_and_respond(problem: Problem, error: Exception) -> AnyResponse:
     """Log an internal error with its traceback under a random reference, and disclose only the reference."""
     reference = secrets.token_hex(4)
     current_app.logger.error("request failed, reference %s", reference, exc_info=error)
-    words = f"{problem.message} The server's log has the details under {reference}."
+    words = f"{problem.message} See the server log for details, under {reference}."
     return build_response(replace(problem, message=words, reference=reference))

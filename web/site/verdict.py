@@ -68,7 +68,7 @@ class Observer:
             for check in (*self._find_reasons(), *self._check_scheduler(session)):
                 results = health.replace_check(results, check)
         elif not age.ok:
-            starting = HealthCheck(age.name, HealthStatus.OK, "the first checks are being made")
+            starting = HealthCheck(age.name, HealthStatus.OK, "the first checks are running")
             results = health.replace_check(results, starting)
         for check in self._check_self():
             results = health.replace_check(results, check)
@@ -108,9 +108,9 @@ class Observer:
 
 def _check_event_log(failing: list[str]) -> HealthCheck:
     if not failing:
-        return HealthCheck("event-log", HealthStatus.OK, "every web worker reads it")
+        return HealthCheck("event-log", HealthStatus.OK, "every web worker can read it")
     text = f"Web worker {', '.join(failing)} cannot read the event log, so its pages get no live updates."
-    return HealthCheck("event-log", HealthStatus.FAILED, text, "See the log of the web workers on the Logs page.")
+    return HealthCheck("event-log", HealthStatus.FAILED, text, "See the web log on the Logs page.")
 
 
 def _check_threads(workers: list[metrics.WebWorker], threads: int) -> HealthCheck:
@@ -118,4 +118,4 @@ def _check_threads(workers: list[metrics.WebWorker], threads: int) -> HealthChec
     if not crowded:
         return HealthCheck("web", HealthStatus.OK, f"{len(workers)} {'worker' if len(workers) == 1 else 'workers'}")
     details = ", ".join(f"{worker.busy} of {threads} threads of web worker {worker.pid}" for worker in crowded)
-    return HealthCheck("web", HealthStatus.WARNING, f"{details} are busy.", "Set more threads with MC_THREADS.")
+    return HealthCheck("web", HealthStatus.WARNING, f"{details} are busy.", "Increase MC_THREADS.")

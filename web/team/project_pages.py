@@ -29,7 +29,7 @@ blueprint = Blueprint("project_pages", __name__)
 View = dict[str, Any]
 DRAFT_TIMEOUT_SECONDS = 20
 LANDINGS = {
-    Landing.LEAVE: "Approval closes the ticket; you merge when you like.",
+    Landing.LEAVE: "Approval closes the ticket. You merge when you want.",
     Landing.MERGE: "A merge commit on the base branch, in this machine's repository.",
     Landing.SQUASH: "One commit on the base branch, with the ticket's title and the branch's subjects.",
     Landing.PUSH: "To the push address, with your own git credentials.",
@@ -37,8 +37,8 @@ LANDINGS = {
 }
 NO_FORGE = "Neither gh nor glab is installed here: install one and log in, or approval is refused."
 TRUST_NOTES = {
-    True: "What the repository of {project} brings is honoured from the next run on.",
-    False: "What the repository of {project} brings is no longer honoured.",
+    True: "Trusted. The repository configuration of {project} is used from the next run.",
+    False: "Trust withdrawn. The repository configuration of {project} is no longer used.",
 }
 DEFAULTS = {"max_runs": 2, "gate": Gate.PERSON.value, "landing": Landing.LEAVE.value, "ports": 4}
 """Initial values of a new project's form."""
@@ -161,7 +161,7 @@ def request_slot(slug: str) -> Response:
     fields = {name: request.form.get(name, "") for name in ("host", "slot", "action")}
     with writing(auth.get_instance().engine) as session:
         repositories.request_slot(session, slug, NewSlotRequest.model_validate(fields), auth.get_actor())
-    layout.flash_note(f"{fields['slot']} is changed by {fields['host']} in a moment.")
+    layout.flash_note(f"{fields['slot']} will be changed by {fields['host']} in a moment.")
     return redirect(f"/settings/projects/{slug}#slots", 303)
 
 

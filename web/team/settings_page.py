@@ -28,7 +28,7 @@ layout.add_nav_item("settings", "/settings", "settings", "Settings", "Machine", 
 
 View = dict[str, Any]
 MAX_REASON_LENGTH = 300
-LIFETIMES = [("365", "a year"), ("30", "30 days"), ("7", "a week"), ("", "until it is revoked")]
+LIFETIMES = [("365", "1 year"), ("30", "30 days"), ("7", "7 days"), ("", "No expiration")]
 LIMITS_GROUP = "caps of the web"
 LIMIT_PREFIXES = ("web_workers", "threads", "sse_", "ws_", "body_limit", "attachment_limit")
 SCOPES = [
@@ -101,7 +101,7 @@ def pause() -> Response:
     reason = " ".join(request.form.get("reason", "").split())[:MAX_REASON_LENGTH]
     with writing(auth.get_instance().engine) as session:
         runtime_flags.set_flag(session, runtime_flags.PAUSE, reason or "maintenance", auth.get_actor())
-    layout.flash_note("Paused: no new runs are started. Live runs continue.", "warn")
+    layout.flash_note("Paused. No new runs start; current runs continue.", "warn")
     return redirect("/settings", 303)
 
 
@@ -109,7 +109,7 @@ def pause() -> Response:
 def resume() -> Response:
     with writing(auth.get_instance().engine) as session:
         runtime_flags.set_flag(session, runtime_flags.PAUSE, None, auth.get_actor())
-    layout.flash_note("Resumed: tickets start again.")
+    layout.flash_note("Resumed. Tickets start again.")
     return redirect("/settings", 303)
 
 

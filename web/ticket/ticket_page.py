@@ -288,8 +288,8 @@ def make_move(reference: str) -> Response | tuple[str, int]:
         return _render_move_form(reference, name, refusal.message), refusal.status
     notify_run(instance.settings, stopping)
     if offer:
-        message = f"{ticket.identifier} is {display_names.format_status(ticket.status)} now."
-        layout.flash_note(message, undo={"ticket": ticket.identifier, "label": offer.says})
+        message = f"{ticket.identifier} moved to {display_names.format_status_label(ticket.status)}."
+        layout.flash_note(message, undo={"ticket": ticket.identifier, "label": "Undo"})
     return redirect(f"/ticket/{ticket.identifier}", 303)
 
 

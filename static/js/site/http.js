@@ -31,14 +31,14 @@ export class RefusedError extends Error {
 /** Fetch a server-rendered fragment as text. */
 export async function fetchFragment(url) {
   const response = await request(url, { headers: { "HX-Request": "true", Accept: "text/html" } });
-  if (!response.ok) throw new RefusedError(`The page part could not be read (${response.status}).`, response.status);
+  if (!response.ok) throw new RefusedError(`This part of the page could not be loaded (${response.status}).`, response.status);
   return response.text();
 }
 
 /** Fetch JSON from the API. */
 export async function fetchJson(url) {
   const response = await request(url, { headers: { Accept: "application/json" } });
-  if (!response.ok) throw new RefusedError(`It could not be read (${response.status}).`, response.status);
+  if (!response.ok) throw new RefusedError(`It could not be loaded (${response.status}).`, response.status);
   return response.json();
 }
 
@@ -74,7 +74,7 @@ async function sendForm(url, data) {
   if (response.ok) return response;
   const { message, form, proofForm } = await readProblem(response);
   if (proofForm && url !== PROOF_URL && (await askForProof(proofForm, (proof) => sendForm(PROOF_URL, proof)))) return sendForm(url, data);
-  throw new RefusedError(message || `The server refused (${response.status}). Reload the page and try again.`, response.status, form);
+  throw new RefusedError(message || `The server refused the request (${response.status}). Reload the page and try again.`, response.status, form);
 }
 
 function hasFiles(data) {
@@ -85,7 +85,7 @@ async function request(url, options) {
   try {
     return await fetch(url, { credentials: "same-origin", ...options });
   } catch {
-    throw new RefusedError("Mission Control was not reached. What you wrote is kept; try again when the connection is back.", 0);
+    throw new RefusedError("Mission Control is unreachable. Your text is kept; try again when you are back online.", 0);
   }
 }
 
