@@ -205,12 +205,13 @@ class Scheduler:
         return entry[2]
 
     def _work(self, task: Task, trigger: Trigger) -> None:
-        """Run a task in its thread, and log every failure."""
+        """Run a task in its thread, and log every failure. One that could not be run or recorded is due again."""
         try:
             outcome = self._run(task, trigger)
             if outcome in (TaskOutcome.FAILED, TaskOutcome.WARNING):
                 self._log(f"task {task.name}: {outcome.value}")
         except Exception as error:
+            self._last.pop(task.name, None)
             self._log(f"task {task.name} could not be run or recorded: {type(error).__name__}: {error}")
 
     def _run(self, task: Task, trigger: Trigger) -> TaskOutcome:

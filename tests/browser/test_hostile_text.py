@@ -36,7 +36,7 @@ PLANTED = """() => {
   const leads = /^(javascript|vbscript|data):/i;
   const addresses = ["href", "src", "action", "formaction", "data-live"];
   const isBad = ({ name, value }) => named.test(name) || (addresses.includes(name) && leads.test(value));
-  const hostile = "object, embed, base, script:not([src]), meta[http-equiv], style, audio, video, form[action*=canary]";
+  const hostile = "object, embed, base, script:not([src]), meta[http-equiv], style, audio, video, form[action*='canary.test']";
   return [...document.querySelectorAll("*")]
     .filter((element) => [...element.attributes].some(isBad) || element.matches(hostile))
     .map((element) => element.outerHTML.slice(0, 120));

@@ -192,6 +192,23 @@ def test_a_disabled_task_does_not_run_until_somebody_enables_it(task_scheduler: 
     assert task_scheduler.tick(NOON + timedelta(minutes=2)) == ["off"]
 
 
+def test_a_task_that_could_not_be_recorded_is_due_again(
+    task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: a task that met a locked store was late by its whole interval after the lock was gone."""
+    write_task(task_scheduler.folder, "reap", schedule="*/5 * * * *")
+    scheduler = task_scheduler.scheduler
+    assert scheduler.tick(NOON) == ["reap"]
+    scheduler.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.scheduler.single_flight.hold_host_lock", lambda *_: 1 / 0)
+        assert scheduler.tick(NOON + timedelta(minutes=5)) == ["reap"]
+        scheduler.wait()
+    assert scheduler.tick(NOON + timedelta(minutes=5, seconds=1)) == ["reap"]
+    scheduler.wait()
+    assert scheduler.tick(NOON + timedelta(minutes=5, seconds=2)) == []
+
+
 def test_a_task_is_never_at_work_twice(task_scheduler: TaskScheduler) -> None:
     write_task(task_scheduler.folder, "reap")
     with single_flight.hold_host_lock(task_scheduler.installation.context, "task-reap"):

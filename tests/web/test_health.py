@@ -341,6 +341,7 @@ def test_old_results_prove_nothing_and_a_host_that_is_gone_is_forgotten(engine: 
 def observer(app: Flask, monkeypatch: pytest.MonkeyPatch) -> verdict.Observer:
     monkeypatch.setattr(start_grace, "START_SECONDS", 0.0)
     monkeypatch.setattr(verdict, "PROBE_SECONDS", 0.0)
+    monkeypatch.setattr(verdict, "RECENT_LOOK", timedelta(0))
     return verdict.Observer(app.extensions["mission_control"])
 
 
@@ -371,6 +372,12 @@ def test_the_first_minute_of_a_process_waits_for_the_first_look(
     assert build(observer, engine).verdict == "not working"
     monkeypatch.setattr(start_grace, "START_SECONDS", 60.0)
     assert build(observer, engine).verdict == "working"
+    monkeypatch.setattr(start_grace, "START_SECONDS", 0.0)
+    monkeypatch.setattr(verdict, "RECENT_LOOK", timedelta(minutes=5))
+    assert build(observer, engine).verdict == "working", "a look may be about to be made"
+    monkeypatch.setattr(verdict, "SUSTAINED_SECONDS", 0.0)
+    assert build(observer, engine).verdict == "not working"
+    monkeypatch.setattr(start_grace, "START_SECONDS", 60.0)
     grace = start_grace.StartGrace()
     monkeypatch.setattr(grace, "_start", time.monotonic() - 3600)
     assert not grace.is_starting()

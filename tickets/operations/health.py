@@ -113,7 +113,8 @@ def _check_look(rows: list[HealthResult]) -> HealthCheck:
         CHECK_AGE,
         HealthStatus.FAILED,
         f"The health checks{where} last ran {format_span(age)} ago, so these results may be outdated.",
-        "See the scheduler's log: bin/mc logs scheduler, or the Logs page.",
+        "See the scheduler's log on the Logs page.",
+        newest[host],
     )
 
 

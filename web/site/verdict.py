@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import cast
 
 from flask import current_app, g
 
 import auth
 from database import Session, StoreError
-from models import HealthStatus
+from models import HealthStatus, now
 from settings import Settings
 from tickets.operations import health, local_checks, task_checks
 from tickets.operations.health import HealthReport
@@ -24,6 +25,9 @@ MAX_BUSY_SHARE = 0.8
 """Share of a worker's threads in use above which health warns, since few are left for further requests."""
 SUSTAINED_SECONDS = 20.0
 """How long a fault of a web process must last, as a moment of load is none."""
+RECENT_LOOK = timedelta(minutes=5)
+"""Age of a look up to which this process waits for `SUSTAINED_SECONDS` before it reports that there is no later one."""
+OVERDUE = "overdue"
 PROBE_SECONDS = 5.0
 """How long the result of a write probe is used, which all threads of a process share."""
 
@@ -64,12 +68,11 @@ class Observer:
         except StoreError as error:
             return health.build_report([*self._check_self(), local_checks.report_damage(str(error.orig))])
         age = next(check for check in results if check.name == health.CHECK_AGE)
-        if health.is_overdue(age) and not self._grace.is_starting():
-            for check in (*self._find_reasons(), *self._check_scheduler(session)):
+        if health.is_overdue(age):
+            for check in self._explain_overdue(session, age):
                 results = health.replace_check(results, check)
-        elif not age.ok:
-            starting = HealthCheck(age.name, HealthStatus.OK, "the first checks are running")
-            results = health.replace_check(results, starting)
+        else:
+            self._since.pop(OVERDUE, None)
         for check in self._check_self():
             results = health.replace_check(results, check)
         return health.build_report(results)
@@ -92,14 +95,25 @@ class Observer:
         lasts = moment - self._since.setdefault(name, moment) >= SUSTAINED_SECONDS
         return result if lasts else HealthCheck(name, HealthStatus.OK, "busy for a moment")
 
-    def _check_scheduler(self, session: Session) -> list[HealthCheck]:
-        return [task_checks.check_scheduler(session)] if self.settings.scheduler else []
+    def _explain_overdue(self, session: Session, age: HealthCheck) -> list[HealthCheck]:
+        """Explain why the next look is late. Without a reason it may be about to be made, for a moment."""
+        reasons = self._find_reasons()
+        if any(not check.ok for check in reasons):
+            self._since.pop(OVERDUE, None)
+            return reasons
+        lasts = time.monotonic() - self._since.setdefault(OVERDUE, time.monotonic()) >= SUSTAINED_SECONDS
+        is_recent = age.since is not None and now() - age.since < RECENT_LOOK
+        if self._grace.is_starting() or (is_recent and not lasts):
+            return [HealthCheck(age.name, HealthStatus.OK, "the next checks are about to run")]
+        return [*reasons, *([task_checks.check_scheduler(session)] if self.settings.scheduler else [])]
 
     def _find_reasons(self) -> list[HealthCheck]:
         """Find out why nothing stores results: no write is possible, or no program can start."""
         with self._probing:
             if time.monotonic() >= self._probe_until:
                 write = local_checks.probe_write(self._instance.engine)
+                if write.ok and any(not check.ok for check in self._probe_results):
+                    self._grace.restart()  # what was prevented until now is about to be done
                 home = self.settings.home
                 self._probe_results = [write, local_checks.check_settings(home), local_checks.check_home(home)]
                 self._probe_until = time.monotonic() + PROBE_SECONDS
