@@ -80,7 +80,9 @@ EXAMPLES: dict[str, Row] = {
         AgentSession(id="open", program="claude", last_seen=OLD, ticket_id=t),
     ],
     "tickets": lambda t, r: [
-        Ticket(identifier=f"CANARY-{n}", title="Canary", status=status, requester=CANARY, assigned_to=CANARY, created=ts)
+        Ticket(
+            identifier=f"CANARY-{n}", title="Canary", status=status, requester=CANARY, assigned_to=CANARY, created=ts
+        )
         for n, (status, ts) in enumerate(((TicketStatus.DONE, OLD), (TicketStatus.TODO, OLD), (TicketStatus.DONE, NEW)))
     ],
     "task_runs": lambda t, r: [TaskRun(task="x", trigger=Trigger.TIMER, started=s, ended=s) for s in (OLD, NEW)],

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 
 import auth
 from database import Session, end_read, reading, writing
-from models import Run, Ticket
+from models import Run, Ticket, TicketStatus
 from tickets.board import columns, ticket_detail, ticket_header
 from tickets.conversation import message_routing, requests, timeline
 from tickets.dispatch import policy
@@ -19,14 +19,15 @@ from tickets.lifecycle.transitions import ActorContext
 from tickets.runs import claims
 from tickets.runs.notify_run import notify_run, stopping_run
 from tickets.shared import display_names, paging, rights
-from tickets.shared.errors import DomainError, Invalid, NotFound
+from tickets.shared.errors import DomainError, EvidenceMissing, Invalid, NotFound
 from tickets.shared.lookup import get_ticket
 from tickets.shared.rights import Act
 from tickets.workflow import evidence, landing, wake_conditions
+from tickets.workflow.evidence import Shortfall
 from web.runs import changes, run_page
 from web.site import forms, layout, markdown
 
-from . import plan_page, replay, ticket_edit, ticket_files, ticket_forms, ticket_links, workflow_page
+from . import approval, plan_page, replay, ticket_edit, ticket_files, ticket_forms, ticket_links, workflow_page
 
 blueprint = Blueprint("ticket_page", __name__)
 
@@ -103,11 +104,14 @@ def _build_shared_context(session: Session, view: TicketView) -> View:
     ticket, actor_context = view.ticket, view.standing
     head = ticket_header.build_header(session, ticket, actor_context.live, view.newest)
     ways = landing.find_landing_options(session, [ticket]).get(ticket.id, ())
+    buttons = columns.build_buttons(transitions.build_move_context(ticket, actor_context), ways)
+    shortfalls = _list_shortfalls(session, ticket)
     tabs = [{"key": key, "label": label, "href": _build_href(ticket, key)} for key, label in TABS]
     return {
         "ticket": _build_ticket(session, ticket),
         "header": head,
-        "moves": columns.build_buttons(transitions.build_move_context(ticket, actor_context), ways),
+        "moves": columns.mark_unmet(buttons, shortfalls),
+        "missing": [shortfall.detail for shortfall in shortfalls],
         "tabs": tabs,
         "may_edit": ticket_forms.may_edit(),
         "may_allow": rights.may(auth.get_actor(), Act.ADMINISTER),
@@ -116,6 +120,11 @@ def _build_shared_context(session: Session, view: TicketView) -> View:
             "busy": head.runtime in ("starting", "running", "waiting"),
         },
     }
+
+
+def _list_shortfalls(session: Session, ticket: Ticket) -> list[Shortfall]:
+    """List what an approval lacks. Only a ticket in review can be approved."""
+    return evidence.find_shortfalls(session, ticket) if ticket.status is TicketStatus.IN_REVIEW else []
 
 
 def _build_href(ticket: Ticket, tab: str) -> str:
@@ -130,6 +139,7 @@ def _build_ticket(session: Session, ticket: Ticket) -> View:
         "resumes_at": ticket.wake_at if wake_conditions.is_usage_reset(ticket.wake) else None,
         "wake_text": wake_conditions.describe_wake(ticket.wake) if ticket.wake else None,
         "landing_text": landing.describe_landing(ticket),
+        "landed_text": landing.describe_landed(session, ticket),
         "created": ticket.created,
     }
 
@@ -179,7 +189,6 @@ def _load_changes_tab(session: Session, view: TicketView) -> View:
             for definition in transitions.list_moves(transitions.build_move_context(ticket, actor_context))
         },
         "live": actor_context.live is not None,
-        "missing": [shortfall.detail for shortfall in evidence.find_shortfalls(session, ticket)],
     }
     end_read(session)  # reading with git may be slow: hold no transaction meanwhile
     return facts | {"changes": changes.load_changes(newest) if newest else None}
@@ -242,9 +251,14 @@ def _render_move_form(reference: str, name: str, error: str | None) -> str:
         )
         fields = forms.build_move_fields(definition, session, request.form, zone, ways)
         fields = workflow_page.add_phase_choices(session, ticket, definition, fields)
+        shortfalls = _list_shortfalls(session, ticket)
+    move: View = {"move": definition.name, "label": definition.label, "danger": definition.danger}
+    if definition.name == "approve":
+        move |= approval.build_view(ways, shortfalls)
+        fields = approval.select_fields(fields, shortfalls)
     forms.fill_fields(fields, request.form.to_dict() | _read_move()[1])
-    move = {"move": definition.name, "label": definition.label, "danger": definition.danger, "fields": fields}
-    if request.headers.get("HX-Request"):
+    move["fields"] = fields
+    if request.headers.get("HX-Request") or layout.is_script_request():
         return layout.render_part("ticket/_move_form", ticket=ticket_view, move=move, error=error)
     crumbs: list[tuple[str, str | None]] = [
         ("Board", "/board"),
@@ -271,9 +285,10 @@ def make_move(reference: str) -> Response | tuple[str, int]:
             stopping = stopping_run(session, ticket.id)
             offer = undo.find_undo_offer(session, ticket, auth.get_actor())
     except DomainError as refusal:
-        if layout.is_script_request():
-            raise
-        return _render_move_form(reference, name, refusal.message), refusal.status
+        if layout.is_script_request() and not isinstance(refusal, EvidenceMissing):
+            raise  # a page shows the form of an approval that lacks something
+        problem = None if isinstance(refusal, EvidenceMissing) else refusal.message
+        return _render_move_form(reference, name, problem), refusal.status
     notify_run(instance.settings, stopping)
     if offer:
         message = f"{ticket.identifier} is {display_names.format_status(ticket.status)} now."

@@ -2,7 +2,7 @@
 //   Space picks up the focused card, the arrows choose the column, Enter or Space drops it, Escape cancels.
 
 import { mapDropTargets, getMoveLabel, getTitleLink } from "./cards.js";
-import { openMove } from "../site/dialogs.js";
+import { openMove, showForm } from "../site/dialogs.js";
 import { showError, showNotices } from "../site/forms.js";
 import { postForm } from "../site/http.js";
 
@@ -196,7 +196,8 @@ export class CardDragging {
       this.#announce(`${card.dataset.card} is in ${getColumnName(column)} now.`);
     } catch (refusal) {
       back();
-      showError(refusal.message);
+      if (refusal.form) showForm(refusal.form.outerHTML);
+      else showError(refusal.message);
     }
   }
 

@@ -77,12 +77,18 @@ export async function openForm(load, href, id = "move-dialog") {
     const slot = document.querySelector(`#${id} [data-slot]`);
     const form = await loadForSlot(id, slot, "Reading the form…", load);
     if (form === null) return;
-    morph(slot, form);
-    openDialog(id);
-    slot.querySelector(".input")?.focus();
+    showForm(form, id);
   } catch {
     location.assign(href);
   }
+}
+
+/** Show a form's HTML in a dialog, with the focus in its first field. */
+export function showForm(html, id = "move-dialog") {
+  const slot = document.querySelector(`#${id} [data-slot]`);
+  morph(slot, html);
+  openDialog(id);
+  slot.querySelector(".input")?.focus();
 }
 
 export function openMove(href) {

@@ -9,6 +9,7 @@
 
 import { markBusy, setDisabled } from "./loading.js";
 import { discardDraft } from "./drafts.js";
+import { showForm } from "./dialogs.js";
 import { morph } from "./fragments.js";
 import { postForElements, postForm } from "./http.js";
 
@@ -90,6 +91,8 @@ async function showRefusal(form, refusal) {
   if (refusal.form && "redraw" in form.dataset) {
     morph(form, refusal.form.outerHTML, "outerHTML");
     (form.querySelector("[aria-invalid]") ?? form.querySelector(".input"))?.focus();
+  } else if (refusal.form) {
+    showForm(refusal.form.outerHTML); // what the refused button has to ask first
   } else {
     showError(refusal.message, form.querySelector("[data-error]"));
   }
