@@ -236,11 +236,11 @@ def count_by_state(session: Session, filters: Filters) -> dict[str, str]:
     return count_tickets(session, _build_state_lists(tuple(TicketStatus), filters))
 
 
-ANY_TICKET = select(Ticket.id).limit(1)
+ANY_TICKET = select(Ticket.id).where(IS_ORDINARY_TICKET).limit(1)
 
 
 def is_board_empty(session: Session) -> bool:
-    """Return whether the store has no ticket at all."""
+    """Return whether the store has no ticket but those of the canary."""
     return fetch_rows(session, ANY_TICKET).first() is None
 
 
