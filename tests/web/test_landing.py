@@ -46,7 +46,8 @@ def test_the_button_says_what_will_happen_and_the_menu_has_the_other_ways(browse
             way for way in landing.OPTION_LABELS if f'class="item" name="move" value="approve:{way}"' not in ticket
         ]
         assert missing == [policy]
-        assert f'value="approve:{policy}">{label}' in text(browser.get("/board")), policy
+        for path in ("/", "/board"):
+            assert f'value="approve:{policy}">{label}' in text(browser.get(path)), (path, policy)
 
 
 def test_what_has_nothing_to_land_is_just_approved(browser: FlaskClient, store: Engine) -> None:

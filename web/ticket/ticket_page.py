@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, redirect, request
+from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 import auth
@@ -13,6 +15,7 @@ from database import Session, end_read, reading, writing
 from models import Run, Ticket, TicketStatus
 from tickets.board import columns, ticket_detail, ticket_header
 from tickets.conversation import message_routing, requests, timeline
+from tickets.conversation.timeline import Entry
 from tickets.dispatch import policy
 from tickets.lifecycle import editing, moves, schemas, transitions, undo
 from tickets.lifecycle.transitions import ActorContext
@@ -82,7 +85,9 @@ def show_part(reference: str, name: str) -> str:
         context = _build_shared_context(session, view)
         if name == "conversation":
             return layout.render_part("ticket/_entries", **context, **_load_news(session, view.ticket))
-        if name in ("header", "description"):
+        if name == "attention":
+            return layout.render_part("ticket/_attention", **context, **_load_conversation(session, view.ticket, []))
+        if name in ("header", "description", "bar"):
             return layout.render_part(
                 f"ticket/_{name}", **context, edits=ticket_edit.build_edit_forms(session, context["ticket"])
             )
@@ -162,10 +167,31 @@ def _load_tab(session: Session, view: TicketView, tab: str) -> View:
     rows = timeline.list_entries(session, ticket.id, before, PAGE_SIZE)
     earlier = f"/ticket/{ticket.identifier}?before={rows[0].seq}" if len(rows) == PAGE_SIZE else None
     return {
-        "entries": markdown.render_entries(ticket_detail.build_conversation(session, ticket, rows)),
+        **_load_conversation(session, ticket, rows),
         "cursor_seq": ticket.event_seq,
         "earlier_href": earlier,
         **plan_page.load_plan(session, ticket, view.newest),
+    }
+
+
+def _load_conversation(session: Session, ticket: Ticket, rows: Sequence[Entry], updates: Sequence[Entry] = ()) -> View:
+    """Build the `entries` of the conversation and, above it, those that a person acts on (`attention`).
+
+    `updates` are entries that the page may have, and is to show as they are now.
+    """
+    pinned = ticket_detail.list_attention(session, ticket)
+    others = [row for row in pinned if row not in rows and row not in updates]
+    views = markdown.render_entries(ticket_detail.build_conversation(session, ticket, [*others, *updates, *rows]))
+    pinned_ids, other_ids, update_ids = (
+        {ticket_detail.get_view_id(row) for row in some} for some in (pinned, others, updates)
+    )
+    return {
+        "attention": [view for view in views if view["id"] in pinned_ids],
+        "entries": [
+            view | {"pinned": view["id"] in pinned_ids, "is_update": view["id"] in update_ids}
+            for view in views
+            if view["id"] not in other_ids
+        ],
     }
 
 
@@ -206,12 +232,14 @@ def _build_console(newest: Run | None) -> View | None:
 
 
 def _load_news(session: Session, ticket: Ticket) -> View:
+    """Load the new and changed entries, with the newest question and verdict, which change with the ticket's state."""
     after = paging.parse_number(request.args.get("after")) or 0
     rows = timeline.list_changes(session, ticket.id, after)
     full = len(rows) >= timeline.PAGE_SIZE
     newest = max((getattr(entry, "changed", entry.seq) for entry in rows), default=after)
+    reports = [row for row in timeline.list_newest_reports(session, ticket.id) if row.seq <= after]
     return {
-        "entries": markdown.render_entries(ticket_detail.build_conversation(session, ticket, rows)),
+        **_load_conversation(session, ticket, rows, reports),
         "cursor_seq": newest if full else ticket.event_seq,
     }
 
@@ -252,12 +280,13 @@ def _render_move_form(reference: str, name: str, error: str | None) -> str:
         fields = forms.build_move_fields(definition, session, request.form, zone, ways)
         fields = workflow_page.add_phase_choices(session, ticket, definition, fields)
         shortfalls = _list_shortfalls(session, ticket)
+        question = _find_question(session, ticket) if definition.name == "answer" else None
     move: View = {"move": definition.name, "label": definition.label, "danger": definition.danger}
     if definition.name == "approve":
         move |= approval.build_view(ways, shortfalls)
         fields = approval.select_fields(fields, shortfalls)
     forms.fill_fields(fields, request.form.to_dict() | _read_move()[1])
-    move["fields"] = fields
+    move |= {"fields": fields, "question": question}
     if request.headers.get("HX-Request") or layout.is_script_request():
         return layout.render_part("ticket/_move_form", ticket=ticket_view, move=move, error=error)
     crumbs: list[tuple[str, str | None]] = [
@@ -266,6 +295,14 @@ def _render_move_form(reference: str, name: str, error: str | None) -> str:
         (definition.label, None),
     ]
     return layout.render_page("ticket/move.html", "board", crumbs, ticket=ticket_view, move=move, error=error)
+
+
+def _find_question(session: Session, ticket: Ticket) -> Markup | None:
+    """Return the open question of a ticket as HTML, or None without one."""
+    return next(
+        (view["html"] for view in _load_conversation(session, ticket, [])["attention"] if view["kind"] == "question"),
+        None,
+    )
 
 
 @blueprint.post("/ticket/<reference>/move")
