@@ -12,7 +12,7 @@ from sqlalchemy.orm import configure_mappers
 from werkzeug.routing import IntegerConverter
 
 import auth
-from database import open_engine
+from database import limit_writers
 from settings import Settings, load
 from web import blueprints
 from web.api import request_body
@@ -57,6 +57,7 @@ def build_app() -> Flask:
     app = Flask(__name__, static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.converters["number"] = Number
+    app.url_map.merge_slashes = False  # the redirect would name the host
     app.jinja_env.bytecode_cache = TemplateCache(Path(app.root_path) / "templates/__pycache__")
     for part in (metrics, auth, request_body, errors, headers, assets, layout, cards, visits):
         part.install(app)
@@ -86,7 +87,8 @@ def bind_app(app: Flask, settings: Settings) -> None:
     The store must have been migrated. Binding again switches to another instance and drops the state of the previous one.
     """
     settings.ensure_home()
-    instance = auth.Instance(settings, open_engine(settings.database_url), auth.ensure_key(settings))
+    instance = auth.open_instance(settings)
+    limit_writers(instance.engine, settings.writer_limit)
     app.config.update(_build_configuration(instance))
     for name in PER_INSTANCE:
         app.extensions.pop(name, None)

@@ -1,37 +1,41 @@
 """Authentication and authorization of requests from browsers, programs with a token, and runs.
 
 Every request passes `guard()` before its view. The order is: the host it is addressed to, its origin, its caller, the
-CSRF token of its form, and the right of the caller to use this view. By default, reading is allowed to operators and
-viewers, everything else to operators. `allow` and `public` change that per view.
+CSRF token of its form, and the right of the caller to use this view. A browser is a caller only at a name that no other
+server of the machine shares; at a plain address such as 127.0.0.1 only requests with a token get beyond the guard.
+By default, reading is allowed to operators and viewers, everything else to operators. `allow` and `public` change that per
+view.
 """
 
 from __future__ import annotations
 
 import hmac
-import secrets
+import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import SecurityError
 
-from database import NOTE_MILLISECONDS, Engine, Session, StoreUnavailable, reading, writing_at_once
+from database import Engine, Session, StoreUnavailable, open_engine, reading, writing
 from models import ActorKind, ApiToken, RunState, Scope
+from secret_files import ensure_browser_host, ensure_key
 from settings import Settings
 from tickets.operations import tokens
 from tickets.runs import claims
 from tickets.shared.actors import Actor
 from tickets.shared.errors import DomainError, Forbidden, Unauthenticated
 
-KEY_BYTES = 32
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 RUN_PREFIX = "mcr_"
 UPLOAD_OVERHEAD_BYTES = 64 << 10
 ANONYMOUS_BODY_BYTES = 16 << 10
+HANDOVER_SECONDS = 600
+HANDOVER_END = re.compile(r"[0-9]{1,12}")
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -61,6 +65,10 @@ class CrossSite(DomainError):
     code, status = "cross_site", 403
 
 
+class PlainAddress(Unauthenticated):
+    """At this address only programs with a token are served. Open the board with bin/mc login."""
+
+
 class FormExpired(DomainError):
     """The form is too old or from another login. Load the page again and repeat."""
 
@@ -69,11 +77,17 @@ class FormExpired(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """State of a running server: its settings, its store, and the key of its form tokens."""
+    """State of a running server: its settings, its store, the key of its form tokens, and its secret name."""
 
     settings: Settings
     engine: Engine
     key: bytes
+    secret_host: str
+
+    @property
+    def browser_hosts(self) -> frozenset[str]:
+        """Names at which a browser may log in: those that the operator has set, or the secret one."""
+        return self.settings.public_hosts | (frozenset() if self.settings.public_url else {self.secret_host})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +112,11 @@ def get_instance() -> Instance:
     return server
 
 
+def open_instance(settings: Settings) -> Instance:
+    """Open the store and the secrets of a home, whose folders exist."""
+    return Instance(settings, open_engine(settings.database_url), ensure_key(settings), ensure_browser_host(settings))
+
+
 # -------------------------------------------------------------------------------------------------- rights of views
 
 
@@ -105,6 +124,18 @@ def public(view: View) -> View:
     """Allow everyone to use this view, without authentication."""
     view.rights = None  # type: ignore[attr-defined]
     return view
+
+
+def serve_everywhere(view: View) -> View:
+    """Serve this public view to browsers at a plain address too."""
+    view.everywhere = True  # type: ignore[attr-defined]
+    return public(view)
+
+
+def accept_handover(view: View) -> View:
+    """Accept posts to this public view from a plain address of this board, with a token of `make_handover_token`."""
+    view.handover = True  # type: ignore[attr-defined]
+    return public(view)
 
 
 def accept_uploads(view: View) -> View:
@@ -123,8 +154,12 @@ def allow(*rights: Right) -> Callable[[View], View]:
     return mark
 
 
+def _find_view() -> Callable[..., Any] | None:
+    return current_app.view_functions.get(request.endpoint or "")
+
+
 def _find_required_rights() -> frozenset[Right] | None:
-    view = current_app.view_functions.get(request.endpoint or "")
+    view = _find_view()
     fallback = READERS if request.method in SAFE_METHODS else frozenset({Right.OPERATOR})
     rights: frozenset[Right] | None = getattr(view, "rights", fallback)
     return rights
@@ -152,20 +187,47 @@ def guard() -> None:
     by_browser = "Authorization" not in request.headers
     upgrade = "websocket" in request.headers.get("Upgrade", "").lower()
     unsafe = request.method not in SAFE_METHODS
-    if by_browser and (unsafe or upgrade):
+    handover = by_browser and unsafe and _is_handover()
+    if by_browser:
+        _require_browser_address()
+    if by_browser and not handover and (unsafe or upgrade):
         _require_same_origin()
     g.caller = identify()
     if unroutable is not None:
         raise unroutable
     _require_right(_find_required_rights())
-    _set_size_limit()
-    if by_browser and unsafe:
+    if not handover:
+        _set_size_limit()
+    if by_browser and not handover and unsafe:
         _require_form_token()
 
 
 def _is_known_host() -> bool:
     """Return whether the request is addressed to this server, as another site can resolve a name of its own to it."""
-    return urlsplit(f"//{request.host}").hostname in get_instance().settings.allowed_hosts
+    return _find_host() in get_instance().settings.plain_hosts or is_browser_address()
+
+
+def is_browser_address() -> bool:
+    """Return whether the request is addressed to a name at which a browser may log in."""
+    return _find_host() in get_instance().browser_hosts
+
+
+def _find_host() -> str | None:
+    return urlsplit(f"//{request.host}").hostname
+
+
+def _require_browser_address() -> None:
+    """Require a name at which a browser may log in, and note a cookie that an earlier version has set elsewhere."""
+    if is_browser_address():
+        return
+    g.plain_cookie = get_cookie_name(get_instance().settings) in request.cookies
+    if not getattr(_find_view(), "everywhere", False):
+        raise PlainAddress
+
+
+def uses_tls() -> bool:
+    """Return whether the browser of this request sees HTTPS. At the secret name it reaches the server without a proxy."""
+    return get_instance().settings.behind_tls and _find_host() != get_instance().secret_host
 
 
 def _require_same_origin() -> None:
@@ -179,9 +241,35 @@ def _require_same_origin() -> None:
 
 
 def _list_own_origins() -> set[str]:
-    settings = get_instance().settings
-    scheme = "https" if settings.behind_tls else "http"
-    return {f"{scheme}://{request.host}", *([settings.public_url] if settings.public_url else [])}
+    public_url = get_instance().settings.public_url
+    scheme = "https" if uses_tls() else "http"
+    return {f"{scheme}://{request.host}", *([public_url] if public_url else [])}
+
+
+def _is_handover() -> bool:
+    """Return whether a page at a plain address of this board posts what a logged-in page has asked it for."""
+    if not getattr(_find_view(), "handover", False):
+        return False
+    instance = get_instance()
+    port = request.host.removeprefix(instance.secret_host)
+    hosts = (f"[{host}]" if ":" in host else host for host in instance.settings.plain_hosts)
+    is_own = request.headers.get("Origin") in {f"http://{host}{port}" for host in hosts}
+    return is_own and _is_handover_token((request.view_args or {}).get("token", ""))
+
+
+def make_handover_token() -> str:
+    """Make a token with which a page at a plain address may post to this board within ten minutes."""
+    return _sign_handover(int(time.time()) + HANDOVER_SECONDS)
+
+
+def _is_handover_token(token: str) -> bool:
+    end, _, _ = token.partition(".")
+    is_current = bool(HANDOVER_END.fullmatch(end)) and time.time() < int(end)
+    return is_current and hmac.compare_digest(token.encode(), _sign_handover(int(end)).encode())
+
+
+def _sign_handover(end: int) -> str:
+    return f"{end}." + hmac.digest(get_instance().key, f"handover:{end}".encode(), "sha256").hex()
 
 
 def _set_size_limit() -> None:
@@ -189,8 +277,7 @@ def _set_size_limit() -> None:
     if g.caller is None:
         request.max_content_length = ANONYMOUS_BODY_BYTES
         return
-    view = current_app.view_functions.get(request.endpoint or "")
-    if getattr(view, "uploads", False):
+    if getattr(_find_view(), "uploads", False):
         request.max_content_length = get_instance().settings.attachment_limit_bytes + UPLOAD_OVERHEAD_BYTES
 
 
@@ -265,14 +352,14 @@ def identify() -> Caller | None:
 
 def _identify_browser() -> Caller | None:
     secret = request.cookies.get(get_cookie_name(get_instance().settings), "")
-    if not secret:
+    if not secret or not is_browser_address():
         return None
     with reading(get_instance().engine) as session:
         login = tokens.find_login(session, secret)
     g.stale_cookie = login is None
     if login is None:
         return None
-    actor = _actor(login.scope, login.name)
+    actor = _actor(login.scope, login.name, login.has_proof)
     return Caller(actor, Right(login.scope.value), "login", login.login_id, secret)
 
 
@@ -284,7 +371,9 @@ def forget_browser(response: Response) -> Response:
 
 
 def _forget_stale_cookie(response: Response) -> Response:
-    """Delete the cookie of a revoked or expired login from the browser."""
+    """Delete the cookie of a revoked or expired login from the browser, and one that was set at a plain address."""
+    if g.get("plain_cookie"):
+        response.delete_cookie(get_cookie_name(get_instance().settings))
     sets_cookie = "Set-Cookie" in response.headers
     return forget_browser(response) if g.get("stale_cookie") and not sets_cookie else response
 
@@ -302,12 +391,12 @@ def _identify_bearer(secret: str) -> Caller | None:
 
 
 def _record_use(token: ApiToken) -> None:
-    """Record the use of a token, ignoring failures: reading must remain possible while the disk is full."""
+    """Record the use of a token, ignoring failures: reading must remain possible while the store is full or locked."""
     try:
-        with writing_at_once(get_instance().engine, NOTE_MILLISECONDS) as session:
+        with writing(get_instance().engine, patient=False) as session:
             tokens.record_use(session, token.id)
-    except StoreUnavailable:
-        current_app.logger.warning("the use of token %s could not be recorded", token.name, exc_info=True)
+    except StoreUnavailable as error:
+        current_app.logger.warning("the use of token %s could not be recorded: %s", token.name, error.orig)
 
 
 def _identify_run(session: Session, secret: str) -> Caller | None:
@@ -322,8 +411,8 @@ def _identify_program(token: ApiToken) -> Caller:
     return Caller(_actor(token.scope, token.name), Right(token.scope.value), "token", token.id)
 
 
-def _actor(scope: Scope, name: str) -> Actor:
-    return Actor(ACTOR_KINDS[scope], name, writes=scope is not Scope.VIEWER)
+def _actor(scope: Scope, name: str, has_proof: bool = True) -> Actor:
+    return Actor(ACTOR_KINDS[scope], name, writes=scope is not Scope.VIEWER, has_proof=has_proof)
 
 
 def is_still_valid(engine: Engine, identified: Caller) -> bool:
@@ -336,30 +425,3 @@ def is_still_valid(engine: Engine, identified: Caller) -> bool:
                 return claims.is_live(session, identified.number)
             case _:
                 return tokens.is_token_valid(session, identified.number)
-
-
-# ------------------------------------------------------------------------------------------------------- first start
-
-
-def ensure_key(settings: Settings) -> bytes:
-    """Load the key of the form tokens, or create it, readable by this user only. Concurrent processes agree on one."""
-    file = settings.secrets_dir / "form.key"
-    if not file.exists():
-        _write_once(file, secrets.token_bytes(KEY_BYTES))
-    key = file.read_bytes()
-    if len(key) != KEY_BYTES:
-        raise RuntimeError(f"{file} is damaged. Remove it and start again. Open forms must then be reloaded")
-    return key
-
-
-def _write_once(file: Path, content: bytes) -> None:
-    """Write a private file completely, then link it to its name unless another process was faster."""
-    new_file = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    new_file.touch(mode=0o600, exist_ok=False)
-    try:
-        new_file.write_bytes(content)
-        file.hardlink_to(new_file)
-    except FileExistsError:
-        pass
-    finally:
-        new_file.unlink()

@@ -6,9 +6,10 @@ import fcntl
 import os
 import random
 import select as os_select
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Engine as Engine
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
@@ -48,6 +49,14 @@ STATEMENT_SECONDS = 60
 """Longest statement on PostgreSQL, its wait for a lock included; a migration is not bound by it."""
 
 
+IDLE_SECONDS = 5
+"""Longest pause within a writing transaction on PostgreSQL. A host that is suspended in one would else block all others,
+once for each of its threads that waits for the lock.
+"""
+IDLE_IN_TRANSACTION = "25P03"
+"""PostgreSQL's code for a transaction that was cut off for it."""
+
+
 MIN_MILLISECONDS = 100
 
 
@@ -57,12 +66,23 @@ CHECKS_BEFORE_QUEUE = 20
 CHECK_PAUSE_SECONDS = (0.004, 0.016)
 
 
+STALL_SECONDS = 1.0
+"""How long the writers of a process may make no progress before further ones are refused at once."""
+
+
 StoreUnavailable = OperationalError
 """The store is locked, full, read-only or unreachable. The transaction has been rolled back."""
 
 
 StoreError = DatabaseError
 """The store failed, `StoreUnavailable` included, for example as its file is damaged."""
+
+
+class WriteLockBusy(StoreUnavailable):
+    """The write lock is not free, and this writer may not wait for it. Nothing was written."""
+
+    def __init__(self) -> None:
+        super().__init__("BEGIN", None, RuntimeError("other writers wait for the write lock already; try again later"))
 
 
 class UnsafeSQLite(RuntimeError):
@@ -89,7 +109,11 @@ def open_engine(url: str) -> Engine:
     """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
-        return create_engine(address, connect_args=_timeouts(address), pool_pre_ping=True, hide_parameters=True)
+        server_engine = create_engine(
+            address, connect_args=_timeouts(address), pool_pre_ping=True, hide_parameters=True
+        )
+        event.listen(server_engine, "handle_error", _report_cut_transaction, retval=True)
+        return server_engine
     check_sqlite()
     engine = create_engine(url, module=pysqlite3, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
@@ -111,6 +135,14 @@ def _timeouts(address: URL) -> dict[str, Any]:
         "options": f"-c statement_timeout={STATEMENT_SECONDS}s",
     }
     return {name: value for name, value in bounds.items() if name not in address.query}
+
+
+def _report_cut_transaction(context: ExceptionContext) -> StoreUnavailable | None:
+    """Report a transaction that was cut off after `IDLE_SECONDS` as `StoreUnavailable`, which psycopg does not."""
+    if getattr(context.original_exception, "sqlstate", None) != IDLE_IN_TRANSACTION:
+        return None
+    context.is_disconnect = True
+    return StoreUnavailable(context.statement, None, context.original_exception, hide_parameters=True)
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
@@ -166,19 +198,75 @@ def once_per_session(question: Callable[[Session], Answer]) -> Callable[[Session
     return ask
 
 
+class WriterLimit:
+    """Limit on the threads of a process that hold or await the write lock, so that its other threads can still read.
+
+    Further writers wait for a slot while others make progress, and are refused when nobody has got the lock for
+    `STALL_SECONDS`: another program has locked the store.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._free_slots = self._size = size
+        self._progress_time = 0.0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold_slot(self, *, patient: bool = True) -> Iterator[None]:
+        """Hold a slot for the length of the block. Raises `WriteLockBusy` when there is none."""
+        with self._changed:
+            self._take_slot(patient)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free_slots += 1
+                self._changed.notify()
+
+    def note_progress(self) -> None:
+        """Record that a writer of this process has got the lock."""
+        self._progress_time = time.monotonic()
+
+    def _take_slot(self, patient: bool) -> None:
+        if self._free_slots == self._size:
+            self.note_progress()
+        while self._free_slots == 0:
+            seconds_left = self._progress_time + STALL_SECONDS - time.monotonic()
+            if not patient or seconds_left <= 0:
+                raise WriteLockBusy
+            self._changed.wait(seconds_left)
+        self._free_slots -= 1
+
+
+def limit_writers(engine: Engine, count: int) -> None:
+    """Limit the threads of this process that hold or await the write lock of the store."""
+    engine.update_execution_options(mc_writers=WriterLimit(count))
+
+
 @contextmanager
-def writing(engine: Engine, require: Callable[[Session], object] | None = None) -> Iterator[Session]:
+def writing(
+    engine: Engine, require: Callable[[Session], object] | None = None, *, patient: bool = True
+) -> Iterator[Session]:
     """Open a session that holds the write lock from its first statement and commits on a clean exit.
 
     `require` raises when there is nothing left to write. It reads in a transaction of its own before the write lock is
-    requested and while other writers hold it, so that late writers do not delay others.
+    requested and while other writers hold it, so that late writers do not delay others. A writer that is not `patient`
+    is refused with `StoreUnavailable` when others hold the lock.
 
     Keep the session to milliseconds: no network, process or file work inside, never open across a `yield` of a stream.
     """
     check = partial(_ask, engine, require) if require else None
-    with write_queue(engine, check) as timeout, Session(engine, expire_on_commit=False) as session, session.begin():
+    limit: WriterLimit | None = engine.get_execution_options().get("mc_writers")
+    slot: AbstractContextManager[None] = limit.hold_slot(patient=patient) if limit else nullcontext()
+    with (
+        slot,
+        write_queue(engine, check, patient=patient) as timeout,
+        Session(engine, expire_on_commit=False) as session,
+        session.begin(),
+    ):
         session.connection(execution_options={"mc_writing": True, "mc_patience": timeout})
-        take_write_lock(session)
+        take_write_lock(session, patient=patient)
+        if limit:
+            limit.note_progress()
         yield session
 
 
@@ -188,7 +276,7 @@ def _ask(engine: Engine, require: Callable[[Session], object]) -> None:
 
 
 @contextmanager
-def write_queue(engine: Engine, check: Callable[[], None] | None = None) -> Iterator[int]:
+def write_queue(engine: Engine, check: Callable[[], None] | None = None, *, patient: bool = True) -> Iterator[int]:
     """Queue the writers of a SQLite store at a file lock, which wakes them in turn and is released when its holder dies.
 
     Yields the milliseconds that the writer may still wait for a program that has locked the store without the queue. Time
@@ -205,12 +293,24 @@ def write_queue(engine: Engine, check: Callable[[], None] | None = None) -> Iter
         yield BUSY_MILLISECONDS
         return
     start_time = time.monotonic()
-    lock_file = os.open(f"{engine.url.database}-writers", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock_file = _open_lock_file(f"{engine.url.database}-writers")
     try:
-        _lock_queue(lock_file, check)
-        yield max(MIN_MILLISECONDS, BUSY_MILLISECONDS - int(1000 * (time.monotonic() - start_time)))
+        if patient:
+            _lock_queue(lock_file, check)
+        elif not _try_lock(lock_file):
+            raise WriteLockBusy
+        seconds_left = BUSY_MILLISECONDS / 1000 - (time.monotonic() - start_time) if patient else 0
+        yield max(MIN_MILLISECONDS, int(1000 * seconds_left))
     finally:
         os.close(lock_file)
+
+
+def _open_lock_file(path: str) -> int:
+    """Open the file of the writers' queue. Raises `StoreUnavailable` in a folder that is read-only or full."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreUnavailable("BEGIN", None, error) from error
 
 
 def _lock_queue(lock_file: int, check: Callable[[], None] | None) -> None:
@@ -250,14 +350,17 @@ def _use_one_snapshot(engine: Engine) -> Engine:
     )
 
 
-def take_write_lock(session: Session) -> None:
+def take_write_lock(session: Session, *, patient: bool = True) -> None:
     """Take PostgreSQL's write lock, so that writers commit in the order of their event ids, and notify listeners.
 
     Without the lock a tailer that reads by id loses events that commit late (854 of 3,200, measured).
     On SQLite `BEGIN IMMEDIATE` is that lock.
     """
     if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("SELECT pg_advisory_xact_lock(7223001)"))
+        if not patient:
+            session.execute(text(f"SET LOCAL lock_timeout = {MIN_MILLISECONDS}"))
+        idle_limit = f"set_config('idle_in_transaction_session_timeout', '{IDLE_SECONDS}s', true)"
+        session.execute(text(f"SELECT {idle_limit}, pg_advisory_xact_lock(7223001)"))
         session.execute(text("SELECT pg_notify('mc_events', '')"))
 
 
@@ -340,22 +443,8 @@ class ChangeWatcher:
         self._connection.close()
 
 
-NOTE_MILLISECONDS = 50
-"""Longest wait for the write lock of a note beside a read, which must not wait for other writers."""
-PROBE_MILLISECONDS = 1000
 WAL_WRITE_LOCK = 120
 """Byte of the `-shm` file that the writer of a SQLite store locks (SQLite, "WAL-mode File Format", 2.3.1)."""
-
-
-@contextmanager
-def writing_at_once(engine: Engine, milliseconds: int = PROBE_MILLISECONDS) -> Iterator[Session]:
-    """Open a `writing` session outside the writers' queue. Raises `StoreUnavailable` when the lock is not free in time."""
-    with Session(engine, expire_on_commit=False) as session, session.begin():
-        session.connection(execution_options={"mc_writing": True, "mc_patience": milliseconds})
-        if engine.dialect.name == "postgresql":
-            session.execute(text(f"SET LOCAL lock_timeout = {milliseconds}"))
-        take_write_lock(session)
-        yield session
 
 
 def find_lock_holder(engine: Engine) -> int | None:

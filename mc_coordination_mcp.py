@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from protocol import COORDINATION, AgentVerdict
-from workers.agents.coordination import PRESENCE_FILE, VERSION
+from redaction import Redaction, cut_text, read_run_secrets, strip_controls
+from workers.agents.coordination import PRESENCE_FILE, VERSION, hold_liveness_lock
 from workers.contract import attached_files
-from workers.contract.agent_events import clip_text
+from workers.contract.agent_events import MAX_TEXT_BYTES
+from workers.contract.spec import SPEC_FILE
 from workers.host import files
 from workers.run.api import JSON_TYPE, ApiClient, ApiResponse, Unreachable
 from workers.run.mcp_server import Json, McpServer, Tool, ToolError, build_object_schema
@@ -30,6 +32,7 @@ from workers.run.verdict import MAX_SIGNAL_BYTES, SIGNAL_FILE
 T = TypeVar("T")
 TIMEOUT_SECONDS = 15
 MAX_UPLOAD_BYTES = 25 << 20
+MAX_ECHO_BYTES = 500
 MAX_INLINE_BYTES = 16 << 10
 """A text of at most this size is returned with the path of its file."""
 _INSTRUCTIONS = (
@@ -74,14 +77,15 @@ class CoordinationService:
     nonce: str
     api: str
     token_file: Path
+    redaction: Redaction
 
     def get(self, path: str) -> Json:
         """Get a JSON object of the board. `ToolError` has a text that the agent can act on."""
         return _require_success(self._call_board(lambda client: client.get(path)))
 
     def post(self, path: str, body: Mapping[str, object] | bytes, kind: str = JSON_TYPE) -> Json:
-        """Post JSON, or a body of another `kind`, to the board. Raises `ToolError`."""
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        """Post redacted JSON, or a body of another `kind`, to the board. Raises `ToolError`."""
+        content = body if isinstance(body, bytes) else json.dumps(self.redaction.clean_value(body)).encode()
         return _require_success(self._call_board(lambda client: client.post(path, content, kind)))
 
     def download(self, path: str, size: int) -> bytes:
@@ -127,12 +131,13 @@ class VerdictFile:
         claims: Sequence[Json] = (),
         question: Mapping[str, object] | None = None,
     ) -> str:
-        """Write the verdict and return a confirmation. It replaces an earlier one."""
+        """Write the redacted verdict and return a confirmation. It replaces an earlier one."""
+        redaction = self._service.redaction
         signal = {
             "verdict": verdict,
-            "summary": clip_text(summary),
-            "question": question,
-            "claims": [{"kind": "other", "item": None, **claim} for claim in claims],
+            "summary": redaction.clean_text(summary, MAX_TEXT_BYTES),
+            "question": redaction.clean_value(question),
+            "claims": redaction.clean_value([{"kind": "other", "item": None, **claim} for claim in claims]),
             "nonce": self._service.nonce,
             "ts": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         }
@@ -161,14 +166,18 @@ def read_service(environment: Mapping[str, str] = os.environ) -> CoordinationSer
     if missing:
         raise SystemExit(f"{COORDINATION} is started by a run of Mission Control; missing: {', '.join(missing)}")
     run_dir, workspace, ticket_id, nonce, api, token_file = (environment[name] for name in names)
+    try:
+        redaction = Redaction(read_run_secrets((Path(run_dir) / SPEC_FILE).read_bytes()))
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{COORDINATION} cannot read the secrets of its run, which it must redact: {error}") from error
     if not ticket_id.isascii() or not ticket_id.isdecimal():
         raise SystemExit("MC_TICKET_ID is not a number")
-    return CoordinationService(Path(run_dir), Path(workspace), int(ticket_id), nonce, api, Path(token_file))
+    return CoordinationService(Path(run_dir), Path(workspace), int(ticket_id), nonce, api, Path(token_file), redaction)
 
 
 def build_server(service: CoordinationService) -> McpServer:
     """Build the server with all tools, for one run."""
-    tools = [*_build_verdict_tools(VerdictFile(service)), *_build_board_tools(service), *_build_file_tools(service)]
+    tools = [*_build_verdict_tools(service), *_build_board_tools(service), *_build_file_tools(service)]
     return McpServer(COORDINATION, VERSION, _INSTRUCTIONS, tools, service.record_presence)
 
 
@@ -177,9 +186,14 @@ def _describe_text(description: str = "", **bounds: int) -> Json:
     return {**schema, "description": description} if description else schema
 
 
-def _build_verdict_tools(verdicts: VerdictFile) -> list[Tool]:
+def _build_verdict_tools(service: CoordinationService) -> list[Tool]:
+    verdicts, redaction = VerdictFile(service), service.redaction
+
     def ask_question(question: str, choices: Sequence[str] = (), context: str = "") -> str:
-        question_json = {"text": clip_text(question), "choices": [{"label": clip_text(choice)} for choice in choices]}
+        question_json = {
+            "text": redaction.clean_text(question, MAX_TEXT_BYTES),
+            "choices": [{"label": choice} for choice in choices],
+        }
         summary = f"{question}\n\n{context}" if context else question
         question_payload = {"request": "mc_ask_question", "questions": [question_json]}
         return verdicts.record("question", summary, question=question_payload)
@@ -222,7 +236,7 @@ def _build_verdict_tools(verdicts: VerdictFile) -> list[Tool]:
         Tool(
             "mc_progress",
             "Say in one sentence what you are doing now; it is shown on the ticket.",
-            lambda text: f"Shown on the ticket: {clip_text(text, 500)}",
+            lambda text: f"Shown on the ticket: {redaction.clean_text(text, MAX_ECHO_BYTES)}",
             {"text": _describe_text(minLength=1)},
             ["text"],
         ),
@@ -233,7 +247,8 @@ def _build_board_tools(service: CoordinationService) -> list[Tool]:
     def get_ticket() -> str:
         files = service.get(f"{service.ticket}/attachments")["items"]
         facts = [{key: row[key] for key in ("id", "name", "media_type", "size", "author")} for row in files]
-        return clip_text(json.dumps({**service.get(service.ticket), "attachments": facts}, indent=1))
+        ticket_text = json.dumps({**service.get(service.ticket), "attachments": facts}, indent=1)
+        return cut_text(strip_controls(ticket_text), MAX_TEXT_BYTES, "both")
 
     def link_context(path: str, note: str = "") -> str:
         service.post(f"{service.ticket}/context", {"path": path, "note": note})
@@ -274,8 +289,9 @@ def _build_board_tools(service: CoordinationService) -> list[Tool]:
 def _build_file_tools(service: CoordinationService) -> list[Tool]:
     def add_evidence(path: str, summary: str, item: int | None = None) -> str:
         name, content = _read_workspace_file(service.workspace, path)
-        fields = {"summary": summary, **({"item": str(item)} if item is not None else {})}
-        body, kind = _build_multipart(fields, name, content)
+        name, content = service.redaction.clean_text(name), _clean_file(service.redaction, path, content)
+        item_field = {"item": str(item)} if item is not None else {}
+        body, kind = _build_multipart({"summary": service.redaction.clean_text(summary), **item_field}, name, content)
         service.post(f"{service.ticket}/attachments", body, kind)
         return f"Uploaded {name}, {len(content)} bytes."
 
@@ -333,6 +349,14 @@ def _read_workspace_file(workspace: Path, path: str) -> tuple[str, bytes]:
     return file.name, content
 
 
+def _clean_file(redaction: Redaction, path: str, content: bytes) -> bytes:
+    """Return the redacted content of a file. Raises `ToolError`."""
+    try:
+        return redaction.clean_file(content)
+    except ValueError as error:
+        raise ToolError(f"{path} cannot be uploaded: {error}. Remove the secret first.") from error
+
+
 def _build_multipart(fields: Mapping[str, str], name: str, content: bytes) -> tuple[bytes, str]:
     """Build a form with one file named `file`, as body and content type."""
     boundary = os.urandom(16).hex()
@@ -347,4 +371,6 @@ def _build_multipart(fields: Mapping[str, str], name: str, content: bytes) -> tu
 
 
 if __name__ == "__main__":
-    build_server(read_service()).serve(sys.stdin.buffer, sys.stdout.buffer)
+    coordination_service = read_service()
+    liveness_lock = hold_liveness_lock(coordination_service.run_dir)
+    build_server(coordination_service).serve(sys.stdin.buffer, sys.stdout.buffer)

@@ -10,7 +10,7 @@
 5. Every few seconds check the health of this host and of the store, and store the results for all who show them.
 6. Make a pass for `mc_pickup.py`, which requests it over a socket in the run folder.
 7. Record every run with its real outcome, from the program's own JSON line or its exit code.
-8. On a stop signal: let running tasks end. Agents are in tmux's own session and stay alive.
+8. On a stop signal: let running tasks end, for a few seconds. Agents are in tmux's own session and stay alive.
 
 `--run NAME` runs one task now, `--once` the tasks that are due now; both then end.
 """
@@ -22,7 +22,7 @@ import json
 import signal
 import sys
 import threading
-import time
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import bootstrap
@@ -31,7 +31,7 @@ with bootstrap.quick_imports():
     from sqlalchemy import Engine
 
     from database import writing
-    from jobs import job_context, landing, pickup, single_flight
+    from jobs import job_context, landing, pickup, single_flight, watchdog
     from jobs.event_watcher import ChangeDetector, EventWatcher
     from jobs.health.look import Looker
     from jobs.job_context import JobContext
@@ -46,8 +46,10 @@ with bootstrap.quick_imports():
     from workers.host import subreaper
 
 TICK_SECONDS = 1.0
-HEARTBEAT_SECONDS = 30.0
+HEARTBEAT_INTERVAL = timedelta(seconds=30)
 RETRY_SECONDS = 5.0
+STOP_SECONDS = 13.0
+"""The longest that a stop takes: supervisord kills the scheduler after 15 seconds, systemd after 30."""
 
 
 def main(argv: list[str]) -> int:
@@ -109,11 +111,25 @@ def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
         except Exception as error:  # a temporarily unavailable store must not end the scheduler
             _log(f"{type(error).__name__}: {error}")
             stopping.wait(RETRY_SECONDS)
+    _limit_stop()
     watcher.stop()
     server.stop()
     scheduler.stop()
     lander.stop()
     watch_thread.join(RETRY_SECONDS)
+
+
+def _limit_stop() -> None:
+    """End this process when a thread that waits, such as for git, would make its stop last longer than `STOP_SECONDS`."""
+    timer = threading.Timer(STOP_SECONDS, _end_without_waiting)
+    timer.daemon = True
+    timer.start()
+
+
+def _end_without_waiting() -> None:
+    names = sorted(thread.name for thread in threading.enumerate() if not thread.daemon)
+    _log(f"stopped without waiting for {', '.join(names)}")
+    watchdog.end_process(0)
 
 
 class Ticker:
@@ -129,7 +145,7 @@ class Ticker:
         self._looker = looker
         self._gate = ChangeDetector(context.engine)
         self._owed = True
-        self._beaten = -HEARTBEAT_SECONDS
+        self._heartbeat_time = datetime.min.replace(tzinfo=UTC)
 
     def tick(self) -> None:
         """Do the work of one second. An error is raised, and the next call then checks everything."""
@@ -137,8 +153,8 @@ class Ticker:
         self._owed = True
         self._scheduler.tick(now(), is_changed=is_changed)
         are_busy = [self._prober.tick(), self._lander.tick()] if is_changed else []
-        if time.monotonic() - self._beaten > HEARTBEAT_SECONDS:
-            self._beaten = time.monotonic()
+        if not timedelta() <= now() - self._heartbeat_time < HEARTBEAT_INTERVAL:  # at once after a step of the clock
+            self._heartbeat_time = now()
             _record_heartbeat(self._context, self._scheduler)
         self._looker.tick()  # after the first heartbeat, which it looks at
         self._owed = any(are_busy)

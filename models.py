@@ -877,6 +877,7 @@ class Run(Base):
     stop_reason: Mapped[str | None]
     summary: Mapped[str | None]
     exit_code: Mapped[int | None]
+    report_sha256: Mapped[str | None]
     refusals: Mapped[dict[str, Any]] = mapped_column(default=dict)
     input_tokens: Mapped[int] = mapped_column(default=0)
     output_tokens: Mapped[int] = mapped_column(default=0)
@@ -1163,7 +1164,7 @@ class ApiToken(Base):
 class Login(Base):
     """A login of a browser. The cookie holds a random secret, this row its hash.
 
-    A login by API token is valid only as long as the token.
+    A login by API token is valid only as long as the token. `proof_at` is the last proof of who uses it after the log-in.
     """
 
     __tablename__ = "logins"
@@ -1174,6 +1175,7 @@ class Login(Base):
     token_id: Mapped[int | None] = mapped_column(ForeignKey("api_tokens.id", ondelete="CASCADE"))
     agent: Mapped[str] = mapped_column(default="")
     created: Mapped[datetime] = mapped_column(default=now)
+    proof_at: Mapped[datetime | None]
     expires: Mapped[datetime]
     revoked: Mapped[datetime | None]
 

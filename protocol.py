@@ -159,6 +159,7 @@ class StopCode(enum.StrEnum):
     UNANSWERED = "timeout"
     STALE = "stale"
     SIGNAL = "signal"
+    BROKEN = "broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,16 +435,19 @@ class AgentProgram:
 
     `built_in`: part of Mission Control, so nothing is looked for on the machine. `has_screen`: it can show a screen of its
     own, on which a person takes a conversation over. `can_fork`: a conversation can begin with a copy of another one.
-    `can_join`: a person can take part beside the worker. `can_change_model`: a headless run can go on with another model.
+    `can_join`: a person can take part beside the worker. `can_change_model`: a headless run can go on with another model,
+    and with `can_change_model_on_screen` a screen too. `reads_messages`: a text that is sent during a run reaches it.
     `variables`: environment variables that its agents are given where the program has no log-in of its own.
     """
 
     title: str
     built_in: bool = False
+    reads_messages: bool = True
     has_screen: bool = False
     can_fork: bool = False
     can_join: bool = False
     can_change_model: bool = False
+    can_change_model_on_screen: bool = False
     variables: tuple[str, ...] = ()
 
     @property
@@ -457,12 +461,13 @@ CODEX_VARIABLES = ("OPENAI_API_KEY", "CODEX_API_KEY")
 
 AGENT_PROGRAMS: Mapping[str, AgentProgram] = MappingProxyType(
     {
-        "script": AgentProgram("Script", built_in=True),
+        "script": AgentProgram("Script", built_in=True, reads_messages=False),
         "claude": AgentProgram(
             "Claude Code",
             has_screen=True,
             can_fork=True,
             can_change_model=True,
+            can_change_model_on_screen=True,
             variables=CLAUDE_VARIABLES,
         ),
         "codex": AgentProgram(
@@ -534,7 +539,8 @@ class WithdrawnPayload(Payload):
 class TextPayload(Payload):
     """The payload of an event that is mainly text: what an agent says or thinks, is told, or reports of itself.
 
-    `refused` is the command (else the tool) that the run's permissions refused.
+    `refused` is the command (else the tool) that the run's permissions refused. `ignores_configuration`: the
+    configuration in the workspace is not the one that was judged before the run.
     """
 
     text: str = ""
@@ -543,6 +549,7 @@ class TextPayload(Payload):
     level: str = "info"
     source: str = ""
     refused: str = ""
+    ignores_configuration: bool = False
     uuid: str = ""
     seconds: float | None = None
 

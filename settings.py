@@ -12,12 +12,14 @@ import ipaddress
 import json
 import os
 import re
+import socket
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
@@ -37,6 +39,9 @@ from protocol import AGENT_PROGRAMS, MAX_RUN_PORTS
 
 SPARE_THREADS = 8
 """Threads of a web worker reserved for requests other than streams and WebSockets."""
+
+MAX_WRITERS = 8
+"""Threads of a web worker that may wait for the write lock, which on PostgreSQL holds a connection of the pool."""
 
 RUN_VARIABLES = frozenset(
     {
@@ -105,6 +110,11 @@ def _is_address(host: str) -> bool:
 
 def _is_loopback(host: str) -> bool:
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def _is_shared(host: str) -> bool:
+    """Return whether other servers of this machine have the same name, as all have on the loopback."""
+    return _is_loopback(host) or (_is_address(host) and ipaddress.ip_address(host).is_unspecified)
 
 
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(_require_host)], ...], BeforeValidator(_split_list)]
@@ -256,7 +266,11 @@ class _Board(_Frozen):
         description="the store; a file in the home folder, or `postgresql+psycopg://…`",
     )
 
-    host: Hosts = Field(("127.0.0.1",), min_length=1, description="addresses to listen on, comma-separated")
+    host: Hosts = Field(
+        ("127.0.0.1",),
+        min_length=1,
+        description="addresses to listen on, comma-separated; of 127.0.0.1 and ::1 each brings the other with it",
+    )
     port: int = Field(3001, ge=1, le=65535, description="port to listen on")
     public_url: str | None = Field(
         None, pattern=r"^https?://[^\s/]+$", description="address people use, where a proxy stands in front"
@@ -277,6 +291,11 @@ class _Board(_Frozen):
     attachment_limit_count: PositiveInt = Field(100, description="uploaded files of one ticket")
     session_days: PositiveInt = Field(30, description="an operator stays logged in")
 
+    machine_name: str = Field(
+        default_factory=socket.gethostname,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+        description="name of this machine among those that share a store; another one for each home folder",
+    )
     max_workers: int = Field(4, ge=0, le=256, description="agents at work at once; 0 starts none")
     retry_limit: int = Field(3, ge=1, le=20, description="failed attempts before a ticket is blocked")
     retry_backoff_seconds: PositiveInt = Field(60, description="before the first retry; doubled for each further one")
@@ -335,8 +354,18 @@ class Settings(_Programs):
         if self.quiet_hours and len(set(self.quiet_hours.split("-"))) == 1:
             yield f"quiet_hours {self.quiet_hours} begin and end at once: leave the setting out, or pause dispatch"
 
+    @property
+    def stream_limit(self) -> int:
+        """The long-lived connections of one web worker at most, each of which holds a thread."""
+        return self.sse_max_total_clients + self.sse_max_tail_clients + self.ws_max_clients
+
+    @property
+    def writer_limit(self) -> int:
+        """The threads of one web worker that may wait for the store's write lock: half of those without a stream."""
+        return min(MAX_WRITERS, (self.threads - self.stream_limit) // 2)
+
     def _check_threads(self) -> Iterator[str]:
-        total = self.sse_max_total_clients + self.sse_max_tail_clients + self.ws_max_clients
+        total = self.stream_limit
         if self.threads - total < SPARE_THREADS:
             yield (
                 f"SSE_MAX_TOTAL_CLIENTS {self.sse_max_total_clients}"
@@ -376,21 +405,32 @@ class Settings(_Programs):
         return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104 - not a bind
 
     @property
+    def api_port(self) -> int:
+        """The port by which programs on this machine reach the server."""
+        return self.ambient.board_port or self.port
+
+    @property
     def api_url(self) -> str:
         """The URL by which programs on this machine reach the server, without a trailing slash."""
         host = self.api_host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.ambient.board_port or self.port}"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.api_port}"
 
     @property
-    def base_url(self) -> str:
-        """The URL by which people reach the server, without a trailing slash."""
-        return self.public_url or self.api_url
+    def plain_hosts(self) -> frozenset[str]:
+        """Loopback names, without brackets. Cookies ignore ports, so no browser logs in at a name that others share."""
+        return frozenset({"localhost", "127.0.0.1", "::1", *filter(_is_shared, self.host)})
 
     @property
-    def allowed_hosts(self) -> frozenset[str]:
-        """Names, without port or brackets, that a request's Host may carry."""
-        public = (self.public_url.split("://")[1].rsplit(":", 1)[0],) if self.public_url else ()
-        return frozenset({"localhost", "127.0.0.1", "::1", *self.host, *self.trusted_hosts, *public})
+    def public_hosts(self) -> frozenset[str]:
+        """Names and addresses, without port or brackets, that the operator has set for browsers."""
+        public = urlsplit(self.public_url).hostname if self.public_url else None
+        own = {host for host in self.host if not _is_shared(host)}
+        return frozenset({*own, *self.trusted_hosts, *([public] if public else [])})
+
+    @property
+    def serves_loopback(self) -> bool:
+        """True when a browser of this machine reaches the board on the loopback."""
+        return any(map(_is_shared, self.host))
 
     @property
     def config_file(self) -> Path:

@@ -8,13 +8,13 @@ import os
 import platform
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from models import format_timestamp, now
 
-from . import board, coordination, creation, dispatch, idle, streams
+from . import board, coordination, creation, dispatch, idle, peers, streams
 from .rows import Measurement, ResultRow, measure_pace
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -39,6 +39,11 @@ def main(argv: list[str]) -> int:
     """Run the measurements. Returns 0 when all succeeded, else 1."""
     parser = argparse.ArgumentParser(prog="bin/bench", description="Measure Mission Control on this machine.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MEASUREMENTS)}; all by default")
+    parser.add_argument(
+        "--peers",
+        action="store_true",
+        help="measure beside comparable boards from PyPI, each in an environment of its own",
+    )
     parser.add_argument("--list", action="store_true", help="print the names and what they measure")
     options = parser.parse_args(argv)
     unknown = set(options.names) - set(MEASUREMENTS)
@@ -48,15 +53,17 @@ def main(argv: list[str]) -> int:
         for name, measure in MEASUREMENTS.items():
             print(f"{name:16}{(measure.__doc__ or '').splitlines()[0]}")
         return 0
-    return measure_all(options.names or list(MEASUREMENTS))
+    if options.peers:
+        return measure_all([peers.measure_peers])
+    return measure_all([MEASUREMENTS[name] for name in options.names or MEASUREMENTS])
 
 
-def measure_all(names: list[str]) -> int:
+def measure_all(measurements: Sequence[Measurement]) -> int:
     rows: list[ResultRow] = []
     failed = False
-    for name in names:
+    for measure in measurements:
         try:
-            for row in _measure_with_pace(MEASUREMENTS[name]):
+            for row in _measure_with_pace(measure):
                 print(f"{row.name:56}{row.value:>12,.1f} {row.unit:4} {row.note}", flush=True)
                 rows.append(row)
         except Exception:  # a failed measurement must not hide the others

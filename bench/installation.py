@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from email.message import Message
 from pathlib import Path
@@ -32,6 +32,8 @@ from workers.host.tmux import Tmux
 from .rows import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 240.0
+"""How long a board may take to answer on a busy machine."""
 BENCH_ACTOR = Actor.human("bench")
 
 
@@ -39,10 +41,7 @@ class Installation:
     """An installation with environment variables as settings: `Installation(home, MC_WEB_WORKERS=1)`."""
 
     def __init__(self, home: Path, **settings: object) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        variables = {"MC_HOME": home, "MC_PORT": port, "MC_TIMEZONE": "UTC"} | settings
+        variables = {"MC_HOME": home, "MC_PORT": find_port(), "MC_TIMEZONE": "UTC"} | settings
         names = ("PATH", "HOME", "LANG", "USER")
         self.environment = {name: os.environ[name] for name in names if name in os.environ}
         self.environment |= {name: str(value) for name, value in variables.items()}
@@ -66,16 +65,19 @@ class Installation:
     def serve_all(self) -> subprocess.Popen[bytes]:
         """Start all that `mc serve` starts, including the scheduler, and wait until the board answers."""
         parent = self.start("mc_cli.py", "serve", "--no-browser")
-        wait_until(self._answers, "the board")
+        wait_until(self._answers, "the board", START_SECONDS)
         return parent
 
-    def start(self, *argv: str) -> subprocess.Popen[bytes]:
-        """Start a Python program of the project in this installation, with its output in a log in the home folder."""
+    def start(self, *argv: str, variables: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start a Python program of the project in this installation, with its output in a log in the home folder.
+
+        `variables` are added to its environment.
+        """
         with (self.settings.logs_dir / "bench.log").open("ab") as log:
             child = subprocess.Popen(
                 [sys.executable, *argv],
                 cwd=ROOT,
-                env=self.environment,
+                env={**self.environment, **(variables or {})},
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -162,6 +164,13 @@ class Installation:
         with suppress(OSError, http.client.HTTPException):
             return bool(self.get("/healthz"))
         return False
+
+
+def find_port() -> int:
+    """Find a free loopback port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def parse_server_seconds(headers: Message) -> float:

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from cli.demo import add_demo
 from database import reading
 from models import TicketStatus
+from secret_files import build_browser_url
 from tickets.operations import health
 from tickets.shared.lookup import get_ticket
 
@@ -54,7 +55,7 @@ def main() -> None:
 
 
 def _open_page(browser: Browser, instance: Installation, theme: str) -> Page:
-    context = browser.new_context(base_url=instance.settings.api_url, color_scheme=theme)  # type: ignore[arg-type]
+    context = browser.new_context(base_url=build_browser_url(instance.settings), color_scheme=theme)  # type: ignore[arg-type]
     page = context.new_page()
     page.goto("/login")
     page.fill("[name=token]", instance.token)

@@ -101,7 +101,12 @@ class StreamClients:
         while waiting:
             for key, _ in self._selector.select(60):
                 client = key.fileobj
-                waiting[client] = waiting.get(client, b"") + client.recv(65536)  # type: ignore[union-attr]
+                data = client.recv(65536)  # type: ignore[union-attr]
+                if not data:
+                    raise ConnectionError("the server has ended a stream")
+                if client not in waiting:  # a sign of life on a stream that has the event already
+                    continue
+                waiting[client] += data
                 if b"mark " in waiting[client] and waiting[client].endswith(b"\n\n"):
                     latencies.append(time.perf_counter() - start)
                     del waiting[client]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from typing import NoReturn
 
 import click
@@ -45,7 +44,7 @@ def attach(reference: str, read_only: bool, join: bool) -> None:
         raise click.ClickException(
             f"{ticket.identifier} has no live run. {_describe_log(settings, newest_run, ticket.identifier)}"
         )
-    _require_local(run, ticket.identifier)
+    _require_local(settings, run, ticket.identifier)
     if join:
         _join_conversation(settings, run, ticket.identifier)
     tmux, session_name = Tmux(f"mc-{settings.instance}", settings.sockets_dir), f"mc-{ticket.identifier}"
@@ -75,10 +74,10 @@ def _join_conversation(settings: Settings, run: Run, identifier: str) -> NoRetur
     os.execve(join.argv[0], join.argv, {**spec.environment, **own})  # noqa: S606 - argv only
 
 
-def _require_local(run: Run, identifier: str) -> None:
+def _require_local(settings: Settings, run: Run, identifier: str) -> None:
     if run.mode is RunMode.EXTERNAL:
         raise click.ClickException(f"The run of {identifier} is outside Mission Control, so it has no terminal here.")
-    if run.host != socket.gethostname():
+    if run.host != settings.machine_name:
         raise click.ClickException(f"The run of {identifier} is on {run.host}: run bin/mc attach {identifier} there.")
 
 

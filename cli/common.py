@@ -74,7 +74,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
         click.echo(json.dumps(rows, default=_to_text, indent=2))
         return
     if not rows:
-        click.echo("Nothing here.")
+        click.echo("Nothing found.")
         return
     lines = [[name.upper() for name in rows[0]], *([_format_cell(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -19,6 +19,7 @@ from settings import Settings
 from tickets.operations import local_checks
 from tickets.operations.health_check import HealthCheck
 from tickets.team import installed_programs
+from workers.host import loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,16 @@ def run_checks(settings: Settings) -> list[Finding]:
         except Exception as error:  # one broken check must not stop the others
             name = check.__name__.strip("_").replace("_", " ")
             findings.append(
-                Finding(name, f"{type(error).__name__}: {str(error).splitlines()[0]}", "look into this error")
+                Finding(name, f"{type(error).__name__}: {str(error).splitlines()[0]}", "investigate this error")
             )
-    known = {finding.subject: finding for finding in findings}
+    findings_by_subject = {finding.subject: finding for finding in findings}
     return [
         *findings,
-        *(new for new in _check_health(settings) if new.subject not in known or (known[new.subject].ok and not new.ok)),
+        *(
+            new
+            for new in _check_health(settings)
+            if new.subject not in findings_by_subject or (findings_by_subject[new.subject].ok and not new.ok)
+        ),
     ]
 
 
@@ -122,10 +127,14 @@ def _time(settings: Settings) -> Finding:
     return Finding("time", f"{models.now().astimezone(settings.zone):%Y-%m-%d %H:%M:%S} {settings.timezone}")
 
 
+def _addresses(_: Settings) -> Finding:
+    return Finding("addresses", "127.0.0.1 and ::1" if loopback.has_ipv6() else loopback.NO_IPV6)
+
+
 def _user(_: Settings) -> Finding:
     if os.getuid() == 0:
         return Finding("user", "root: some agents refuse to work unattended as root; another user is better")
     return Finding("user", f"uid {os.getuid()}")
 
 
-CHECKS: tuple[Callable[[Settings], Finding], ...] = (_python, _sqlite, _user, _folders, _time, _store)
+CHECKS: tuple[Callable[[Settings], Finding], ...] = (_python, _sqlite, _user, _addresses, _folders, _time, _store)

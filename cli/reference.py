@@ -16,7 +16,11 @@ are comma-separated. `MC_HOME` names the home folder (`~/.local/share/mission-co
 | key | variable | default | meaning |
 |---|---|---|---|
 """
-_DEFAULT_TEXTS = {"database_url": "`mc.db` in the home folder", "timezone": "the machine's"}
+_DEFAULT_TEXTS = {
+    "database_url": "`mc.db` in the home folder",
+    "timezone": "the machine's",
+    "machine_name": "its host name",
+}
 
 
 def render_settings() -> str:

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 import click
 
 from settings import SERVE_VARIABLE, Settings, load
-from workers.host import isolated_python, processes
+from workers.host import isolated_python, loopback, processes
 
 from .common import open_store
 from .demo import add_demo
@@ -121,7 +121,7 @@ def _end_leftovers(settings: Settings) -> None:
 
 
 def _refuse_taken_ports(settings: Settings) -> None:
-    for host in settings.host:
+    for host in loopback.list_listen_hosts(settings.host):
         family, kind, protocol, _, address = socket.getaddrinfo(host, settings.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -168,6 +168,7 @@ def _build_plan(settings: Settings, *, browser: bool) -> dict[str, Any]:
         "address_file": str(settings.address_file),
         "logs": str(settings.logs_dir),
         "link": create_login_link(settings),
+        "link_file": str(settings.secrets_dir / "login.html"),
         "browser": browser and settings.ambient.display,
     }
 

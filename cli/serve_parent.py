@@ -8,6 +8,7 @@ and so takes 7 MB instead of 50. On its standard input it reads, as JSON:
     address_file  file that names them for other programs, removed at the end
     logs        the folder of the logs
     link        the login link to print
+    link_file   private page that leads a browser to the link, removed at the end
     browser     whether to open the link
 """
 
@@ -27,6 +28,8 @@ from workers.host import isolated_python, subreaper
 START_TIMEOUT_SECONDS = 600
 """A busy machine may take minutes; a board that fails is noticed by its crashes long before."""
 REPORT_SECONDS = 15
+ANSWER_SECONDS = 10
+"""How long one answer of the board may take: a busy machine needs more than a moment for the first."""
 MAX_START_CRASHES = 3
 STOP_SECONDS = 30
 POLL_SECONDS = 0.05
@@ -86,12 +89,15 @@ def main() -> int:
         supervisor.start(plan["supervisor"])
     ready = _wait_until_ready(supervisor, plan["address"], logs)
     if ready:
-        _print_link(plan["link"], browser=plan["browser"])
+        print(f"Mission Control is ready. Log in (once, within ten minutes): {plan['link']}", flush=True)
+        if plan["browser"]:
+            _open_browser(plan["link"], Path(plan["link_file"]))
         supervisor.wait()
     ended_by_itself = not supervisor.running
     supervisor.stop()
     supervisor.wait()
-    Path(plan["address_file"]).unlink(missing_ok=True)
+    for name in ("address_file", "link_file"):
+        Path(plan[name]).unlink(missing_ok=True)
     if supervisor.stopping:
         return 0
     reason = "stopped by itself" if ended_by_itself else "did not start"
@@ -126,7 +132,7 @@ def _report_slow_start(seconds: float, logs: Path) -> None:
 def _is_answering(host: str, port: int) -> bool:
     """Return True when the board answers its liveness request (`http.client` would double this process's memory)."""
     try:
-        with socket.create_connection((host, port), timeout=2) as connection:
+        with socket.create_connection((host, port), timeout=ANSWER_SECONDS) as connection:
             connection.sendall(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
             return connection.makefile("rb").readline().split()[1:2] == [b"200"]
     except OSError:
@@ -138,11 +144,13 @@ def _count_crashes(log: Path) -> int:
     return log.read_text().count("exited: web") if log.exists() else 0
 
 
-def _print_link(link: str, *, browser: bool) -> None:
-    print(f"Mission Control is ready. Log in (once, within ten minutes): {link}", flush=True)
-    if browser:
-        argv = isolated_python.build_argv("webbrowser", link, site_packages=False)
-        subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+def _open_browser(link: str, file: Path) -> None:
+    """Open the link by a private page that leads there, since every user can read the arguments of a command."""
+    file.unlink(missing_ok=True)
+    file.touch(mode=0o600, exist_ok=False)
+    file.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={link}">')
+    argv = isolated_python.build_argv("webbrowser", file.as_uri(), site_packages=False)
+    subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 def _read_tail(log: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 from typing import Any
 
@@ -34,7 +33,7 @@ def ticket() -> None:
 @click.argument("title")
 @add_field_options
 @click.option("--status", type=click.Choice(["inbox", "todo", "waiting"]), default="todo", show_default=True)
-@click.option("--fork-of", metavar="TICKET", help="Begin with a copy of the conversation about another ticket.")
+@click.option("--fork-of", metavar="TICKET", help="Start with a copy of the conversation on another ticket.")
 @click.option("--wake", multiple=True, metavar="KIND|FACT=VALUE", help="When a waiting ticket comes back; repeatable.")
 @as_json
 def create(
@@ -145,13 +144,13 @@ def declare_dead(reference: str) -> None:
     with writing(settings) as session:
         target = get_ticket(session, reference)
         run = find_live_run(session, target.id)
-        if run is None or run.host == socket.gethostname():
+        if run is None or run.host == settings.machine_name:
             reason = "has no live run" if run is None else "is worked on this machine: run bin/mc pickup"
             raise click.ClickException(f"{target.identifier} {reason}.")
         retry_policy = reports.RetryPolicy(settings.retry_limit, settings.retry_backoff_seconds)
         reports.mark_lost(session, run.id, f"{actor.name} declared the run on {run.host} dead.", retry_policy)
     click.echo(
-        f"The run of {target.identifier} on {run.host} is recorded as lost; the ticket continues by its retry policy."
+        f"The run of {target.identifier} on {run.host} is recorded as lost; the ticket continues under its retry policy."
     )
 
 

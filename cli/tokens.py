@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from models import ApiToken, Scope
+from secret_files import build_browser_url
 from settings import Settings
 from tickets.operations import tokens
 
@@ -16,7 +17,7 @@ from .common import as_json, print_one, print_rows, reading, require_operator, v
 def create_login_link(settings: Settings) -> str:
     """Create a one-time login URL for one browser, valid for ten minutes."""
     with writing(settings) as session:
-        return settings.base_url + tokens.format_link_path(tokens.issue_login_link(session))
+        return build_browser_url(settings) + tokens.format_link_path(tokens.issue_login_link(session))
 
 
 @click.command()

@@ -18,7 +18,7 @@ from web.site import metrics
 from web.site.request_worker import RequestWorker
 from web.site.shared_values import MAX_SLOTS
 from web.stream import sockets, stream_routes
-from workers.host import subreaper
+from workers.host import loopback, subreaper
 
 _settings = mc_settings.load(serves=True)
 _settings.ensure_home()
@@ -29,7 +29,9 @@ if _settings.ambient.is_served:
 # start only: after an upgrade the server is restarted.
 wsgi_app = "app:preload()"
 preload_app = True
-bind = [f"{f'[{host}]' if ':' in host else host}:{_settings.port}" for host in _settings.host]
+bind = [
+    f"{f'[{host}]' if ':' in host else host}:{_settings.port}" for host in loopback.list_listen_hosts(_settings.host)
+]
 proc_name = f"mission-control-{_settings.instance}"
 
 worker_class = RequestWorker
@@ -52,12 +54,14 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True
 
 
-def when_ready(_arbiter: Any) -> None:
+def when_ready(arbiter: Any) -> None:
     """Record the address for the scheduled programs of this home, and freeze the memory that the workers share.
 
     The garbage collector would write to those pages and so copy them.
     """
     _settings.remember_address()
+    if _settings.serves_loopback and not loopback.has_ipv6():
+        arbiter.log.warning(loopback.NO_IPV6)
     gc.collect()
     gc.freeze()
 

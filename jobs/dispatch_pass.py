@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from database import reading, writing
-from models import TaskOutcome, Ticket, TicketStatus
+from models import Outcome, TaskOutcome, Ticket, TicketStatus
 from tickets.dispatch import dispatch_plan, policy
 from tickets.dispatch.dispatch_plan import DispatchPlan
 from tickets.dispatch.policy import GateResult
@@ -26,9 +26,11 @@ from .host_state import ObservationError
 from .job_context import JobContext
 from .task_recorder import JobResult
 
-UNOBSERVABLE = "pickup:unobservable"
+UNOBSERVABLE = f"{incidents.PICKUP_PREFIX}unobservable"
 PREVIOUS_RUN = "previous_run"
 """The ticket's last run has reported, but its wrapper has not exited yet."""
+OTHER_HOST = "other_host"
+"""The ticket's branch is on another host that is at work, and its next run starts there."""
 LOG_BATCH_SIZE = 50
 """The number of tickets with a changed gate per transaction, so that a long queue does not block other writers."""
 WARNING_RESULTS = frozenset({"undead", "lost", "not_started", "unsettled"})
@@ -75,8 +77,9 @@ def _run_steps(context: JobContext, resumed_only: bool, probes: bool) -> JobResu
     counts = PassCounts()
     settle_runs(context, counts)
     counts.woken = wake.wake_due(context)
-    repositories.confirm_problems(context)
     _start_ready_tickets(context, counts, resumed_only)
+    if probes and repositories.confirm_problems(context):  # after the starts, which git of another project may delay
+        _start_ready_tickets(context, counts, resumed_only)
     if probes and (wake_count := wake.wake_by_probe(context)):  # last, because commands may take long
         counts.woken += wake_count
         _start_ready_tickets(context, counts, resumed_only)
@@ -91,14 +94,27 @@ def _start_ready_tickets(context: JobContext, counts: PassCounts, resumed_only: 
 
 def settle_runs(context: JobContext, counts: PassCounts) -> None:
     """Do steps 2 and 3 without the wake conditions, as the reaper does too. Raises `ObservationError`."""
-    panes = host_state.list_panes(context)
     host_state.require_processes()
+    panes = _observe_panes(context)
     with writing(context.engine) as session:
         reports.stop_unanswered(session, context.settings.limits.answer_seconds)
         external.end_unresponsive(session, 2 * context.settings.limits.grace_seconds)
     counts.reconciled = reconcile.reconcile_runs(context, panes)
     _remove_dead_panes(context, panes)
+    _remove_dead_sockets(context)
     counts.released = workspaces.release_ended_slots(context)
+
+
+def _observe_panes(context: JobContext) -> list[Pane]:
+    """List the panes. A tmux server of another version is ended once its runs have ended, so that a new one can start."""
+    try:
+        return host_state.list_panes(context)
+    except host_state.OutdatedServer:
+        reconcile.reconcile_runs(context, [])  # which needs panes only for a run without a heartbeat
+        if reconcile.list_own_runs(context):
+            raise
+        context.tmux.end_outdated_server()
+        return []
 
 
 def _remove_dead_panes(context: JobContext, panes: list[Pane]) -> None:
@@ -107,6 +123,13 @@ def _remove_dead_panes(context: JobContext, panes: list[Pane]) -> None:
         with reading(context.engine) as session:
             identifiers = claims.list_live_identifiers(session)
         host_state.remove_dead_panes(context, panes, {f"mc-{identifier}" for identifier in identifiers})
+
+
+def _remove_dead_sockets(context: JobContext) -> None:
+    if sockets := host_state.list_sockets(context):
+        with reading(context.engine) as session:
+            live_runs = {run.id for run in claims.list_live(session)}
+        host_state.remove_dead_sockets(context, sockets, live_runs)
 
 
 def preview_pass(context: JobContext, *, resumed_only: bool = False) -> dict[str, Any]:
@@ -150,10 +173,16 @@ def _plan(context: JobContext, resumed_only: bool) -> DispatchPlan:
 
 
 def _find_obstacle(context: JobContext, ticket: Ticket) -> str | None:
-    """Return the reason that the ticket's next run cannot start: parts of its last one are still alive on this machine."""
+    """Return the reason that the ticket's next run cannot start here.
+
+    Its branch is on another host, or parts of its last run are still alive on this one.
+    """
     with reading(context.engine) as session:
         last = claims.find_latest(session, ticket.id)
-    if last is None or last.host != context.host or host_state.is_gone(context, last.id):
+        if last is not None and last.host != context.host:
+            has_branch_there = last.branch is not None and single_flight.is_at_work(session, last.host)
+            return OTHER_HOST if has_branch_there and last.outcome is not Outcome.LOST else None
+    if last is None or host_state.is_gone(context, last.id):
         return None
     return PREVIOUS_RUN if reconcile.is_ending(context, last) else reconcile.kill_leftovers(context, last)
 

@@ -68,10 +68,12 @@ class EventWatcher:
         self._stopping.set()
 
     def run(self) -> None:
-        """Run until `stop` is called from another thread or a signal handler."""
+        """Run until `stop` is called from another thread or a signal handler. After an error it may be run again."""
         watcher = ChangeWatcher(self._engine)
         with reading(self._engine) as session:
-            self._cursor = events.get_last_id(session)
+            last_id = events.get_last_id(session)
+        self._owed |= self._cursor < last_id  # events that came while nobody watched the store
+        self._cursor = last_id
         due = time.monotonic() if self._full_seconds is not None else float("inf")
         try:
             while not self._stopping.is_set():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from models import Run
-from workers.host import processes
+from workers.host import files, processes
 from workers.host.processes import Identity
-from workers.host.tmux import NoServer, Pane, TmuxError
+from workers.host.tmux import NoServer, Pane, TmuxError, TmuxMismatch
 from workers.run import lock
 
 from .job_context import JobContext
@@ -17,6 +19,10 @@ from .job_context import JobContext
 
 class ObservationError(Exception):
     """tmux, locks or processes gave no reliable answer."""
+
+
+class OutdatedServer(ObservationError):
+    """The tmux server was started by another version of tmux, so it cannot be asked for its panes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,8 @@ def list_panes(context: JobContext) -> list[Pane]:
         return context.tmux.list_panes()
     except NoServer:
         return []
+    except TmuxMismatch as error:
+        raise OutdatedServer(f"tmux: {error}") from error
     except TmuxError as error:
         raise ObservationError(f"tmux: {error}") from error
 
@@ -55,6 +63,21 @@ def remove_dead_panes(context: JobContext, panes: list[Pane], live_sessions: set
                 context.tmux.remove_dead_pane(pane.id)
                 count += 1
     return count
+
+
+def list_sockets(context: JobContext) -> dict[int, Path]:
+    """List the sockets of wrappers by the id of their run."""
+    sockets = ((path.stem.removeprefix("run-"), path) for path in context.settings.sockets_dir.glob("run-*.sock"))
+    return {int(number): path for number, path in sockets if number.isdecimal()}
+
+
+def remove_dead_sockets(context: JobContext, sockets: Mapping[int, Path], live_runs: Collection[int]) -> None:
+    """Remove sockets and drafts that killed wrappers have left, once their runs have ended and are proven dead."""
+    for run_id, path in sockets.items():
+        with suppress(ObservationError):
+            if run_id not in live_runs and is_gone(context, run_id):
+                files.remove_drafts(context.run_dir(run_id))
+                path.unlink(missing_ok=True)
 
 
 def require_processes() -> None:

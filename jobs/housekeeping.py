@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from database import backup_database, reading, writing
 from models import TaskOutcome, Trigger, now
 from tickets.conversation import messages
-from tickets.operations import retention, store_stats
+from tickets.operations import retention, store_stats, tasks
 from workers.host import private_dirs
 
 from . import dispatch_pass, repositories, single_flight
@@ -26,6 +27,9 @@ MAX_FOLDERS = 5000
 DAY_SECONDS = 86_400
 SET_ASIDE_NAME = re.compile(r"[0-9]+\.[0-9T]+")
 """The names that `workers.host.private_dirs.move_away` gives."""
+RETENTION = "retention"
+MAX_RETENTION_GAP = timedelta(days=14)
+"""The longest time between two passes of retention after which the clock is trusted."""
 MIN_BACKUPS = 3
 """The number of backups that stay, however old they are."""
 
@@ -47,9 +51,8 @@ def reap_queue(context: JobContext) -> JobResult:
     except ObservationError as error:
         return JobResult(TaskOutcome.FAILED, {**message_counts, "error": str(error)})
     outcome = pass_counts.outcome if pass_counts.outcome is not TaskOutcome.NOOP else message_outcome
-    return JobResult(
-        outcome, {**message_counts, "reconciled": dict(pass_counts.reconciled), "released": pass_counts.released}
-    )
+    counts = {**message_counts, "reconciled": dict(pass_counts.reconciled), "released": pass_counts.released}
+    return JobResult(outcome, counts)
 
 
 def _save_stats(context: JobContext) -> None:
@@ -65,14 +68,14 @@ def apply_retention(context: JobContext) -> JobResult:
     days = context.settings.retention.model_dump()
     rows = {rule.table: _prune_table(context, rule) for rule in retention.list_rules(days)}
     removed_runs, problems = _remove_folders(_find_expired_run_folders(context, days["runs"]))
-    files = {
+    removed_files = {
         "runs": removed_runs,
         "attachments": _remove_orphan_attachments(context),
         "slots": repositories.remove_old_slots(context, days["slots"]),
         "logs": _remove_old_files(context.settings.logs_dir.rglob("*"), days["logs"]),
     }
     row_counts: dict[str, Any] = {name: count for name, count in rows.items() if count}
-    file_counts = {name: count for name, count in files.items() if count}
+    file_counts = {name: count for name, count in removed_files.items() if count}
     outcome = TaskOutcome.ACTED if row_counts or file_counts else TaskOutcome.NOOP
     if problems:
         return JobResult(TaskOutcome.WARNING, {"rows": row_counts, "files": file_counts, "problems": problems})
@@ -130,16 +133,18 @@ def _remove_folders(run_folders: list[Path]) -> tuple[int, list[str]]:
 
 
 def _remove_orphan_attachments(context: JobContext) -> int:
-    """Remove files without a row a day after their upload, so that an upload in progress is not touched."""
-    files = {entry.name: entry for entry in context.settings.attachments_dir.iterdir() if entry.is_file()}
-    names = sorted(files)
+    """Remove files without a row after their time, so that an upload in progress is not touched."""
+    stored_files = {entry.name: entry for entry in context.settings.attachments_dir.iterdir() if entry.is_file()}
+    names = sorted(stored_files)
     with reading(context.engine) as session:
         known_names = {
             name
             for start in range(0, len(names), 500)
             for name in retention.find_stored_files(session, names[start:][:500])
         }
-    return _remove_old_files([files[name] for name in names if name not in known_names], 1)
+    return _remove_old_files(
+        [stored_files[name] for name in names if name not in known_names], retention.ATTACHMENT_DAYS
+    )
 
 
 def _remove_old_files(files: Iterable[Path], days: int) -> int:
@@ -154,9 +159,27 @@ def _is_old(path: Path, days: int) -> bool:
     return path.lstat().st_mtime < time.time() - days * DAY_SECONDS
 
 
+def _find_clock_doubt(context: JobContext) -> str | None:
+    """Return why the clock may be wrong, in which case nothing may be deleted for its age, else None.
+
+    A machine that was off so long deletes nothing in its first pass either, and everything expired in its next.
+    """
+    with reading(context.engine) as session:
+        last = tasks.load_latest(session).get(RETENTION)
+    if last is None:
+        return "the first pass deletes nothing, as there is none to compare the clock with"
+    gap = now() - last.started
+    if gap <= MAX_RETENTION_GAP:
+        return None
+    return (
+        f"by the clock the last pass was {gap.days} days ago: either this machine was off, or its clock is wrong."
+        " The next pass deletes what has expired; `queue_reaper.py --retention` does at once"
+    )
+
+
 JOBS: dict[str, Callable[[JobContext], JobResult]] = {
     "queue-reaper": reap_queue,
-    "retention": apply_retention,
+    RETENTION: apply_retention,
     "backup": back_up_store,
     "canary": canary.make_pass,
 }
@@ -173,12 +196,13 @@ def run_pass(
 ) -> JobResult:
     """Do one of the jobs, unless it is being done already, and record it. `work` replaces its function."""
     do_job = work or JOBS[job]
-    return run_and_record(context.engine, task or job, trigger, lambda: _alone(context, job, do_job))
+    return run_and_record(context.engine, task or job, trigger, lambda: _alone(context, job, trigger, do_job))
 
 
-def _alone(context: JobContext, job: str, work: Callable[[JobContext], JobResult]) -> JobResult:
+def _alone(context: JobContext, job: str, trigger: Trigger, work: Callable[[JobContext], JobResult]) -> JobResult:
     try:
         with single_flight.hold_lease(context, job):
-            return work(context)
+            doubt = _find_clock_doubt(context) if job == RETENTION and trigger is Trigger.TIMER else None
+            return JobResult(TaskOutcome.SKIPPED, {"reason": doubt}) if doubt else work(context)
     except single_flight.AlreadyRunning as held:
         return JobResult(TaskOutcome.SKIPPED, {"held_by": str(held)})

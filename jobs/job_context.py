@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,4 +40,4 @@ class JobContext:
 
 def build_context(settings: Settings, engine: Engine) -> JobContext:
     tmux = Tmux(f"mc-{settings.instance}", settings.sockets_dir)
-    return JobContext(settings, engine, tmux, socket.gethostname())
+    return JobContext(settings, engine, tmux, settings.machine_name)

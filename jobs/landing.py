@@ -13,14 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import failpoints
 from database import Session, StoreUnavailable, reading, writing
+from failpoints import Failpoint
 from models import Landing, Profile, Project, Run, TaskOutcome, Ticket, Trigger
 from tickets.runs import landing_results
 from tickets.shared.errors import DomainError
 from tickets.workflow import landing
 from tickets.workflow.landing import LandingPlan
-from workers.contract.agent_events import strip_controls
-from workers.contract.redaction import Redaction
 from workers.contract.spec import format_marker
 from workers.host import ports, processes
 from workers.host.ports import NoFreePorts
@@ -166,10 +166,12 @@ class _LandingAttempt:
         assert plan is not None, "a ticket that waits to be landed has its plan"
         self._context, self._ticket, self._plan, self._give_up = context, ticket, plan, give_up
         self._tested: dict[str, Any] | None = None
-        self._redaction = Redaction(spec_builder.find_secrets(context.settings.ambient.environment))
         self._scratch = context.settings.landings_dir / ticket.identifier
         with reading(context.engine) as session:
             self._project = session.get(Project, ticket.project_id) if ticket.project_id else None
+            run = session.get(Run, plan.run)
+            self._profile = session.get(Profile, run.profile) if run and run.profile else None
+        self._redaction = spec_builder.build_redaction(context.settings, self._profile)
         self._job = LandingJob(
             repository=Path(plan.repository),
             base=plan.base,
@@ -195,11 +197,11 @@ class _LandingAttempt:
         except LandingError as error:
             return self._fail(str(error))
         except (git.GitError, WorkspaceError, linked_files.LinkRefused, NoFreePorts, OSError) as error:
-            return self._fail(f"{str(error).rstrip('.')}. Settle that, then approve again.")
+            return self._fail(f"{str(error).rstrip('.')}. Resolve that, then approve again.")
         except Exception as error:
             traceback.print_tb(error.__traceback__)
             print(f"{self._ticket.identifier}: {type(error).__name__}: {error}", file=sys.stderr)
-            return self._fail(f"Something went wrong that should not ({type(error).__name__}). Approve again.")
+            return self._fail(f"Something went wrong unexpectedly ({type(error).__name__}). Approve again.")
         return self._succeed(result)
 
     def _carry_out(self) -> LandingResult:
@@ -222,7 +224,7 @@ class _LandingAttempt:
         verb = "Squashed onto" if squash else "Merged into"
         sentence = f"{verb} {self._plan.base} as {result.commit[:SHORT_SHA_LENGTH]}."
         if result.already:
-            sentence = f"{self._plan.base} had it already, at {result.commit[:SHORT_SHA_LENGTH]}."
+            sentence = f"{self._plan.base} already had it, at {result.commit[:SHORT_SHA_LENGTH]}."
         return LandingResult(sentence + result.note, {"commit": result.commit, "check": self._tested})
 
     def _is_wanted(self) -> bool:
@@ -240,20 +242,17 @@ class _LandingAttempt:
 
     def _check(self) -> None:
         project = self._project
-        with reading(self._context.engine) as session:
-            run = session.get(Run, self._plan.run)
-            profile = session.get(Profile, run.profile) if run and run.profile else None
         if project is None or not project.check_command:
             return
         try:
-            outcome = self._check_scratch(project, self._environment(profile, project))
+            outcome = self._check_scratch(project, self._environment(project))
         finally:
             ports.release_ports(self._context.settings.ports_dir, self._name)
         if outcome.exit_code is None and not outcome.timed_out:
             raise LandingWithdrawn
         if not outcome.has_passed:
             raise CheckFailed(outcome)
-        self._tested = outcome.as_json() | {"tail": self._redaction.redact_text(outcome.tail)}
+        self._tested = outcome.as_json()
 
     def _check_scratch(self, project: Project, environment: dict[str, str]) -> checks.CheckResult:
         """Run set-up, check and tear-down command in the scratch work tree, prepared like a workspace."""
@@ -262,7 +261,7 @@ class _LandingAttempt:
         submodules.initialise_submodules(self._scratch, "HEAD")
         try:
             if project.setup_command:
-                run_set_up(self._scratch, project.setup_command, environment, timeout)
+                run_set_up(self._scratch, project.setup_command, environment, timeout, self._redaction)
             return self._run(project.check_command or [], environment, timeout)
         finally:
             self._tear_down(project, environment)
@@ -275,10 +274,10 @@ class _LandingAttempt:
         if not outcome.has_passed:
             print(f"{self._ticket.identifier}: {teardown.describe_failure(outcome)}", file=sys.stderr)
 
-    def _environment(self, profile: Profile | None, project: Project) -> dict[str, str]:
+    def _environment(self, project: Project) -> dict[str, str]:
         """Build the environment of the ticket's runs, with a separate marker, so that nothing in it can act as the operator."""
         variables = workspaces.reserve_variables(self._context, self._name, project)
-        return spec_builder.build_environment(self._context.settings, profile, self._name) | variables
+        return spec_builder.build_environment(self._context.settings, self._profile, self._name) | variables
 
     @property
     def _name(self) -> str:
@@ -294,30 +293,32 @@ class _LandingAttempt:
             marker=format_marker(self._context.settings.instance, self._name),
             log=self._context.settings.logs_dir / f"{self._name}{suffix}.log",
             timeout=timeout,
+            redaction=self._redaction,
             give_up=lambda: self._give_up() or not self._is_wanted(),
         )
 
     def _describe_check(self, outcome: checks.CheckResult) -> RecordResult:
         ending = "timed out" if outcome.timed_out else f"exit {outcome.exit_code}"
-        command, tail = shlex.join(outcome.argv), self._redaction.redact_text(outcome.tail)
-        return partial(landing_results.send_back_failed_check, command=command, ending=ending, tail=tail)
+        command = self._redaction.clean_text(shlex.join(outcome.argv))
+        return partial(landing_results.send_back_failed_check, command=command, ending=ending, tail=outcome.tail)
 
     # Results
 
     def _succeed(self, result: LandingResult) -> str:
+        failpoints.kill_at(Failpoint.MERGED)
         try:
             with writing(self._context.engine) as session:
                 is_recorded = landing_results.record_success(
-                    session, self._ticket.id, self._plan, result.sentence, result.data
+                    session, self._ticket.id, self._plan, self._redaction.clean_text(result.sentence), result.data
                 )
         except DomainError as error:
-            return self._fail(f"{result.sentence} The ticket cannot be completed all the same: {error.message}")
+            return self._fail(f"{result.sentence} The ticket still cannot be completed: {error.message}")
         if self._plan.policy in (Landing.MERGE, Landing.SQUASH):
             git_landing.delete_references(self._job)
         return "landed" if is_recorded else "withdrawn"
 
     def _fail(self, reason: str) -> str:
-        text = strip_controls(self._redaction.redact_text(git_landing.strip_credentials(reason)))
+        text = self._redaction.clean_text(git_landing.strip_credentials(reason))
         return self._settle("failed", partial(landing_results.record_failure, reason=text))
 
     def _settle(self, result: str, record: RecordResult) -> str:

@@ -6,7 +6,6 @@ The results are stored, and the pages show them with their age. None of this run
 from __future__ import annotations
 
 import re
-import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from sqlalchemy import Engine
 from database import reading, writing
 from models import ProjectDraft, TaskOutcome
 from protocol import AGENT_PROGRAMS
+from redaction import SHAPES
 from settings import Settings
 from tickets.team import installed_programs, projects
 from tickets.team import repositories as slot_requests
@@ -46,7 +46,7 @@ def probe_programs(settings: Settings, engine: Engine) -> list[ProbeResult]:
     """Probe the programs and store the results."""
     programs = find_programs(settings)
     with writing(engine) as session:
-        installed_programs.record_programs(session, socket.gethostname(), programs)
+        installed_programs.record_programs(session, settings.machine_name, programs)
     return programs
 
 
@@ -108,7 +108,7 @@ def _inspect_draft(settings: Settings, draft: ProjectDraft) -> DraftResult:
         folder = _clone(settings, draft.source) if draft.clone else Path(draft.source)
         facts = folders.inspect_folder(folder)
     except (folders.CloneRefused, folders.CloneFailed, GitError, OSError) as error:
-        return DraftResult(None, str(error))
+        return DraftResult(None, SHAPES.clean_text(str(error)))
     if not facts.usable:
         return DraftResult(None, facts.explanation)
     return DraftResult(_describe_repository(facts, draft), facts.explanation)

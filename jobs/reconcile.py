@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from database import StoreUnavailable, reading, writing
 from models import Failure, Outcome, Run, RunMode, TicketStatus, format_timestamp, now
 from protocol import MAX_BATCH_EVENTS, EventType
+from redaction import SHAPES
 from tickets.lifecycle import transitions
 from tickets.operations import incidents
 from tickets.runs import claims, ingest, reports
@@ -28,6 +29,7 @@ from tickets.runs.reports import RunReport
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
 from tickets.workflow import evidence
+from workers.contract import spec as specs
 from workers.host import processes
 from workers.host.private_dirs import make_private_dir
 from workers.host.processes import Identity
@@ -48,6 +50,7 @@ MAX_LINE_CHARACTERS = 4000
 DETAIL_FIELDS = ("claims", "usage", "observations", "terminal", "question")
 """The fields of a report besides its verdict."""
 MAX_PANE_BYTES = 20_000
+MAX_ERROR_BYTES = 2000
 RECONCILER = Actor.system("reconciler")
 NO_PROCESS = Identity(0, "", "")
 
@@ -55,18 +58,24 @@ NO_PROCESS = Identity(0, "", "")
 def reconcile_runs(context: JobContext, panes: list[Pane]) -> Counter[str]:
     """Settle every live run of this machine and count the results. `ObservationError` before any run is touched."""
     counts: Counter[str] = Counter()
-    with reading(context.engine) as session:
-        live_runs = [
-            run for run in claims.list_live(session) if run.host == context.host and run.mode is not RunMode.EXTERNAL
-        ]
     observations = [
-        (run, host_state.observe_run(context, run, panes)) for run in live_runs if not _is_just_starting(run)
+        (run, host_state.observe_run(context, run, panes))
+        for run in list_own_runs(context)
+        if not _is_just_starting(run)
     ]
     for run, observation in observations:
         result = _try_settle(context, run, observation)
         if result:
             counts[result] += 1
     return counts
+
+
+def list_own_runs(context: JobContext) -> list[Run]:
+    """List the live runs of this machine."""
+    with reading(context.engine) as session:
+        return [
+            run for run in claims.list_live(session) if run.host == context.host and run.mode is not RunMode.EXTERNAL
+        ]
 
 
 def _try_settle(context: JobContext, run: Run, observation: RunObservation) -> str | None:
@@ -76,7 +85,7 @@ def _try_settle(context: JobContext, run: Run, observation: RunObservation) -> s
     except Exception as error:
         title = f"Run {run.id} cannot be settled"
         with writing(context.engine) as session:
-            text = f"{type(error).__name__}: {error}"[:2000]
+            text = SHAPES.clean_text(f"{type(error).__name__}: {error}", MAX_ERROR_BYTES)
             incidents.raise_incident(session, f"unsettled:{run.id}", title, text, ticket_id=run.ticket_id)
         return "unsettled"
 
@@ -170,7 +179,7 @@ def _record_death(context: JobContext, run: Run) -> str:
     values = verdict.recover_report(context.run_dir(run.id)) or {}
     for excluded in ((), DETAIL_FIELDS):
         report = _parse_report({name: value for name, value in values.items() if name not in excluded})
-        if report and _try_report(context, run, _add_observations(report, run)):
+        if report and _try_report(context, run, _add_observations(context, report, run)):
             return "recovered"
     with writing(context.engine) as session:
         reports.apply_report(session, run.id, _build_lost_report(context, run), context.retry)
@@ -195,18 +204,19 @@ def _try_report(context: JobContext, run: Run, report: RunReport) -> bool:
     return True
 
 
-def _add_observations(report: RunReport, run: Run) -> RunReport:
+def _add_observations(context: JobContext, report: RunReport, run: Run) -> RunReport:
     """Add git's observations to a verdict without any. The check command is left to a later run."""
     if report.observations or report.verdict not in (Outcome.DONE, Outcome.REVIEW) or not run.workspace:
         return report
-    observations = observe.observe(Path(run.workspace), run.base_sha) if run.base_sha else None
+    redaction = specs.read_redaction(context.run_dir(run.id))
+    observations = redaction.clean_value(observe.observe(Path(run.workspace), run.base_sha)) if run.base_sha else None
     return report.model_copy(
         update={"observations": evidence.read_observations(observations) if observations else None}
     )
 
 
 def _build_lost_report(context: JobContext, run: Run) -> RunReport:
-    last_sign = f"last heard of {format_timestamp(run.heartbeat)}" if run.heartbeat else "never heard of"
+    last_sign = f"last seen {format_timestamp(run.heartbeat)}" if run.heartbeat else "never seen"
     text = f"The run's wrapper is dead ({last_sign}) and left no verdict."
     return RunReport(verdict=Outcome.LOST, summary=text, transcript_tail=_read_last_words(context.run_dir(run.id)))
 
@@ -216,10 +226,16 @@ def _read_last_words(folder: Path) -> str | None:
     facts = RunFacts()
     for event in spool.replay_events(folder):
         facts.take(str(event.get("event_type")), event.get("payload") or {})
-    pane_output = b"".join(log.read_bytes()[-MAX_PANE_BYTES:] for log in folder.glob("mc-*.tmux.log"))
-    return failure_record.extract_tail("\n".join(facts.transcript)) or failure_record.extract_tail(
-        pane_output.decode("utf-8", "replace")
-    )
+    return failure_record.extract_tail("\n".join(facts.transcript)) or failure_record.extract_tail(_read_pane(folder))
+
+
+def _read_pane(folder: Path) -> str:
+    """Read the redacted end of the pane's log."""
+    texts = []
+    for log in folder.glob("mc-*.tmux.log"):
+        with log.open("rb") as file:
+            texts.append(specs.read_redaction(folder).read_tail(file, MAX_PANE_BYTES))
+    return "".join(texts)
 
 
 def replay_spool(context: JobContext, run_id: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from database import reading, writing
 from models import Project, SlotAction, SlotRequest, format_timestamp
+from redaction import SHAPES
 from settings import Settings
 from tickets.runs import claims
 from tickets.team import projects, repositories
@@ -20,15 +22,26 @@ from workers.repository.workspace import WorkspaceError
 from . import single_flight, workspaces
 from .job_context import JobContext
 
-WAY_OUT = "Its tickets start by themselves once that is settled."
+CONFIRM_SECONDS = 5.0
+WAY_OUT = "Its tickets start automatically once that is resolved."
 
 
-def confirm_problems(context: JobContext) -> None:
-    """Examine the repositories with a problem again, so that their tickets go on as soon as it is settled."""
+def confirm_problems(context: JobContext) -> bool:
+    """Examine the repositories with a problem again, the longest not examined first. True when one is settled.
+
+    A repository in which git hangs takes up its whole time limit, so after `CONFIRM_SECONDS` the rest is left to the
+    next pass.
+    """
     with reading(context.engine) as session:
         suspects = repositories.list_problem_projects(session, context.host)
+    deadline, are_settled = time.monotonic() + CONFIRM_SECONDS, False
     for project in suspects:
-        _record_problem(context, project, find_problem(project))
+        if time.monotonic() > deadline:
+            break
+        problem = find_problem(project)
+        _record_problem(context, project, problem)
+        are_settled |= not problem
+    return are_settled
 
 
 def record_new_problems(context: JobContext, project_ids: Iterable[int | None]) -> bool:
@@ -47,7 +60,7 @@ def find_problem(project: Project) -> str:
     try:
         workspace.find_start(Path(project.folder), project.base_branch)
     except (WorkspaceError, GitError) as error:
-        return f"{str(error).rstrip('.')}. {WAY_OUT}"
+        return SHAPES.clean_text(f"{str(error).rstrip('.')}. {WAY_OUT}")
     return ""
 
 
@@ -108,7 +121,7 @@ def _answer_request(context: JobContext, request: SlotRequest, project: Project)
     try:
         detail, done = _carry_out(context, request, project), True
     except (WorkspaceError, GitError, OSError) as error:
-        detail, done = str(error), False
+        detail, done = SHAPES.clean_text(str(error)), False
     slots = describe_slots(context.settings, project)
     with writing(context.engine) as session:
         repositories.record_request_result(session, request, project, detail, done=done)

@@ -28,6 +28,7 @@ class ConfigurationChoice:
     own: OwnConfiguration = field(default_factory=OwnConfiguration)
     own_home: Path | None = None
     repository: RepositoryTrust = "none"
+    repository_digest: str | None = None
     record: RunConfiguration | None = None
 
     @property
@@ -56,7 +57,7 @@ def choose_configuration(
         brought=tuple(f"{item.kind}: {item.text}" for item in repository_items.list_items()),
         problem=repository_items.problem,
     )
-    return ConfigurationChoice(own, home, REPOSITORY_TRUST[trust], record)
+    return ConfigurationChoice(own, home, REPOSITORY_TRUST[trust], repository_items.digest or "", record)
 
 
 def _find_home(settings: Settings) -> Path | None:

@@ -23,7 +23,7 @@ from tickets.shared import events
 from workers.run import task_process as programs
 from workers.run.task_process import ProcessResult
 
-from . import housekeeping, landing, pickup, single_flight, watchdog
+from . import housekeeping, landing, pickup, single_flight, spec_builder, watchdog
 from .health import canary, look
 from .job_context import JobContext
 from .task_recorder import JobResult, choose_status
@@ -96,7 +96,9 @@ class Scheduler:
         self._context = context
         self._folder = folder
         self._started = started_at
+        self._offset = cron.choose_offset(context.settings.instance)
         self._log = log
+        self._redaction = spec_builder.build_redaction(context.settings, None)
         self._running: dict[str, threading.Thread] = {}
         self._ending = threading.Event()
         self._stopping = threading.Event()
@@ -181,21 +183,24 @@ class Scheduler:
         return self._run(self.load_schedule().tasks[name], trigger)
 
     def _is_due(self, schedule: Schedule, name: str, moment: datetime) -> bool:
-        """Return True when a task is due. An interval task is due at once the first time, so that a new board shows its health.
+        """Return True when a task is due.
 
-        If the clock was set back, a run later than the present time counts as one of now, so that no task waits
-        until then.
+        An interval task is due at once the first time, so that a new board shows its health, and when the clock was
+        set back to before its last run. For another task a run later than the present time counts as one of now, so
+        that it does not wait until then.
         """
-        if name not in self._last and schedule.tasks[name].is_interval:
+        last = self._last.get(name)
+        if schedule.tasks[name].is_interval and (last is None or last > moment):
             return True
-        last = self._last[name] = min(self._last.get(name, self._started), moment)
+        last = self._last[name] = min(last or self._started, moment)
         return self._next_after(schedule.tasks[name], last) <= moment
 
     def _next_after(self, task: Task, last: datetime) -> datetime:
         """Find the next time of a task, cached as it is needed each second."""
         entry = self._next.get(task.name)
         if entry is None or entry[:2] != (task, last):
-            entry = (task, last, cron.find_next_time(task, last, self._context.settings.zone))
+            next_time = cron.find_next_time(task, last, self._context.settings.zone, self._offset)
+            entry = (task, last, next_time)
             self._next[task.name] = entry
         return entry[2]
 
@@ -222,7 +227,7 @@ class Scheduler:
         started_at = now()
         argv = [sys.executable, str(ROOT / task.head.command[0]), *task.head.command[1:], "--trigger", trigger.value]
         log = self._context.settings.logs_dir / "tasks" / f"{task.name}.log"
-        process_result = programs.run(argv, ROOT, task.head.timeout, log, self._stopping)
+        process_result = programs.run(argv, ROOT, task.head.timeout, log, self._stopping, self._redaction)
         return self._record(task, trigger, started_at, process_result)
 
     def run_enabled(self, name: str, job: Job, trigger: Trigger) -> JobResult:

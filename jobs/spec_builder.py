@@ -12,7 +12,8 @@ from typing import Any
 
 from models import AgentSession, Profile, Project, Run, RunMode
 from protocol import AGENT_PROGRAMS, RunLimits
-from settings import Settings
+from redaction import MIN_PASSWORD_LENGTH, MIN_SECRET_LENGTH, Redaction, find_url_passwords
+from settings import PASSED_VARIABLES, Settings
 from tickets.runs.claims import RunClaim
 from workers.agents import credentials, transcripts
 from workers.agents.coordination import SERVER_COMMAND
@@ -35,8 +36,8 @@ KEY_FOLDERS = (
     ".config/gh",
     ".config/glab-cli",
 )
-MIN_SECRET_CHARACTERS = 6
-"""Shorter values would match everywhere in an agent's output."""
+COMMON_NAME = re.compile(r".*(?:PATH|HOME|DIR|EDITOR|PAGER|TERM|MODEL)|PWD|DISPLAY|HOSTNAME|LC_.*|XDG_.*|MC_.*")
+"""Variables that are no secrets although a person has listed them for agents, beside those that every agent gets."""
 USAGE_LIMITS = ("turns", "tokens", "cost_usd")
 """The budgets of a run that its wrapper counts itself."""
 INTEGER_LIMITS = frozenset({"turns", "tokens", "spool_bytes", "line_bytes"})
@@ -93,9 +94,12 @@ def build_spec(
         env=environment,
         mcp_command=None if profile.program in BUILT_IN_PROGRAMS else SERVER_COMMAND,
         limits=build_limits(settings, profile),
-        secrets=find_secrets({**configuration.own.values, **environment}),
+        secrets=find_secrets(
+            {**configuration.own.values, **environment}, [*profile.env_allow, *configuration.variables]
+        ),
         own_home=str(configuration.own_home) if configuration.own_home else None,
         repository_configuration=configuration.repository,
+        repository_digest=configuration.repository_digest,
         prices={pattern: price.amounts for pattern, price in settings.all_prices.items()},
         **_build_workspace_fields(workspace),
         **_build_project_fields(project),
@@ -148,11 +152,23 @@ def find_hidden_folders(settings: Settings, environment: Mapping[str, str]) -> t
     return tuple(str(folder) for folder in folders if folder.is_dir())
 
 
-def find_secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Find the values that must never reach the store or a stream."""
-    return tuple(
-        value for name, value in environment.items() if SECRET_NAME.search(name) and len(value) >= MIN_SECRET_CHARACTERS
-    )
+def find_secrets(environment: Mapping[str, str], listed_names: Collection[str] = ()) -> tuple[str, ...]:
+    """Find the values that must never reach the store or a stream: those that a person has listed, and the passwords of URLs."""
+    values = [value for name, value in environment.items() if _is_secret(name, value, listed_names)]
+    passwords = {password for value in environment.values() for password in find_url_passwords(value)}
+    return tuple(dict.fromkeys([*values, *sorted(passwords)]))
+
+
+def _is_secret(name: str, value: str, listed_names: Collection[str]) -> bool:
+    if SECRET_NAME.search(name):
+        return len(value) >= MIN_PASSWORD_LENGTH
+    is_common = name in PASSED_VARIABLES or COMMON_NAME.fullmatch(name)
+    return name in listed_names and not is_common and len(value) >= MIN_SECRET_LENGTH
+
+
+def build_redaction(settings: Settings, profile: Profile | None) -> Redaction:
+    """Build the redaction of what the programs of this host print in the environment of a profile's runs."""
+    return Redaction(find_secrets(settings.ambient.environment, profile.env_allow if profile else ()))
 
 
 def build_limits(settings: Settings, profile: Profile) -> RunLimits:

@@ -11,14 +11,16 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+import failpoints
 from database import reading, writing
+from failpoints import Failpoint
 from models import Failure, Project, Run
+from redaction import Redaction
 from tickets.runs import claims, forks, prompt, reports
 from tickets.runs.claims import RunClaim
 from tickets.shared import lookup
 from tickets.team import repositories as observations
 from workers.agents.tui.screen import format_prompt_argument
-from workers.contract.redaction import Redaction
 from workers.contract.spec import RunSpec
 from workers.host import memory_limit
 from workers.host.private_dirs import UnsafeFolder, make_private_dir, move_away
@@ -29,6 +31,8 @@ from . import repositories, run_configuration, run_files, spec_builder, workspac
 from .job_context import JobContext
 from .run_configuration import ConfigurationChoice
 
+MAX_REASON_BYTES = 2000
+
 
 class FolderOccupied(Exception):
     """The folder of a new run is in use."""
@@ -36,6 +40,7 @@ class FolderOccupied(Exception):
 
 def start_claimed_run(context: JobContext, claim: RunClaim) -> bool:
     """Start the run of a claim. False when it is proven that it did not start, and the ticket was released."""
+    failpoints.kill_at(Failpoint.CLAIMED)
     run_dir = context.run_dir(claim.run.id)
     try:
         _prepare_folder(run_dir)
@@ -55,6 +60,7 @@ def start_claimed_run(context: JobContext, claim: RunClaim) -> bool:
             _release_claim(context, claim, error)
             return False
         return True
+    failpoints.kill_at(Failpoint.STARTED)
     with writing(context.engine) as session:
         claims.record_workspace(session, claim.run.id, tmux_target=pane or f"mc-{spec.identifier}")
     return True
@@ -86,7 +92,9 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
     with writing(context.engine) as session:
         _record_preparation(session, spec, configuration)
         if project:
-            notes = {} if workspace.notes is None else {"notes": list(workspace.notes)}
+            notes = (
+                {} if workspace.notes is None else {"notes": Redaction(spec.all_secrets).clean_value(workspace.notes)}
+            )
             observations.record_state(session, project.id, context.host, slots=slots, **notes)
         run = lookup.get_run(session, spec.run_id)
         forks.report_missing_source(session, run)
@@ -117,7 +125,7 @@ def format_sent_prompt(context: JobContext, spec: RunSpec, prompt_text: str) -> 
     """Return the prompt as the program gets it, without secrets. None when a person begins at the screen."""
     run_dir = context.run_dir(spec.run_id)
     sent_text = prompt_text if spec.mode == "headless" else format_prompt_argument(spec, run_dir, prompt_text)
-    return Redaction((spec.token, spec.nonce, *spec.secrets)).redact_text(sent_text) if sent_text else None
+    return Redaction(spec.all_secrets).clean_text(sent_text) if sent_text else None
 
 
 def _prepare_workspace(
@@ -132,6 +140,9 @@ def _prepare_workspace(
 
 
 def _release_claim(context: JobContext, claim: RunClaim, error: Exception) -> None:
-    reason = f"The run could not be started: {str(error) or type(error).__name__}"
+    redaction = spec_builder.build_redaction(context.settings, claim.profile)
+    reason = redaction.clean_text(
+        f"The run could not be started: {str(error) or type(error).__name__}", MAX_REASON_BYTES
+    )
     with writing(context.engine) as session:
-        reports.record_start_failure(session, claim.run.id, Failure.ENVIRONMENT, reason[:2000], context.retry)
+        reports.record_start_failure(session, claim.run.id, Failure.ENVIRONMENT, reason, context.retry)

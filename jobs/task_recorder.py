@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 import migrations
 from database import Session, UnsafeSQLite, open_engine, writing
 from models import TaskOutcome, Trigger, now
+from redaction import SHAPES
 from settings import Settings, SettingsError, load
 from tickets.operations import tasks
 
@@ -109,7 +110,8 @@ def _try_work(work: Callable[[], JobResult]) -> tuple[JobResult, str]:
     try:
         return work(), ""
     except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        first_line = SHAPES.clean_text(str(error)).partition("\n")[0]
+        reason = f"{type(error).__name__}: {first_line}"
         # Without the message's parameters, which may contain people's texts.
         trace = "".join(traceback.format_tb(error.__traceback__)) + reason
         print(trace, file=sys.stderr)

@@ -103,7 +103,7 @@ class Conversation {
     document.getElementById("no-activity").hidden = true;
     const messages = added.filter((entry) => ["text", "comment", "question", "approval", "verdict"].includes(entry.dataset.kind));
     const last = messages.at(-1)?.querySelector(".actor");
-    if (last) this.#announcer.textContent = `News from ${last.textContent.trim()}`;
+    if (last) this.#announcer.textContent = `New activity from ${last.textContent.trim()}`;
     if (wasAtEnd) this.#scrollToEnd(false);
     else this.#unseenCount += messages.length;
     this.#showLatest();

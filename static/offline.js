@@ -25,7 +25,7 @@ async function listCachedPages() {
 /** Wait for the server, then reload, or ask the user to send the form again: a script never sends it twice. */
 async function waitForServer() {
   while (!(await isServerReachable())) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
-  if (unsent) document.querySelector("[data-told]").textContent = "Mission Control answers again. Go back, and send it now.";
+  if (unsent) document.querySelector("[data-told]").textContent = "Mission Control is back. Go back and send it now.";
   else location.reload();
 }
 

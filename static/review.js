@@ -103,7 +103,7 @@ class Review {
 
   #showCount() {
     const count = this.#listRemarks().length;
-    this.#root.querySelector("[data-remark-count]").textContent = count ? `${count} on lines` : "";
+    this.#root.querySelector("[data-remark-count]").textContent = count ? `${count} line ${count === 1 ? "comment" : "comments"}` : "";
     const body = this.#root.querySelector("[data-remarks] textarea");
     if (body) body.required = count === 0;
   }

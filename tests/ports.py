@@ -10,18 +10,23 @@ import os
 import socket
 from itertools import count
 
+from workers.host import loopback
+
 FIRST, LAST = 12_000, 32_000
 _numbers = count(os.getpid() * 97)
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on and that no other test gets."""
-    while True:
-        port = FIRST + next(_numbers) % (LAST - FIRST)
-        with socket.socket() as probe:
+    """Return a loopback port that nobody listens on, at either address, and that no other test gets."""
+    return next(port for port in (FIRST + number % (LAST - FIRST) for number in _numbers) if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
+    for host in loopback.list_listen_hosts(["127.0.0.1"]):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind((host, port))
             except OSError:
-                continue
-            return port
+                return False
+    return True

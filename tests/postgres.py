@@ -21,6 +21,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
 import migrations
 from database import open_engine, writing
@@ -68,6 +69,16 @@ def server() -> str | None:
     _do(user, [str(folder / "pg_ctl"), "-D", str(data / "db"), "-o", options, "-l", str(data / "log"), "-w", "start"])
     atexit.register(_stop, user, folder, data)
     return f"postgresql+psycopg://mc@/{{}}?host={data}"
+
+
+def restart_server() -> None:
+    """Restart the server that this session has started, which ends every connection."""
+    pattern, folder = server(), programs()
+    if pattern is None or folder is None or os.environ.get("MC_TEST_DATABASE_URL"):
+        pytest.skip("PostgreSQL: the server was not started here, so it is not restarted")
+    data = Path(str(make_url(pattern).query["host"]))
+    control = [str(folder / "pg_ctl"), "-D", str(data / "db"), "-l", str(data / "log"), "-w"]
+    _do(_runner(data), [*control, "-m", "fast", "restart"])
 
 
 def _runner(data: Path) -> str | None:

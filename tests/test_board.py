@@ -124,12 +124,12 @@ def stick(engine: Engine, cause: str) -> int:
     ("cause", "words"),
     [
         ("blocked", "Answer the mail"),
-        ("unheard", "Its run was last heard"),
-        ("adrift", "In progress, and no run holds it"),
+        ("unheard", "Run last seen"),
+        ("adrift", "In progress without a run"),
         ("exhausted", "Tried 3 times: crash: it fell over"),
-        ("overslept", "Should have woken"),
-        ("forgotten", "Still parked until MC-3 is done, which it is"),
-        ("overdue", "Its check-in was due"),
+        ("overslept", "Should have woken up"),
+        ("forgotten", "Still parked until MC-3 is done, which has happened"),
+        ("overdue", "Check-in was due"),
     ],
 )
 def test_what_is_stuck_says_why_in_its_lane_and_in_its_column(engine: Engine, cause: str, words: str) -> None:
@@ -170,11 +170,11 @@ def test_a_card_in_the_queue_says_what_keeps_it_there(engine: Engine) -> None:
     assert queue_reasons == {
         f"MC-{first}": None,
         f"MC-{blocked}": ("blockers", "Blocked by MC-1"),
-        f"MC-{later}": ("later", "May start"),
+        f"MC-{later}": ("later", "Can start"),
         f"MC-{tried}": ("tried", "Tried once: crash: it fell over"),
         f"MC-{free}": None,
     }
-    assert [reason and reason.text for reason in reasons] == ["Wakes", "Parked until somebody wakes it"]
+    assert [reason and reason.text for reason in reasons] == ["Wakes", "Parked until someone wakes it"]
 
 
 @pytest.mark.both_databases

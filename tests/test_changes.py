@@ -22,7 +22,7 @@ CHANGES = ROOT / "tests" / "changes"
 PATCHES = {patch.stem: patch for patch in CHANGES.glob("*.patch")}
 MAX_FILES = {"field": 4, "gate": 1, "event": 2, "move": 4, "page": 5, "task": 2}
 """Files that a change may touch; those of a program are counted in their own way."""
-NOT_COPIED = shutil.ignore_patterns(".*", "tests", "pictures", "bench", "node_modules", "build")
+NOT_COPIED = shutil.ignore_patterns(".*", "tests", "pictures", "bench", "soak", "node_modules", "build")
 
 
 def run_git(folder: Path, *arguments: str, patch: str) -> str:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
+import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +65,7 @@ def test_a_plan_is_shown_sent_back_and_approved_as_edited(mc: Mc, tmp_path: Path
         plans.propose_plan(session, run, "Oil it.")
         reports.mark_lost(session, run.id, "gone", reports.RetryPolicy())
     assert "(version 1)" in mc("plan", "return", "MC-1", "Which oil?").output
-    assert "returned already" in mc("plan", "approve", "MC-1").output
+    assert "already returned" in mc("plan", "approve", "MC-1").output
     with writing(engine) as session:
         plans.propose_plan(session, run, "Oil it with olive oil.")
     assert "(version 3)" in mc("plan", "approve", "MC-1", "--file", "-", stdin="Oil it with machine oil.").output
@@ -133,7 +135,7 @@ def test_a_wake_condition_that_does_not_hold_together_is_refused(mc: Mc, argumen
     result = mc("ticket", "create", "Wait", *arguments)
 
     assert result.exit_code != 0 and error in result.output, result.output
-    assert mc("ticket", "list").output == "Nothing here.\n"
+    assert mc("ticket", "list").output == "Nothing found.\n"
 
 
 def test_open_tickets_are_listed_newest_first(mc: Mc) -> None:
@@ -171,7 +173,7 @@ def test_a_move_may_be_made_on_the_version_that_was_read(mc: Mc) -> None:
     """The version was compared as text, so that no move was ever made with one."""
     mc("ticket", "create", "Fix the door")
 
-    assert "was changed since" in mc("ticket", "move", "MC-1", "cancel", "version=7").output
+    assert "has changed since" in mc("ticket", "move", "MC-1", "cancel", "version=7").output
     assert "status: cancelled" in mc("ticket", "move", "MC-1", "cancel", "version=1").output
 
 
@@ -191,7 +193,7 @@ def test_an_illegal_move_is_refused_in_a_sentence(mc: Mc) -> None:
     result = mc("ticket", "move", "MC-1", "approve")
 
     assert result.exit_code == 1
-    assert result.output.startswith("Error: MC-1 cannot approve: it is to do.")
+    assert result.output.startswith("Error: MC-1 cannot approve: its state is To do.")
 
 
 def test_an_approval_says_what_becomes_of_the_branch(mc: Mc, tmp_path: Path) -> None:
@@ -202,7 +204,7 @@ def test_an_approval_says_what_becomes_of_the_branch(mc: Mc, tmp_path: Path) -> 
     assert (approved.exit_code, output["status"]) == (0, "in_review")
     assert output["landing"] == "Approved by operator; squashing onto main."
     again = mc("ticket", "move", "MC-1", "approve").output
-    assert again.startswith("Error: MC-1 cannot approve: it is approved already.")
+    assert again.startswith("Error: MC-1 cannot approve: it is already approved.")
     engine.dispose()
 
 
@@ -232,7 +234,12 @@ def test_a_token_is_printed_once_listed_without_its_secret_and_revoked(mc: Mc) -
 
 
 def test_a_login_link_leads_to_this_server(mc: Mc) -> None:
-    assert mc("login").output.startswith("http://127.0.0.1:3001/login/")
+    link = mc("login").output
+
+    assert re.match(r"http://mc-[0-9a-f]{8}-[a-z2-7]{16}\.localhost:3001/login/\S{43}\n$", link)
+    assert mc("login").output.split("/login/")[0] == link.split("/login/")[0], "the name stays"
+    [file] = [file for file in load().secrets_dir.iterdir() if file.read_text() in link]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_what_is_not_valid_is_named_field_by_field(mc: Mc) -> None:

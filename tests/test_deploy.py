@@ -48,6 +48,7 @@ def test_the_board_is_restarted_since_a_reload_would_keep_the_old_code() -> None
 def test_every_timer_has_its_service_and_repeats(timer: Path) -> None:
     assert timer.with_suffix(".service").is_file()
     assert int(read(timer)["Timer"]["OnUnitInactiveSec"]) >= 60
+    assert read(timer)["Timer"]["FixedRandomDelay"] == "true", "the timers of several users do not start at once"
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")

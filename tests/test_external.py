@@ -55,15 +55,15 @@ def test_a_silent_external_run_needs_a_person_until_it_is_heard_again(engine: En
         expire(engine, run)
         with reading(engine) as session:
             [card] = lanes.load_lane(session, "needs_you", Filters(), Viewer(ALICE, DispatchLimits())).cards
-            assert card.needs_you and card.reason and card.reason.text.startswith("It runs outside Mission Control")
+            assert card.needs_you and card.reason and card.reason.text.startswith("Runs outside Mission Control")
             assert lanes.load_lane(session, "stuck", Filters(), Viewer(ALICE, DispatchLimits())).cards == []
             assert [item["line"] for item in overview.list_needs(session)] == [overview.OUTSIDE_TEXT]
             assert overview.count_needs(session) == 1
             assert session.scalars(select(Run.id).where(runtime.IS_SILENT)).all() == [run.id]
             run = lookup.get_run(session, run.id)
             header = ticket_header.build_header(session, lookup.get_ticket(session, ticket_id), run, run)
-            assert (header.runtime, header.next_action) == ("unknown", "See why it is silent")
-            assert header.outside and header.outside.endswith("ago; its limit is 30 min.")
+            assert (header.runtime, header.next_action) == ("unknown", "Check why it is silent")
+            assert header.outside and header.outside.endswith("ago; the limit is 30 min.")
         with writing(engine) as session:
             if sign == "heartbeat":
                 heartbeat.record_heartbeat(session, run.id, heartbeat.RunHeartbeat(state="running"))
@@ -121,7 +121,7 @@ def test_a_holder_may_be_given_at_creation_but_not_by_a_run(engine: Engine) -> N
     with writing(engine) as session:
         tickets = transitions.create_ticket(session, body, SERVICE)
         gates = {gate.name: gate.detail for gate in policy.check_ticket(session, tickets, None, DispatchLimits())}
-        assert gates["controller"] == "operator holds it."
+        assert gates["controller"] == "It is on hold by operator."
         with pytest.raises(Forbidden, match="campaign_owner"):
             transitions.create_ticket(session, body, Actor(ActorKind.RUN, "builder", 1, ticket_id))
 

@@ -42,7 +42,7 @@ def test_a_condition_that_outlives_its_closed_incident_reopens_it_and_tells_its_
     assert reopened.closed_by is None
     with reading(engine) as session:
         comments = session.scalars(select(TicketComment.body).where(TicketComment.ticket_id == ticket_id)).all()
-    assert ["come back (recurrence 1)" in words for words in comments] == [True]
+    assert ["reopened (recurrence 1)" in words for words in comments] == [True]
 
 
 def track(engine: Engine, *checks: HealthCheck) -> list[tuple[str, str, str, int]]:
@@ -75,7 +75,7 @@ def test_an_incident_closes_with_evidence_when_its_check_is_right_and_comes_back
     assert track(engine, fail("tmux", 3, right)) == [("check:tmux", "closed", "critical", 0)]
     with reading(engine) as session:
         incident = session.scalars(select(Incident)).one()
-    assert incident.closed_by == "health" and "tmux has been right since" in str(incident.evidence)
+    assert incident.closed_by == "health" and "tmux has passed since" in str(incident.evidence)
     assert track(engine, fail("tmux", 1, HealthStatus.WARNING)) == [("check:tmux", "open", "warning", 1)]
     assert track(engine) == [("check:tmux", "closed", "warning", 1)], "nothing checks it any more"
 
@@ -94,8 +94,10 @@ def test_an_incident_escalates_while_nobody_acknowledges_it(engine: Engine) -> N
             incident = session.get_one(Incident, number)
             assert (incident.escalations, incident.severity) == (escalations, "critical" if escalations else "warning")
     with reading(engine) as session:
-        told = session.scalars(select(TicketEvent).where(TicketEvent.event_type == "incident_escalated")).all()
-        assert len(told) == 3
+        escalation_events = session.scalars(
+            select(TicketEvent).where(TicketEvent.event_type == "incident_escalated")
+        ).all()
+        assert len(escalation_events) == 3
     with writing(engine) as session:
         incidents.close_incident(session, number, "killed", incident_tracking.HEALTH)
         raise_incident(session, "undead:7", "A process cannot be ended")

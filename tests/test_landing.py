@@ -236,7 +236,7 @@ def test_the_board_asks_no_more_for_many_tickets_than_for_one(engine: Engine) ->
 @pytest.mark.both_databases
 def test_a_second_approval_is_refused_by_name(engine: Engine) -> None:
     ticket_id, _ = pending(engine)
-    with pytest.raises(LandingPending, match=r"approved already\. Approved by alice; merging into main\."):
+    with pytest.raises(LandingPending, match=r"already approved\. Approved by alice; merging into main\."):
         move(engine, ticket_id, "approve")
     with reading(engine) as session:
         ticket = lookup.get_ticket(session, ticket_id)
@@ -313,7 +313,7 @@ def test_it_is_neither_dispatched_nor_anybodys_to_do(engine: Engine) -> None:
         )
         assert (status.ok, status.detail) == (
             False,
-            "It is in review, not to do. Approved by alice; merging into main.",
+            "Its state is In review, not To do. Approved by alice; merging into main.",
         )
         card = columns.load_column(session, "in_review", Filters(), Viewer(ALICE, policy.DispatchLimits())).cards[0]
         reason = StatusReason("landing", "Approved by alice; merging into main.")
@@ -412,7 +412,7 @@ def test_work_that_nobody_has_looked_at_does_not_go_round_for_ever(engine: Engin
         )
     ticket = get(engine, ticket_id)
     assert (ticket.status, ticket.landing) == (TicketStatus.IN_REVIEW, LandingState.FAILED)
-    assert "It has come back 3 times already" in (landing.describe_landing(ticket) or "")
+    assert "It has been sent back 3 times already" in (landing.describe_landing(ticket) or "")
 
 
 def test_an_approved_conflict_always_goes_back(engine: Engine) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +15,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import func, select, update
 
-from database import open_engine, reading, writing
+from database import Session, open_engine, reading, writing
 from models import (
     Agent,
     Gate,
@@ -26,20 +30,25 @@ from models import (
     Ticket,
     TicketComment,
     TicketEvent,
+    TicketPhase,
     TicketStatus,
     now,
 )
+from protocol import StopCode
+from tickets.conversation import messages
 from tickets.dispatch import dispatch_plan, policy
-from tickets.lifecycle import transitions
+from tickets.lifecycle import editing, transitions
 from tickets.planning import phase_editing
 from tickets.planning.phase_editing import ArrangePhases, BeginWorkflow, DecidePhase, WaivePhase
-from tickets.runs import claims, landing_results, reports
+from tickets.runs import claims, external, landing_results, reports
 from tickets.shared import lookup
-from tickets.shared.errors import DomainError
+from tickets.shared.errors import DomainError, StaleTicket
+from tickets.shared.inputs import EditTicket
 from tickets.workflow import landing, ticket_phases
 from tickets.workflow.landing import LandingPlan
 
-from .test_landing import SEEN, project
+from .postgres import fresh_database
+from .test_landing import SEEN, project, work
 from .test_lifecycle import FACTS
 from .test_spine import ALICE, make
 
@@ -71,17 +80,50 @@ HUMAN_MOVES = [
 ]
 
 
-class Lifecycle(RuleBasedStateMachine):
-    """Three tickets, one of them to be merged, and everything that may happen to them; the store is a copy of the
-    migrated template."""
+MAX_TICKETS = 5
+SQLITE_EXAMPLES, POSTGRESQL_EXAMPLES = 20, 4
+INDEXES = st.integers(0, MAX_TICKETS - 1)
+LANDING_RESULTS: dict[str, Callable[[Session, int, LandingPlan], bool]] = {
+    "success": lambda session, ticket_id, plan: landing_results.record_success(session, ticket_id, plan, "Merged.", {}),
+    "failure": lambda session, ticket_id, plan: landing_results.record_failure(session, ticket_id, plan, "No."),
+    "conflicts": lambda session, ticket_id, plan: landing_results.send_back_conflicts(session, ticket_id, plan, ["a"]),
+}
 
-    template: Path
+
+@dataclass(frozen=True, slots=True)
+class StoreSnapshot:
+    """All rows of one moment that the promises are about, by ticket."""
+
+    tickets: list[Ticket]
+    runs: dict[int, list[Run]]
+    phases: dict[int, list[TicketPhase]]
+    seqs: dict[int, list[int]]
+
+
+def take_snapshot(session: Session) -> StoreSnapshot:
+    runs: dict[int, list[Run]] = defaultdict(list)
+    phases: dict[int, list[TicketPhase]] = defaultdict(list)
+    seqs: dict[int, list[int]] = defaultdict(list)
+    for run in session.scalars(select(Run).order_by(Run.generation)):
+        runs[run.ticket_id].append(run)
+    for phase in session.scalars(select(TicketPhase)):
+        phases[phase.ticket_id].append(phase)
+    for ticket_id, seq in session.execute(select(TicketEvent.ticket_id, TicketEvent.seq).order_by(TicketEvent.seq)):
+        if ticket_id is not None and seq is not None:
+            seqs[ticket_id].append(seq)
+    return StoreSnapshot(list(session.scalars(select(Ticket))), runs, phases, seqs)
+
+
+class Lifecycle(RuleBasedStateMachine):
+    """Some tickets, one of them to be merged, and everything that may happen to them, in a store of their own."""
+
+    open_url: Callable[[], AbstractContextManager[str]]
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="mc-machine-"))
-        shutil.copy(self.template, self.folder / "mc.db")
-        self.engine = open_engine(f"sqlite:///{self.folder / 'mc.db'}")
+        self.resources = ExitStack()
+        self.url = self.resources.enter_context(type(self).open_url())
+        self.engine = open_engine(self.url)
         with writing(self.engine) as session:
             project(session, "merge")
         self.tickets = [make(self.engine), make(self.engine), make(self.engine, project="web", gate="none")]
@@ -91,22 +133,79 @@ class Lifecycle(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.engine.dispose()
-        shutil.rmtree(self.folder)
+        self.resources.close()
+
+    @initialize(approved=st.booleans())
+    def the_third_ticket_may_be_approved(self, approved: bool) -> None:
+        """Let half of the histories begin with a landing, which others seldom reach."""
+        if approved:
+            work(self.engine, self.tickets[2])
+            self._move(2, "approve")
+
+    def _pick(self, index: int) -> int:
+        return self.tickets[index % len(self.tickets)]
+
+    def _move(self, index: int, move: str) -> None:
+        with suppress(DomainError), writing(self.engine) as session:
+            transitions.transition(session, self._pick(index), move, ALICE, **FACTS.get(move, {}))
 
     def _runs(self) -> list[Run]:
         with reading(self.engine) as session:
             return list(session.scalars(select(Run).order_by(Run.id)))
 
-    @rule(index=st.integers(0, 2), move=st.sampled_from(HUMAN_MOVES))
-    def a_person_moves(self, index: int, move: str) -> None:
-        try:
-            with writing(self.engine) as session:
-                transitions.transition(session, self.tickets[index], move, ALICE, **FACTS.get(move, {}))
-        except DomainError:
-            pass
+    @rule(status=st.sampled_from(["inbox", "todo", "waiting"]), agent=st.sampled_from(["script", "claude", None]))
+    def a_person_creates(self, status: str, agent: str | None) -> None:
+        if len(self.tickets) < MAX_TICKETS:
+            wake = {"wake": {"kind": "manual"}} if status == "waiting" else {}
+            self.tickets.append(make(self.engine, status=status, assigned_to=agent, **wake))
+            assert self._ticket(self.tickets[-1]).status == status
 
     @rule(
-        index=st.integers(0, 2),
+        index=INDEXES,
+        change=st.sampled_from(
+            [{"title": "Another"}, {"priority": "urgent"}, {"assigned_to": "codex"}, {"gate": "person"}]
+        ),
+        age=st.integers(0, 1),
+    )
+    def a_person_edits(self, index: int, change: dict[str, Any], age: int) -> None:
+        before = self._ticket(self._pick(index))
+        body = EditTicket.model_validate({"version": max(1, before.version - age), **change})
+        try:
+            with writing(self.engine) as session:
+                editing.edit_ticket(session, lookup.get_ticket(session, before.id), body, ALICE)
+            assert body.version == before.version, "an edit of an older version is refused"
+        except StaleTicket:
+            assert age, "an edit of the version that was read is not stale"
+            assert self._ticket(before.id).version == before.version, "a refused edit changes nothing"
+        except DomainError:
+            pass
+        assert self._ticket(before.id).status is before.status, "an edit is no move"
+
+    @rule(index=INDEXES, move=st.sampled_from(HUMAN_MOVES))
+    def a_person_moves(self, index: int, move: str) -> None:
+        self._move(index, move)
+
+    @rule(index=INDEXES)
+    def a_person_writes_to_the_agent(self, index: int) -> None:
+        with suppress(DomainError), writing(self.engine) as session:
+            ticket = lookup.get_ticket(session, self._pick(index))
+            messages.queue_message(session, ticket, messages.NewMessage(body="Look here."), ALICE)
+
+    @rule()
+    def the_board_is_started_again(self) -> None:
+        self.engine.dispose()
+        self.engine = open_engine(self.url)
+
+    @rule()
+    def the_reaper_passes(self) -> None:
+        with writing(self.engine) as session:
+            messages.expire_messages(session, 0)
+            messages.retry_failed(session)
+            reports.stop_unanswered(session, 0)
+            external.end_unresponsive(session, 0)
+
+    @rule(
+        index=INDEXES,
         names=st.permutations(ticket_phases.STANDARD_PHASES),
         gates=st.tuples(*[st.sampled_from(Gate)] * 3),
     )
@@ -115,23 +214,23 @@ class Lifecycle(RuleBasedStateMachine):
         phases = [{"name": name, "agent": agents[at], "gate": gates[at]} for at, name in enumerate(names)]
         self._plan(phase_editing.begin_workflow, index, BeginWorkflow.model_validate({"phases": phases}))
 
-    @rule(index=st.integers(0, 2), name=st.sampled_from(ticket_phases.STANDARD_PHASES))
+    @rule(index=INDEXES, name=st.sampled_from(ticket_phases.STANDARD_PHASES))
     def a_person_waives_a_phase(self, index: int, name: str) -> None:
         self._plan(phase_editing.waive_phase, index, WaivePhase(phase=name, reason="It does not apply."))
 
-    @rule(index=st.integers(0, 2), name=st.sampled_from(ticket_phases.STANDARD_PHASES))
+    @rule(index=INDEXES, name=st.sampled_from(ticket_phases.STANDARD_PHASES))
     def a_person_plans_what_follows(self, index: int, name: str) -> None:
         phase = {"name": name, "agent": "codex", "gate": "none", "choices": ["go", "stop"]}
         self._plan(phase_editing.arrange_phases, index, ArrangePhases.model_validate({"phases": [phase]}))
 
-    @rule(index=st.integers(0, 2))
+    @rule(index=INDEXES)
     def a_person_decides(self, index: int) -> None:
         self._plan(phase_editing.decide_phase, index, DecidePhase(choice="go"))
 
     def _plan(self, act: Any, index: int, body: Any) -> None:
         try:
             with writing(self.engine) as session:
-                act(session, lookup.get_ticket(session, self.tickets[index]), body, ALICE)
+                act(session, lookup.get_ticket(session, self._pick(index)), body, ALICE)
         except DomainError:
             pass
 
@@ -180,105 +279,99 @@ class Lifecycle(RuleBasedStateMachine):
             with writing(self.engine) as session:
                 reports.mark_lost(session, runs[pick % len(runs)].id, "killed", PATIENT)
 
-    @rule(pick=st.integers(0, 50), came=st.sampled_from(["succeed", "fail", "conflicts"]))
-    def a_door_ends_any_landing(self, pick: int, came: str) -> None:
+    @rule(pick=st.integers(0, 50), result=st.sampled_from(sorted(LANDING_RESULTS)))
+    def a_landing_ends(self, pick: int, result: str) -> None:
         """The one that the ticket waits for, or one that was dropped or ended before."""
         if not self.plans:
             return
         ticket_id, key = self.tickets[2], list(self.plans)[pick % len(self.plans)]
         before = self._ticket(ticket_id)
-        arguments: dict[str, tuple[Any, ...]] = {
-            "succeed": ("Merged.", {}),
-            "fail": ("No.",),
-            "conflicts": (["a.txt"],),
-        }
         with writing(self.engine) as session:
-            is_counted = getattr(landing_results, came)(session, ticket_id, self.plans[key], *arguments[came])
+            is_counted = LANDING_RESULTS[result](session, ticket_id, self.plans[key])
         after = self._ticket(ticket_id)
         assert is_counted == (before.landing is LandingState.PENDING and (before.landing_plan or {})["key"] == key)
         assert is_counted or (after.status, after.version) == (before.status, before.version)
-        if is_counted and came == "succeed":
+        if is_counted and result == "success":
             assert after.status in (TicketStatus.DONE, TicketStatus.TODO) and key not in self.landed, "it lands once"
             self.landed.add(key)
 
     @invariant()
-    def what_is_to_be_landed_is_in_review_and_nothing_else_is(self) -> None:
-        for ticket_id in self.tickets:
-            ticket = self._ticket(ticket_id)
-            plan = landing.get_plan(ticket)
-            assert (ticket.landing is not None) == (plan is not None)
-            if plan is not None:
-                assert ticket.status is TicketStatus.IN_REVIEW and ticket_id == self.tickets[2]
-                assert (plan.reason is not None) == (ticket.landing is LandingState.FAILED)
-                self.plans.setdefault(plan.key, plan)
-
-    @invariant()
-    def at_most_one_live_run_and_it_is_the_newest(self) -> None:
-        for ticket_id in self.tickets:
-            with reading(self.engine) as session:
-                mine = list(session.scalars(select(Run).where(Run.ticket_id == ticket_id).order_by(Run.generation)))
-            live = [run for run in mine if run.state is not RunState.ENDED]
-            assert len(live) <= 1
-            assert not live or live[0] is mine[-1]
-            assert [run.generation for run in mine] == list(range(1, len(mine) + 1))
-
-    @invariant()
-    def in_progress_means_that_a_run_holds_it(self) -> None:
-        for ticket_id in self.tickets:
-            ticket = self._ticket(ticket_id)
-            with reading(self.engine) as session:
-                live = session.scalar(select(Run).where(Run.ticket_id == ticket_id, Run.state != RunState.ENDED))
-            if ticket.status is TicketStatus.IN_PROGRESS:
-                assert live is not None and live.stop_code is None
-            elif live is not None:
-                assert live.stop_code, "a run whose ticket left it is told to stop"
-
-    @invariant()
-    def what_is_said_of_a_state_is_there_only_in_it(self) -> None:
-        for ticket_id in self.tickets:
-            ticket = self._ticket(ticket_id)
-            assert (ticket.wake is not None) == (ticket.status is TicketStatus.WAITING)
-            assert (ticket.closed is not None) == (ticket.status in (TicketStatus.DONE, TicketStatus.CANCELLED))
-            if ticket.status is TicketStatus.BLOCKED:
-                assert ticket.block and ticket.block["next_action"] and ticket.block["owner"]
-
-    @invariant()
-    def an_open_ticket_with_phases_stands_in_exactly_one_of_them(self) -> None:
-        for ticket_id in self.tickets:
-            ticket = self._ticket(ticket_id)
-            with reading(self.engine) as session:
-                phases = ticket_phases.list_phases(session, ticket_id)
-            current = [phase for phase in phases if phase.state is PhaseState.CURRENT]
-            assert len({phase.name for phase in phases}) == len(phases)
-            if phases and ticket.closed is None:
-                assert [(phase.name, phase.gate) for phase in current] == [(ticket.phase, ticket.gate)]
-                assert not [phase for phase in phases if phase.state is PhaseState.PENDING and phase.note]
-
-    @invariant()
-    def the_sequence_of_a_ticket_has_no_gap(self) -> None:
+    def the_promises_hold(self) -> None:
         with reading(self.engine) as session:
-            for ticket_id in self.tickets:
-                seqs = list(
-                    session.scalars(
-                        select(TicketEvent.seq).where(TicketEvent.ticket_id == ticket_id).order_by(TicketEvent.seq)
-                    )
-                )
-                assert seqs == list(range(1, len(seqs) + 1))
-                assert session.get_one(Ticket, ticket_id).event_seq == len(seqs)
+            snapshot = take_snapshot(session)
+        for ticket in snapshot.tickets:
+            self._check_landing(ticket)
+            check_runs(ticket, snapshot.runs[ticket.id])
+            check_state(ticket)
+            check_phases(ticket, snapshot.phases[ticket.id])
+            seqs = snapshot.seqs[ticket.id]
+            assert seqs == list(range(1, ticket.event_seq + 1)), "the events of a ticket have no gap"
+        identifiers = {ticket.identifier for ticket in snapshot.tickets}
+        assert len(identifiers) == len(snapshot.tickets) == len(self.tickets)
+
+    def _check_landing(self, ticket: Ticket) -> None:
+        """What is to be landed is in review, and nothing else is to be landed."""
+        plan = landing.get_plan(ticket)
+        assert (ticket.landing is not None) == (plan is not None)
+        if plan is not None:
+            assert ticket.status is TicketStatus.IN_REVIEW and ticket.id == self.tickets[2]
+            assert (plan.reason is not None) == (ticket.landing is LandingState.FAILED)
+            self.plans.setdefault(plan.key, plan)
+
+
+def check_runs(ticket: Ticket, runs: list[Run]) -> None:
+    """At most one run is live, and it is the newest; a ticket in progress has one that was not told to stop."""
+    live = [run for run in runs if run.state is not RunState.ENDED]
+    assert len(live) <= 1 and live == runs[len(runs) - len(live) :]
+    assert [run.generation for run in runs] == list(range(1, len(runs) + 1))
+    if ticket.status is TicketStatus.IN_PROGRESS:
+        assert live and live[0].stop_code in (None, StopCode.UNANSWERED)
+    elif live:
+        assert live[0].stop_code, "a run whose ticket left it is told to stop"
+
+
+def check_state(ticket: Ticket) -> None:
+    """What belongs to a state is there only in it."""
+    assert (ticket.wake is not None) == (ticket.status is TicketStatus.WAITING)
+    assert (ticket.closed is not None) == (ticket.status in (TicketStatus.DONE, TicketStatus.CANCELLED))
+    if ticket.status is TicketStatus.BLOCKED:
+        assert ticket.block and ticket.block["next_action"] and ticket.block["owner"]
+
+
+def check_phases(ticket: Ticket, phases: list[TicketPhase]) -> None:
+    """An open ticket with phases stands in exactly one of them."""
+    current = [phase for phase in phases if phase.state is PhaseState.CURRENT]
+    assert len({phase.name for phase in phases}) == len(phases)
+    if phases and ticket.closed is None:
+        assert [(phase.name, phase.gate) for phase in current] == [(ticket.phase, ticket.gate)]
+        assert not [phase for phase in phases if phase.state is PhaseState.PENDING and phase.note]
+
+
+def run_machine(open_url: Callable[[], AbstractContextManager[str]], examples: int) -> None:
+    machine: Any = type("Machine", (Lifecycle,), {"open_url": staticmethod(open_url)})
+    options = settings(
+        max_examples=examples,
+        stateful_step_count=30,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    run_state_machine_as_test(machine, settings=options)
 
 
 def test_the_lifecycle_keeps_its_promises_in_any_order_of_events(template: Path) -> None:
-    machine: Any = type("Machine", (Lifecycle,), {"template": template})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=20,
-            stateful_step_count=30,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            database=None,
-        ),
-    )
+    @contextmanager
+    def copy_template() -> Iterator[str]:
+        with tempfile.TemporaryDirectory(prefix="mc-machine-") as folder:
+            shutil.copy(template, Path(folder, "mc.db"))
+            yield f"sqlite:///{folder}/mc.db"
+
+    run_machine(copy_template, SQLITE_EXAMPLES)
+
+
+@pytest.mark.postgres
+def test_the_lifecycle_keeps_its_promises_on_postgresql_too() -> None:
+    run_machine(fresh_database, POSTGRESQL_EXAMPLES)
 
 
 @pytest.mark.parametrize("verdict", ["done", "review", "question"])
@@ -296,6 +389,20 @@ def test_a_verdict_on_a_ticket_that_left_its_run_is_refused_and_kept(engine: Any
         assert session.get_one(Ticket, ticket_id).status == state
         assert session.get_one(Run, run.id).state is RunState.ENDED
         assert [row.kind for row in session.scalars(select(Quarantined))] == ["report"]
+
+
+def test_the_verdict_of_an_earlier_run_does_not_end_the_one_at_work(engine: Any) -> None:
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        earlier = claims.claim_ticket(session, ticket_id, "here").run
+        reports.apply_report(session, earlier.id, reports.RunReport(verdict="failed", summary="No."), PATIENT)
+        run = claims.claim_ticket(session, ticket_id, "here").run
+    with writing(engine) as session:
+        receipt = reports.apply_report(session, earlier.id, reports.RunReport(verdict="done", summary="Late."), PATIENT)
+    assert not receipt.accepted and receipt.ticket.status is TicketStatus.IN_PROGRESS
+    with reading(engine) as session:
+        assert session.get_one(Run, run.id).state is not RunState.ENDED
+        assert [row.run_id for row in session.scalars(select(Quarantined))] == [earlier.id]
 
 
 @pytest.mark.both_databases

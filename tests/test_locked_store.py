@@ -9,14 +9,28 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import make_url, text
 
 import database
-from database import Engine, StoreUnavailable, open_engine, reading, write_queue, writing
+import queue_reaper
+from database import (
+    Engine,
+    StoreUnavailable,
+    WriteLockBusy,
+    WriterLimit,
+    limit_writers,
+    open_engine,
+    reading,
+    write_queue,
+    writing,
+)
+from mc_cli import main
 from tickets.shared import runtime_flags
 from tickets.shared.actors import Actor
 
@@ -92,6 +106,57 @@ def test_a_locked_store_refuses_what_is_written_and_takes_it_again_afterwards(st
         runtime_flags.set_flag(session, runtime_flags.PAUSE, None, Actor.system())
 
 
+def test_a_home_that_cannot_be_written_refuses_what_is_written_as_a_locked_store_does(store: Engine) -> None:
+    """Regression: in a read-only home every page answered 500, because the use of a token could not be recorded."""
+    Path(f"{store.url.database}-writers").mkdir()
+    with pytest.raises(StoreUnavailable), writing(store):
+        pass
+
+
+@pytest.mark.both_databases
+def test_a_writer_that_does_not_wait_is_refused_while_another_writes(engine: Engine) -> None:
+    with writing(engine), pytest.raises(StoreUnavailable), writing(engine, patient=False):
+        pass
+    with writing(engine, patient=False) as session:
+        session.execute(text("SELECT 1"))
+
+
+def test_more_writers_than_the_limit_are_refused_while_nobody_gets_the_lock(
+    store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: while another program had locked the store, writers held every thread, and no page answered."""
+    monkeypatch.setattr(database, "STALL_SECONDS", 0)
+    limit_writers(store, 1)
+    with writing(store), pytest.raises(WriteLockBusy), writing(store):
+        pass
+    with writing(store) as session:
+        session.execute(text("SELECT 1"))
+
+
+def test_a_writer_beyond_the_limit_waits_while_others_get_the_lock(
+    store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "STALL_SECONDS", 60)
+    limit, waits = WriterLimit(1), threading.Event()
+    wait = threading.Condition.wait
+
+    def tell(condition: threading.Condition, timeout: float | None = None) -> bool:
+        waits.set()
+        return wait(condition, timeout)
+
+    def write() -> None:
+        with limit.hold_slot():
+            pass
+
+    second = threading.Thread(target=write)
+    with limit.hold_slot():
+        monkeypatch.setattr(limit._changed, "wait", partial(tell, limit._changed))
+        second.start()
+        assert waits.wait(60)
+    second.join(60)
+    assert not second.is_alive()
+
+
 @pytest.mark.postgres
 def test_a_statement_on_postgresql_is_cut_off_unless_the_address_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
@@ -112,3 +177,43 @@ def test_a_statement_on_postgresql_is_cut_off_unless_the_address_says_otherwise(
             assert session.scalar(text("SHOW statement_timeout")) == "9s"
         patient.dispose()
     assert (parameters["connect_timeout"], parameters["tcp_user_timeout"]) == ("10", "30000")
+
+
+@pytest.mark.postgres
+def test_a_host_that_is_suspended_in_a_write_does_not_keep_the_others_from_writing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A laptop that slept in the middle of a write kept every host of its fleet from writing until it woke."""
+    monkeypatch.setattr(database, "IDLE_SECONDS", 1)
+    reasons = []
+    with fresh_database() as url:
+        suspended, other = open_engine(url), open_engine(url)
+        with pytest.raises(StoreUnavailable), writing(suspended) as session:
+            runtime_flags.set_flag(session, runtime_flags.PAUSE, "lost", Actor.human())
+            with writing(other) as writer:
+                reasons.append(runtime_flags.get_pause_reason(writer))
+            runtime_flags.set_flag(session, runtime_flags.PAUSE, "late", Actor.human())
+        with writing(suspended) as session:
+            reasons.append(runtime_flags.get_pause_reason(session))
+        suspended.dispose()
+        other.dispose()
+    assert reasons == [None, None]
+
+
+def test_a_sqlite_that_can_lose_rows_is_refused_before_the_store_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database.check_sqlite()
+    for version in ("3.51.3", "3.51.10", "3.53.0", "3.50.7", "3.44.6"):
+        database.check_sqlite(version)
+    for version in ("3.40.1", "3.44.5", "3.45.0", "3.50.6", "3.51.2"):
+        with pytest.raises(database.UnsafeSQLite, match=version):
+            database.check_sqlite(version)
+
+    monkeypatch.setattr(database.check_sqlite, "__defaults__", ("3.52.0",))
+    refused = CliRunner().invoke(main, ["db", "upgrade"])
+
+    assert (refused.exit_code, queue_reaper.main(["--backup"])) == (1, 2)
+    for output in (refused.output, capsys.readouterr().err):
+        assert "SQLite 3.52.0 is not safe" in output
+    assert not (tmp_path / "home" / "mc.db").exists()

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from database import reading, writing
-from models import DeliveryState, QueuedMessage, now
+from models import DeliveryState, QueuedMessage, Run, now
 from tickets.conversation import messages
 from tickets.runs import claims, heartbeat, reports
 from tickets.shared import lookup
@@ -106,7 +106,11 @@ def test_only_a_message_that_could_have_been_received_expires(engine: Engine) ->
     list_offered(engine, begin(engine, ticket_id))
     with writing(engine) as session:
         assert messages.expire_messages(session, LATER) == 0, "it was offered just now"
-        session.execute(update(QueuedMessage).values(offered=now() - timedelta(seconds=LATER + 1)))
+        asleep_since = now() - timedelta(seconds=LATER + 1)
+        session.execute(update(QueuedMessage).values(offered=asleep_since))
+        session.execute(update(Run).values(heartbeat=asleep_since))
+        assert messages.expire_messages(session, LATER) == 0, "the machine slept: its run was not heard since"
+        session.execute(update(Run).values(heartbeat=now()))
         assert messages.expire_messages(session, LATER) == 1
     assert state(engine, uuid) is DeliveryState.EXPIRED
 

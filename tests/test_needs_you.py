@@ -24,7 +24,10 @@ def test_a_run_that_waits_for_an_answer_is_shown_as_needing_a_person(engine: Eng
     with writing(engine) as session:
         run = claims.claim_ticket(session, ticket_id, "here").run
         heartbeat.record_heartbeat(session, run.id, heartbeat.RunHeartbeat(state="running"))
-    for state, next_action, expected in (("running", "Work goes on", False), ("waiting", "Answer", True)):
+    for state, next_action, expected in (
+        ("running", "In progress, nothing for you", False),
+        ("waiting", "Waiting for your answer", True),
+    ):
         with writing(engine) as session:
             heartbeat.record_heartbeat(session, run.id, heartbeat.RunHeartbeat.model_validate({"state": state}))
         with reading(engine) as session:

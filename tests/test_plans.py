@@ -8,7 +8,19 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from database import reading, writing
-from models import ActorKind, Planning, PlanState, Profile, RequestState, Run, RunRequest, Ticket, TicketStatus
+from models import (
+    ActorKind,
+    Planning,
+    PlanState,
+    Profile,
+    RequestState,
+    Run,
+    RunMode,
+    RunRequest,
+    RunState,
+    Ticket,
+    TicketStatus,
+)
 from tickets.board import status_reason
 from tickets.conversation import requests
 from tickets.conversation.requests import Reply
@@ -68,7 +80,7 @@ def test_a_live_process_is_told_the_plan_as_a_person_has_edited_it(engine: Engin
             plans.approve_plan(session, ticket, ApprovePlan(version=1), ALICE)
         assert plans.approve_plan(session, ticket, ApprovePlan(version=2, body="Do it best."), ALICE) == run.id
         answers = heartbeat.record_heartbeat(session, run.id, RunHeartbeat(state="waiting"))["answers"]
-        with pytest.raises(ConflictError, match="approved already"):
+        with pytest.raises(ConflictError, match="already approved"):
             plans.return_plan(session, ticket, ReturnPlan(version=3, comment="No."), ALICE)
 
     assert [(answer["request"], answer["behavior"], answer["message"]) for answer in answers] == [
@@ -168,6 +180,23 @@ def test_a_checklist_and_a_confirmed_model_are_facts_of_the_run(engine: Engine) 
         row = get_run(session, run.id)
         assert (row.model, row.model_order, row.checklist) == ("other-model", None, [{"text": "One", "state": "done"}])
         assert session.get_one(Ticket, ticket_id).status is TicketStatus.IN_PROGRESS
+
+
+@pytest.mark.parametrize(
+    ("program", "mode", "can_change"),
+    [
+        ("claude", RunMode.HEADLESS, True),
+        ("claude", RunMode.TUI, True),
+        ("codex", RunMode.HEADLESS, True),
+        ("codex", RunMode.TUI, False),
+        ("claude", RunMode.EXTERNAL, False),
+    ],
+)
+def test_a_screen_takes_another_model_where_its_program_has_a_command_for_it(
+    program: str, mode: RunMode, can_change: bool
+) -> None:
+    obstacle = model_change.find_obstacle(Run(program=program, mode=mode, state=RunState.RUNNING))
+    assert (obstacle is None) is can_change, obstacle
 
 
 def test_a_program_that_cannot_change_its_model_says_so(engine: Engine) -> None:

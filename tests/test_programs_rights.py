@@ -13,10 +13,10 @@ from models import ActorKind, Attachment, Failure, Outcome, Scope, TicketStatus
 from tickets.conversation import attachments, timeline
 from tickets.lifecycle import editing, moves, transitions
 from tickets.operations import tasks, tokens
-from tickets.runs import claims, reports, sessions
+from tickets.runs import claims, refusals, reports, sessions
 from tickets.shared import lookup, runtime_flags
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Forbidden
+from tickets.shared.errors import Forbidden, ProofRequired
 from tickets.shared.inputs import EditTicket, NewTicket
 from tickets.team import agents, profiles, projects
 
@@ -155,5 +155,32 @@ def test_a_program_does_not_administer(engine: Engine) -> None:
             lambda: runtime_flags.set_flag(session, runtime_flags.PAUSE, None, SERVICE),
         ]
         for attempt in attempts:
-            with pytest.raises(Forbidden, match=r"changes team|trusts the configuration"):
+            with pytest.raises(Forbidden, match=r"changes|issues|trusts"):
                 attempt()
+
+
+def test_a_person_whose_log_in_is_old_proves_who_it_is_for_what_gives_access_or_runs_commands(engine: Engine) -> None:
+    before = Actor(ActorKind.HUMAN, "alice", has_proof=False)
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        nothing: Any = None  # refused before it is looked at
+        attempts: list[Callable[[], object]] = [
+            lambda: tokens.issue_token(session, nothing, before),
+            lambda: projects.request_draft(session, nothing, before),
+            lambda: projects.decide_trust(session, "web", nothing, before),
+            lambda: projects.add_project(session, nothing, before),
+            lambda: projects.edit_project(session, "x", nothing, before),
+            lambda: refusals.allow_refused(session, nothing, before),
+            lambda: profiles.add_profile(session, nothing, before),
+            lambda: profiles.edit_profile(session, "script", nothing, before),
+            lambda: transitions.transition(session, ticket_id, "park", before, wake=PROBE),
+            lambda: transitions.create_ticket(
+                session, NewTicket.model_validate({"title": "x", "status": "waiting", "wake": PROBE}), before
+            ),
+        ]
+        for attempt in attempts:
+            with pytest.raises(ProofRequired):
+                attempt()
+        runtime_flags.set_flag(session, runtime_flags.PAUSE, "an emergency needs no proof", before)
+        token = tokens.issue_token(session, tokens.NewToken(name="ci", scope=Scope.SERVICE), ALICE)[0]
+        tokens.revoke_token(session, token.id, before)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, func, select, update
 
 from database import reading, writing
+from jobs import housekeeping, job_context
+from jobs.job_context import JobContext
 from models import (
     AgentSession,
     Base,
@@ -39,12 +43,13 @@ from models import (
     Trigger,
     now,
 )
-from settings import Retention
+from settings import Retention, Settings
 from tickets.operations import retention
 from tickets.shared.canary import CANARY
 
 from .test_sessions import claimed
 from .test_spine import make
+from .workers.repositories import create_repository, git
 
 pytestmark = pytest.mark.both_databases
 
@@ -161,3 +166,71 @@ def test_the_files_of_a_run_go_only_when_its_ticket_is_over(engine: Engine) -> N
         assert retention.find_expired_runs(session, [over.id, still_open.id], 30) == []
         session.execute(update(Ticket).where(Ticket.id == over.ticket_id).values({"status": "done"}))
         assert retention.find_expired_runs(session, [over.id, still_open.id, 99], 30) == [over.id]
+
+
+@pytest.fixture
+def context(engine: Engine, tmp_path: Path) -> JobContext:
+    settings = Settings(home=tmp_path / "home")
+    settings.ensure_home()
+    return job_context.build_context(settings, engine)
+
+
+def make_old(path: Path) -> None:
+    path.touch()
+    os.utime(path, (OLD.timestamp(), OLD.timestamp()))
+
+
+def make_runs(context: JobContext) -> tuple[list[Path], list[Path]]:
+    over, still_open = (claimed(context.engine, make(context.engine)) for _ in range(2))
+    with writing(context.engine) as session:
+        session.execute(update(Run).values(state=RunState.ENDED, ended=OLD))
+        session.execute(update(Ticket).where(Ticket.id == over.ticket_id).values({"status": "done"}))
+    folders = [context.run_dir(run.id) for run in (over, still_open)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    return folders[:1], folders[1:]
+
+
+def make_slots(context: JobContext) -> tuple[list[Path], list[Path]]:
+    repository = create_repository(context.settings.home / "repository")
+    slots = [context.settings.worktrees_dir / "web" / f"pool-{number}.20200101T000000000000" for number in (1, 2)]
+    for slot in slots:
+        git(repository, "worktree", "add", "--detach", str(slot))
+    make_old(slots[0])
+    return slots[:1], slots[1:]
+
+
+def make_files(folder: Path, old: str, *new: str) -> tuple[list[Path], list[Path]]:
+    make_old(folder / old)
+    for name in new:
+        (folder / name).touch()
+    return [folder / old], [folder / name for name in new]
+
+
+NEWEST_BACKUPS = [f"mc-2999010{day}T000000Z.db" for day in (1, 2, 3)]
+FILES: dict[str, Callable[[JobContext], tuple[list[Path], list[Path]]]] = {
+    "runs": make_runs,
+    "attachments": lambda context: make_files(context.settings.attachments_dir, "old", "new"),
+    "logs": lambda context: make_files(context.settings.logs_dir, "old.log", "new.log"),
+    "slots": make_slots,
+    "backups": lambda context: make_files(context.settings.backups_dir, "mc-20200101T000000Z.db", *NEWEST_BACKUPS),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(FILES))
+def test_files_over_age_are_deleted_alone_and_the_deletion_is_reported(context: JobContext, kind: str) -> None:
+    is_backup = kind == "backups"
+    if is_backup and context.engine.dialect.name == "postgresql":
+        return  # it is backed up with its own tools
+    old, new = FILES[kind](context)
+
+    housekeeping.run_pass(context, "backup" if is_backup else "retention", Trigger.TIMER)
+    housekeeping.run_pass(context, "retention", Trigger.TIMER)
+
+    assert [path.exists() for path in (*old, *new)] == [False] * len(old) + [True] * len(new)
+    with reading(context.engine) as session:
+        kinds = {row.name: row.last for row in retention.list_kinds(session, DAYS)}
+    assert {name for name, last in kinds.items() if last} == {kind}
+    assert set(FILES) | set(EXAMPLES) == set(kinds)
+    last = kinds[kind]
+    assert last is not None and last.count == len(old) and now() - last.at < timedelta(hours=1)

@@ -14,12 +14,13 @@ from sqlalchemy import Engine, select, text
 
 import migrations
 from database import open_engine, reading
-from models import Base, Landing, Profile, Project, Ticket, format_timestamp
+from models import Base, Heartbeat, Landing, Profile, Project, Ticket, format_timestamp
 
 THEN = "'2026-01-01T00:00:00.000000Z'"
 ROWS = (
     "INSERT INTO projects (slug, name, folder, base_branch, link_files, gate, max_runs, archived, version, created)"
     f" VALUES ('web', 'Web', '/srv/web', 'main', '[\".env\", \"web/node_modules\"]', 'person', 2, 0, 1, {THEN})",
+    f"INSERT INTO heartbeats (\"check\", status, detail, ts) VALUES ('pickup', 'ok', '', {THEN}), ('backup', 'ok', '', {THEN})",
     "INSERT INTO profiles (name, program, mode, permissions, argv, env_allow, limits, created)"
     f" VALUES ('free', 'claude', 'headless', 'bypass', '[]', '[]', '{{}}', {THEN})",
     "INSERT INTO tickets (identifier, title, description, status, priority, requester, project_id, gate, resume, attempts,"
@@ -58,6 +59,7 @@ def test_a_store_of_the_first_schema_keeps_its_rows(tmp_path: Path) -> None:
     with reading(engine) as session:
         ticket, project = session.scalars(select(Ticket)).one(), session.scalars(select(Project)).one()
         policy = session.scalars(select(Profile.permissions)).one()
+        assert set(session.scalars(select(Heartbeat.check))) == {"ticket-pickup", "backup"}
     assert (policy, project.allowed_commands, project.network) == ("unrestricted", [], False)
     assert (ticket.title, ticket.landing, project.name, project.landing) == ("Before", None, "Web", Landing.LEAVE)
     assert (project.copy_files, project.link_files, project.ports) == ([".env"], ["web/node_modules"], 4)

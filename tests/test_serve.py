@@ -59,8 +59,11 @@ def serve(environment: dict[str, str]) -> Iterator[Serve]:
 
 
 def first_line(process: subprocess.Popen[str]) -> str:
+    """Read the next line that is not about a start which takes long on a busy machine."""
     assert process.stdout is not None
-    return process.stdout.readline()
+    while (line := process.stdout.readline()).startswith("Still starting"):
+        pass
+    return line
 
 
 def answers(environment: dict[str, str]) -> bool:
@@ -106,7 +109,7 @@ def test_a_killed_command_takes_everything_with_it_and_the_next_ends_cleanly(
     assert line.startswith("Mission Control is ready.")
     assert api_url == f"http://127.0.0.1:{environment['MC_PORT']}"
     assert load({"MC_HOME": environment["MC_HOME"]}).api_url == "http://127.0.0.1:3001"
-    assert f"http://127.0.0.1:{environment['MC_PORT']}/" in line
+    assert f".localhost:{environment['MC_PORT']}/login/" in line
     assert (rest, process.returncode) == ("", 0)
     assert not answers(environment)
     assert processes_of(environment["MC_HOME"], "python") == []
@@ -140,6 +143,7 @@ def test_a_supervisor_that_ends_is_reported_with_the_end_of_the_log(tmp_path: Pa
         "address": ["127.0.0.1", free_port()],
         "logs": str(tmp_path),
         "link": "",
+        "link_file": str(tmp_path / "login.html"),
         "address_file": str(tmp_path / "address"),
     }
     argv = isolated_python.build_argv("cli.serve_parent", site_packages=False)
@@ -148,6 +152,20 @@ def test_a_supervisor_that_ends_is_reported_with_the_end_of_the_log(tmp_path: Pa
 
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("Mission Control stopped by itself.") and "the cause" in ended.stderr
+
+
+def test_the_login_link_is_in_no_argument_of_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser, noted, page = tmp_path / "browser", tmp_path / "noted", tmp_path / "login.html"
+    browser.write_text(f'#!/bin/sh\necho "$@" > {noted}.new && mv {noted}.new {noted}\n')
+    browser.chmod(0o700)
+    monkeypatch.setenv("BROWSER", str(browser))
+    link = "http://mc-00000000-abcdefghijklmnop.localhost:3001/login/secret"
+
+    serve_parent._open_browser(link, page)
+
+    wait_until(noted.exists, 30, "the browser")
+    assert noted.read_text() == f"file://{page}\n"
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600 and f"url={link}" in page.read_text()
 
 
 def test_a_slow_start_says_what_it_waits_for(
@@ -172,11 +190,12 @@ def test_a_slow_start_says_what_it_waits_for(
 def test_a_board_is_private_survives_its_children_and_leaves_agents_alone(
     serve: Serve, environment: dict[str, str]
 ) -> None:
-    first_line(serve())
+    line = first_line(serve())
     configuration = load(environment).run_dir / "supervisord.conf"
     assert stat.S_IMODE(configuration.stat().st_mode) == 0o600
     assert "inet_http_server" not in configuration.read_text()
 
+    assert list_places(environment["MC_HOME"], line.split("//")[1].split(":")[0]) == {"secrets/browser-host"}
     kill_children(environment["MC_HOME"])
     wait_until(lambda: answers(environment), timeout=60, description="the board to answer again")
 
@@ -191,6 +210,15 @@ def test_a_board_is_private_survives_its_children_and_leaves_agents_alone(
     alive = subprocess.run([*tmux, "has-session", "-t", "agent"], timeout=20)
     subprocess.run([*tmux, "kill-server"], check=True, timeout=20)
     assert alive.returncode == 0
+
+
+def list_places(home: str, name: str) -> set[str]:
+    """List the files of the home, and those of its processes that other users can read, in which the name stands."""
+    files = [file for file in Path(home).rglob("*") if file.is_file()]
+    processes = [Path(f"/proc/{pid}/{kind}") for pid in processes_of(home, "") for kind in ("cmdline", "environ")]
+    return {str(file.relative_to(home)) for file in files if name.encode() in file.read_bytes()} | {
+        str(file) for file in processes if file.exists() and name.encode() in file.read_bytes()
+    }
 
 
 def kill_children(home: str) -> None:

@@ -58,7 +58,25 @@ def test_several_addresses_are_given_as_one_comma_separated_variable(tmp_path: P
     settings = load({"MC_HOME": str(tmp_path), "MC_HOST": "127.0.0.1, [::1]", "MC_TRUSTED_HOSTS": "board.lan"})
 
     assert settings.host == ("127.0.0.1", "::1")
-    assert {"board.lan", "::1", "localhost"} <= settings.allowed_hosts
+    assert settings.plain_hosts == {"127.0.0.1", "::1", "localhost"}
+    assert settings.public_hosts == {"board.lan"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "public", "loopback"),
+    [
+        ({"MC_HOST": "0.0.0.0", "MC_BEHIND_TLS": "1"}, set(), True),
+        ({"MC_HOST": "10.8.0.2", "MC_BEHIND_TLS": "1"}, {"10.8.0.2"}, False),
+        ({"MC_PUBLIC_URL": "https://Board.example:8443"}, {"board.example"}, True),
+        ({"MC_PUBLIC_URL": "http://localhost:3001"}, {"localhost"}, True),
+    ],
+)
+def test_a_browser_may_log_in_at_names_that_the_operator_has_set(
+    tmp_path: Path, variables: dict[str, str], public: set[str], loopback: bool
+) -> None:
+    settings = load({"MC_HOME": str(tmp_path)} | variables)
+    assert settings.public_hosts == frozenset(public)
+    assert settings.serves_loopback is loopback
 
 
 def test_quiet_hours_that_never_end_are_refused(tmp_path: Path) -> None:
@@ -270,7 +288,7 @@ def test_an_address_file_that_was_damaged_is_passed_over(tmp_path: Path, content
     assert load({"MC_HOME": str(tmp_path)}).api_url == "http://127.0.0.1:3001"
 
 
-READ_LATER = {("inbox_lease_seconds",), ("retention", "canary")}
+READ_LATER = {("inbox_lease_seconds",)}
 """Settings whose reader is still to come."""
 
 

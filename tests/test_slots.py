@@ -85,8 +85,8 @@ def test_another_ticket_starts_while_a_run_waits_and_its_answer_waits_for_the_sl
     third = make(engine, assigned_to="claude")
     assert beat(engine, asking) == [], "the slot is taken"
     assert describe(engine, asking) == (
-        "Answered. Its agent goes on as soon as a slot is free",
-        "Answered. The agent goes on as soon as a slot is free.",
+        "Answered. The agent continues as soon as a slot is free",
+        "Answered. The agent continues as soon as a slot is free.",
     )
     end(engine, busy)
     assert claimable(engine) == [], "the answered run goes first"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from pydantic import ValidationError
 from sqlalchemy import Engine, func, select, update
 
-from database import reading, writing
+from database import open_engine, reading, writing
 from models import Agent, Ticket, TicketStatus
 from tickets.dispatch import dispatch_plan, policy
 from tickets.lifecycle import transitions
@@ -51,6 +53,23 @@ def test_a_ticket_is_planned_claimed_worked_and_reviewed(engine: Engine) -> None
 
 
 @pytest.mark.both_databases
+def test_tickets_that_are_created_at_once_have_identifiers_of_their_own(engine: Engine, url: str) -> None:
+    def create_tickets(_: int) -> set[int]:
+        own_engine = open_engine(url)
+        try:
+            return {make(own_engine) for _ in range(10)}
+        finally:
+            own_engine.dispose()
+
+    with ThreadPoolExecutor(8) as creators:
+        ticket_ids = set[int]().union(*creators.map(create_tickets, range(8)))
+    with reading(engine) as session:
+        identifiers = set(session.scalars(select(Ticket.identifier)))
+    assert len(ticket_ids) == 80
+    assert identifiers == {f"MC-{number}" for number in range(1, 81)}
+
+
+@pytest.mark.both_databases
 def test_what_is_read_together_is_of_one_moment(engine: Engine) -> None:
     make(engine)
     with reading(engine) as session:
@@ -91,6 +110,33 @@ def test_a_long_queue_of_one_agent_does_not_keep_the_others_idle(engine: Engine)
         claimed = dispatch_plan.plan_dispatch(session, policy.DispatchLimits()).claim
     assert [ticket.assigned_to for ticket in claimed] == ["claude", "script"]
     assert claimed[-1].id == mine
+
+
+def test_the_dispatcher_and_the_page_give_the_same_reason_for_each_ticket(engine: Engine) -> None:
+    first = make(engine)
+    facts: tuple[dict[str, object], ...] = (
+        {},
+        {"not_before": "2999-01-01T00:00:00Z"},
+        {"campaign_owner": "somebody"},
+        {"relationships": [{"kind": "blocked_by", "ticket": f"MC-{first}"}]},
+        {"priority": "urgent"},
+        {"assigned_to": "claude"},
+        {"status": "waiting", "wake": {"kind": "manual"}},
+    )
+    ticket_ids = [first, *(make(engine, **values) for values in facts)]
+    limits = policy.DispatchLimits(total=99)
+    with writing(engine) as session:
+        session.execute(update(Agent).values(capacity=99))
+    with reading(engine) as session:
+        plan = dispatch_plan.plan_dispatch(session, limits)
+        claimed_ids = {ticket.id for ticket in plan.claim}
+        reasons = {ticket.id: gate.name for ticket, gate in plan.kept}
+        for ticket_id in ticket_ids:
+            gates = policy.check_ticket(session, session.get_one(Ticket, ticket_id), None, limits)
+            closed_gates = [gate.name for gate in gates if not gate.ok]
+            assert (ticket_id in claimed_ids) == (not closed_gates)
+            assert reasons.get(ticket_id) in (None, *closed_gates[:1])
+    assert (len(claimed_ids), len(reasons)) == (4, 3)
 
 
 @pytest.mark.parametrize("at", ["0234-10-03T13:23:54Z", "9999-12-31T23:59:59-12:00", "2026-01-01T00:00:00"])

@@ -77,7 +77,7 @@ def test_a_run_that_waits_without_anything_to_answer_is_told_of_and_stopped_in_t
         assert reports.stop_unanswered(session, 3600) == 0, "it can be answered"
         ingest.ingest_events(session, run.id, [WorkerEvent.model_validate(events[1])])
         assert reports.stop_unanswered(session, 3600) == 0, "it may still go on, or ask again"
-    assert describe(30) == "Its agent waits for an answer"
+    assert describe(30) == "The agent is waiting for an answer"
     assert describe(61) == status_reason.UNANSWERABLE_TEXT
     with writing(engine) as session:
         assert reports.stop_unanswered(session, 3600) == 0

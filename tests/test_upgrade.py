@@ -56,7 +56,7 @@ CHANGES = {
             "status: 'stopped' became 'parked'",
             "summary: 'tester: park' became 'The ticket was parked (tester: park).'",
             "root_cause: 'stopped' became 'The ticket was parked (tester: park).'",
-            "stop_condition: 'the run is proven to have ended' became 'the run was told to stop'",
+            "stop_condition: 'the run is proven to have ended' became 'the run was asked to stop'",
         )
     ],
     "so the next page begins later": ["GET /tickets/MC-2/comments?limit=1 .answer.next: '19' became '21'"],

@@ -131,7 +131,7 @@ def measure_legs(session: Session, ticket_id: int) -> dict[str, float]:
 def _cancel(context: JobContext, ticket_id: int) -> None:
     try:
         with writing(context.engine) as session:
-            transitions.transition(session, ticket_id, "cancel", CREATOR, note="The canary was given up.")
+            transitions.transition(session, ticket_id, "cancel", CREATOR, note="The canary was abandoned.")
     except DomainError:
         return  # it has ended meanwhile
 
@@ -141,13 +141,13 @@ def _report_delay(context: JobContext, ticket_id: int, summary: dict[str, Any]) 
     with reading(context.engine) as session:
         ticket = get_ticket(session, ticket_id)
         gates = policy.check_ticket(session, ticket, None, context.limits) if ticket.status is TicketStatus.TODO else []
-    closed = next((gate for gate in gates if not gate.ok), None)
+    closed_gate = next((gate for gate in gates if not gate.ok), None)
     _cancel(context, ticket_id)
-    if closed and closed.name in HOLDING_GATES:
-        return JobResult(TaskOutcome.SKIPPED, {**summary, "reason": closed.detail})
+    if closed_gate and closed_gate.name in HOLDING_GATES:
+        return JobResult(TaskOutcome.SKIPPED, {**summary, "reason": closed_gate.detail})
     leg = LEGS[len(summary["legs"])].name
-    detail = f": {closed.detail}" if closed else f", and is {ticket.status.value}"
-    text = f"{summary['ticket']} did not get through its leg “{leg}” within {LIMIT_SECONDS:g} s{detail}"
+    detail = f": {closed_gate.detail}" if closed_gate else f", and is {ticket.status.value}"
+    text = f"{summary['ticket']} did not complete the “{leg}” stage within {LIMIT_SECONDS:g} s{detail}"
     return JobResult(TaskOutcome.FAILED, {**summary, "leg": leg, "error": text})
 
 

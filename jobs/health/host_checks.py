@@ -7,13 +7,12 @@ import shutil
 import time
 from collections.abc import Callable
 
-from sqlalchemy import func, select
 from sqlalchemy.exc import DatabaseError
 
 from database import check_integrity, reading
 from jobs.job_context import JobContext
-from models import Base, HealthStatus, Run
-from tickets.operations import local_checks
+from models import Base, HealthStatus
+from tickets.operations import home_state, local_checks
 from tickets.operations.health_check import HealthCheck
 from workers.host import commands
 from workers.host.tmux import NoServer, TmuxError
@@ -33,8 +32,10 @@ def _run_check(name: str, check: Callable[[JobContext], HealthCheck], context: J
     try:
         return check(context)
     except Exception as error:  # one broken check must not hide the others
-        text = f"The check {name} cannot be made: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}."
-        return HealthCheck(name, HealthStatus.FAILED, text, "See the log of the scheduler.")
+        text = (
+            f"The check {name} cannot run: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}."
+        )
+        return HealthCheck(name, HealthStatus.FAILED, text, "See the scheduler's log.")
 
 
 def _check_disk(context: JobContext) -> HealthCheck:
@@ -52,7 +53,7 @@ def _check_tmux(context: JobContext) -> HealthCheck:
     except NoServer:
         return HealthCheck("tmux", HealthStatus.OK, "no server is needed now")
     except TmuxError as error:
-        text = f"tmux gives no reliable answer, so no agent can be started: {error}"
+        text = f"tmux is not responding reliably, so no agent can start: {error}"
         return HealthCheck("tmux", HealthStatus.FAILED, f"{text.removesuffix('.')}.", _advise_on_tmux(context))
     return HealthCheck("tmux", HealthStatus.OK, f"{len(panes)} panes")
 
@@ -80,30 +81,26 @@ def _check_git(context: JobContext) -> HealthCheck:
 def _check_supervision(context: JobContext) -> HealthCheck:
     """Check that a process started by bin/run still has its supervisor, which would start it again."""
     if context.settings.ambient.is_served and os.getppid() == 1:
-        text = "supervisord is gone, so nothing restarts what ends."
+        text = "supervisord is not running, so nothing restarts programs that exit."
         return HealthCheck("supervision", HealthStatus.FAILED, text, "Start Mission Control again with bin/run.")
     return HealthCheck(
-        "supervision", HealthStatus.OK, "by supervisord" if context.settings.ambient.is_served else "not by us"
+        "supervision",
+        HealthStatus.OK,
+        "by supervisord" if context.settings.ambient.is_served else "not supervised by Mission Control",
     )
 
 
 def _check_run_folders(context: JobContext) -> HealthCheck:
-    """Check that the home can be written, and that the folders of runs have not been deleted."""
-    folder = context.settings.runs_dir
-    remedy = "Restore it from a backup, or go on without: transcripts and reports of past runs are lost."
-    if not os.access(context.settings.home, os.W_OK):
-        text = f"{context.settings.home} cannot be written."
-        return HealthCheck(
-            "run-folders", HealthStatus.FAILED, text, "Make it writable for the user of Mission Control."
-        )
-    if folder.is_dir() and any(folder.iterdir()):
-        return HealthCheck("run-folders", HealthStatus.OK, "present")
+    """Check that the home can be written, and that the folders of recent runs have not been deleted."""
+    settings = context.settings
+    if not (home := local_checks.check_home(settings.home)).ok:
+        return home
     with reading(context.engine) as session:
-        recent = session.scalar(select(func.max(Run.id)).where(Run.host == context.host))
-    if recent is None:
-        return HealthCheck("run-folders", HealthStatus.OK, "none yet")
-    text = f"{folder} is empty although runs of this machine are recorded."
-    return HealthCheck("run-folders", HealthStatus.WARNING, text, remedy)
+        missing = home_state.find_runs_without_files(session, settings.runs_dir, context.host, settings.retention.runs)
+    if missing:
+        problem = home_state.describe_missing_files(missing, settings.runs_dir)
+        return HealthCheck("run-folders", HealthStatus.WARNING, *problem)
+    return home
 
 
 def _check_integrity(context: JobContext) -> HealthCheck:
@@ -126,7 +123,7 @@ class IntegrityChecker:
             if time.monotonic() > end:
                 break
         if not self._problems:
-            return HealthCheck("integrity", HealthStatus.OK, "no damaged page")
+            return HealthCheck("integrity", HealthStatus.OK, "no damaged pages")
         table, problem = next(iter(self._problems.items()))
         return local_checks.report_damage(f"table {table}: {problem}")
 

@@ -27,6 +27,7 @@ from tickets.operations import (
 )
 from tickets.operations.health import HealthReport
 from tickets.operations.health_check import HealthCheck
+from tickets.operations.start_grace import StartGrace
 from tickets.shared import events
 from workers.host import processes
 
@@ -35,14 +36,16 @@ from . import host_checks
 TASK = "health-check"
 VERDICT = "verdict"
 """Heartbeat with the last verdict."""
-WRITES = HealthCheck("writes", HealthStatus.OK, "the store can be written")
+BOOT_SECONDS = 300.0
+"""Time after the start of the machine in which the timers of systemd begin."""
+WRITES = HealthCheck("writes", HealthStatus.OK, "the store is writable")
 
 
 def run_pass(context: JobContext, trigger: Trigger, *, task: str = TASK) -> JobResult:
     """Make one look and record it as its task."""
 
     def look() -> JobResult:
-        report = make_look(context)
+        report = make_look(context, just_started=time.clock_gettime(time.CLOCK_BOOTTIME) < BOOT_SECONDS)
         return JobResult(
             TaskOutcome.NOOP, {"verdict": report.verdict, "causes": [cause.check.name for cause in report.causes]}
         )
@@ -53,13 +56,13 @@ def run_pass(context: JobContext, trigger: Trigger, *, task: str = TASK) -> JobR
 def make_look(context: JobContext, *, just_started: bool = False) -> HealthReport:
     """Evaluate all checks, store them, and return the report. `just_started`: this program started moments ago."""
     on_host, in_store = host_checks.run_host_checks(context), examine_store(context, just_started=just_started)
-    settled = _find_settled(context)
+    evidence_by_incident = _find_settled(context)
     with writing(context.engine) as session:
         health.store_results(session, "", [*in_store, WRITES])
         health.store_results(session, context.host, on_host)
         session.flush()
         report = health.build_report(health.load_results(session))
-        for incident_id, evidence in settled.items():
+        for incident_id, evidence in evidence_by_incident.items():
             incidents.close_incident(session, incident_id, evidence, incident_tracking.HEALTH)
         incident_tracking.track_incidents(session, report)
         _record_verdict(session, report)
@@ -135,7 +138,7 @@ class Looker:
     def __init__(self, context: JobContext, log: Callable[[str], None]) -> None:
         self._context = context
         self._log = log
-        self._start = time.monotonic()
+        self._grace = StartGrace(health.LOOK_SECONDS)
         self._last = -health.LOOK_SECONDS
         self._thread = threading.Thread()
 
@@ -153,6 +156,7 @@ class Looker:
 
     def _work(self) -> None:
         try:
-            make_look(self._context, just_started=time.monotonic() - self._start < task_checks.START_SECONDS)
+            make_look(self._context, just_started=self._grace.is_starting())
         except Exception as error:  # readers see that the results are old
+            self._grace.restart()
             self._log(f"checking health: {type(error).__name__}: {error}")

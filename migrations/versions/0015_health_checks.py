@@ -28,6 +28,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("host", "name", name=op.f("health_checks_pkey")),
         sqlite_strict=True,
     )
+    # Heartbeats bear the names of their tasks from now on.
+    for old, new in (("pickup", "ticket-pickup"), ("programs", "probe-agents")):
+        op.execute(f"UPDATE heartbeats SET \"check\" = '{new}' WHERE \"check\" = '{old}'")  # noqa: S608 - constants
     op.execute("INSERT INTO counters (name, value) VALUES ('mc-canary', 0)")
     op.add_column("incidents", sa.Column("escalations", models.BigId, nullable=False, server_default="0"))
     # A time of long ago, as an added column needs a constant; an open incident then escalates at the next look.

@@ -14,7 +14,7 @@ from types import TracebackType
 
 from workers.agents import create_agent
 from workers.contract.agent_events import AgentEvent
-from workers.contract.spec import RunSpec
+from workers.contract.spec import RunSpec, write_spec
 
 
 class Conversation:
@@ -22,6 +22,8 @@ class Conversation:
 
     def __init__(self, spec: RunSpec, run_dir: Path) -> None:
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            write_spec(run_dir, spec)
         self.agent = create_agent(spec.program)
         self.agent.prepare(spec, run_dir)
         self.events: list[AgentEvent] = []

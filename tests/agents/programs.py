@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from workers.agents.coordination import LOCK_FILE
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = {"claude": ("claude_agent_sdk", "_bundled/claude"), "codex": ("codex_cli_bin", "bin/codex")}
 
@@ -55,7 +57,8 @@ def build_arguments(program: str, url: str) -> tuple[str, ...]:
     provider = {"name": "Loopback", "base_url": f"{url}/v1", "env_key": "LOOPBACK_API_KEY", "wire_api": "responses"}
     limits = {"request_max_retries": 0, "stream_max_retries": 1, "supports_websockets": False}
     fields = ", ".join(f"{key} = {json.dumps(value)}" for key, value in (provider | limits).items())
-    return ("-c", 'model_provider="loopback"', "-c", f"model_providers.loopback={{ {fields} }}")
+    plans = ("-c", "tools.update_plan.enabled=true")  # which the program's own list of models decides otherwise
+    return ("-c", 'model_provider="loopback"', "-c", f"model_providers.loopback={{ {fields} }}", *plans)
 
 
 def start_slowly(command: tuple[str, ...]) -> tuple[str, ...]:
@@ -67,6 +70,13 @@ def fail_at_first(command: tuple[str, ...], folder: Path, program: str) -> tuple
     """Make a coordination server fail until it is restarted: Claude itself tries twice, Codex once. Then it starts slowly."""
     script = 'echo >> "$0"; [ $(wc -l < "$0") -gt "$1" ] || exit 1; shift; sleep 1; exec "$@"'
     return ("/bin/sh", "-c", script, str(folder / "starts"), "2" if program == "claude" else "1", *command)
+
+
+def end_on_request(command: tuple[str, ...], run_dir: Path, request: Path) -> tuple[str, ...]:
+    """Make a coordination server be killed as soon as a file exists, which is removed once nothing is left of the server."""
+    wait = 'while [ ! -e "$0" ]; do kill -0 $$ 2>/dev/null || exit; sleep 0.05; done; kill -9 $$'
+    script = f'({wait}; until flock -n "$1" true; do sleep 0.05; done; rm "$0") & shift; exec "$@"'
+    return ("/bin/sh", "-c", script, str(request), str(run_dir / LOCK_FILE), *command)
 
 
 CLAUDE = pytest.param("claude", id=f"claude-{read_version('claude')}")

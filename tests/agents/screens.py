@@ -12,6 +12,7 @@ from uuid import uuid4
 from protocol import RunLimits
 from tests.waiting import wait_until
 from tests.workers.fake_api import FakeApi
+from tests.workers.runs import notify_wrapper
 from workers.contract.spec import RunSpec
 from workers.host import processes
 from workers.host.processes import Identity
@@ -92,6 +93,7 @@ class ScreenRun:
 
     def order(self, **orders: object) -> None:
         self.board.control |= orders
+        notify_wrapper(self.spec)
 
     def until(self, look: Any, timeout: float = TIMEOUT_SECONDS, description: str = "the condition") -> Any:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import stat
 import subprocess
@@ -17,11 +18,15 @@ from protocol import AGENT_PROGRAMS, FAILURES, PERMISSION_POLICIES, AttachedFile
 from tests.workers.repositories import create_repository, git
 from tests.workers.runs import build_spec
 from workers.agents import UnknownProgram, create_agent, load_descriptor
+from workers.agents.claude.screen import ClaudeScreen, ClaudeTranscript
 from workers.agents.codex.requests import CodexRequests
+from workers.agents.coordination import hold_liveness_lock
 from workers.agents.permissions import RequestPolicy
+from workers.agents.tui.model_change import CONFIRM_SECONDS, ModelChange
 from workers.agents.tui.tools_watch import MISSING_SECONDS, ToolsWatch
 from workers.contract import attached_files
 from workers.contract.agent import AgentAdapter
+from workers.contract.agent_events import AgentEvent
 
 STATUS_KINDS = ("coordination", "notice")
 MCP = ("/venv/bin/python", "/checkout/mc_coordination_mcp.py")
@@ -133,7 +138,8 @@ def test_the_operators_settings_never_widen_what_a_run_may_do(tmp_path: Path) ->
     settings = {"permissions": permissions, "env": {"HOME": "/", "MC_API": "x", "OWN": "1"}, "hooks": {"Stop": [{}]}}
     (tmp_path / ".claude/settings.json").write_text(json.dumps(settings | {"model": "opus", "statusLine": {}}))
     (tmp_path / ".codex").mkdir()
-    config = 'sandbox_mode = "danger-full-access"\nmodel_provider = "own"\n[model_providers.own]\nname = "Own"\n'
+    provider = 'model_provider = "own"\n[model_providers.own]\nname = "Own"\nstream_max_retries = 9\n'
+    config = f'sandbox_mode = "danger-full-access"\n{provider}'
     (tmp_path / ".codex/config.toml").write_text(
         config + '[mcp_servers."a b"]\nurl = "http://x"\nhttp_headers = {A = "b"}'
     )
@@ -149,7 +155,8 @@ def test_the_operators_settings_never_widen_what_a_run_may_do(tmp_path: Path) ->
     assert claude["permissions"]["deny"] == [*plain["permissions"]["deny"], "Read(//etc/**)"]
     assert (claude["env"], claude["model"]) == ({"OWN": "1"}, "opus")
     assert claude.keys() == plain.keys() | {"env", "model"}
-    assert codex["model_provider"] == "own" and codex["model_providers"] == {"own": {"name": "Own"}}
+    own = {"name": "Own", "request_max_retries": 2, "stream_max_retries": 9}
+    assert codex["model_provider"] == "own" and codex["model_providers"] == {"own": own}
     assert codex["mcp_servers"]["a b"] == {"url": "http://x", "http_headers": {"A": "b"}}
     assert "sandbox_mode" not in codex
 
@@ -335,6 +342,41 @@ def test_a_claude_that_does_not_know_the_request_begins_all_the_same(tmp_path: P
     assert read_coordination(agent, {"type": "control_response", "response": refusal}) == ([], ["user"])
 
 
+CLOSED_CALLS = {
+    "codex": "tool call error: tool call failed for `mc-coord/mc_progress`\n\nCaused by:\n    Transport closed",
+    "claude": "<tool_use_error>Error: No such tool available: x. Its MCP server 'mc-coord' has disconnected.</tool_use_error>",
+}
+
+
+@pytest.mark.parametrize("program", CLOSED_CALLS)
+def test_a_screen_that_loses_the_tools_connects_again_or_says_so(program: str, tmp_path: Path) -> None:
+    """Its server has a lock for as long as it lives, and the program's next call fails in its own words."""
+    screen = load_descriptor(program).create_screen()
+    (tmp_path / "coordination.json").write_text(json.dumps({"version": "2.0.0"}))
+    liveness_lock = hold_liveness_lock(tmp_path)
+    lost_states = ["restarting"] if screen.reconnect_command else ["missing"]
+
+    def start() -> ToolsWatch:
+        watch = ToolsWatch(tmp_path, True, screen.reconnect_command)
+        assert look(watch, 1) == ["ready"]
+        return watch
+
+    def list_states(events: list[AgentEvent]) -> list[object]:
+        return [event.payload["state"] for event in events if event.kind == "coordination"]
+
+    def look(watch: ToolsWatch, now: float) -> list[object]:
+        return list_states(watch.look(True, now))
+
+    watch = start()
+    for output, states in (("Refused: mc-coord", []), (CLOSED_CALLS[program], lost_states)):
+        result = AgentEvent("tool_result", {"output": output, "error": True})
+        assert list_states(watch.take_result(result)) == states
+    assert watch.take_command(2) == screen.reconnect_command
+    watch = start()
+    os.close(liveness_lock)
+    assert [look(watch, now) for now in (2, 3, 99)] == [[], [], lost_states]
+
+
 @pytest.mark.parametrize("command", ["/mcp reconnect mc-coord", ""])
 def test_a_screen_without_the_tools_is_connected_again_while_it_is_idle(command: str, tmp_path: Path) -> None:
     """A server leaves a sign of its use; a program without a command for it goes on at once."""
@@ -353,6 +395,32 @@ def test_a_screen_without_the_tools_is_connected_again_while_it_is_idle(command:
     assert ToolsWatch(tmp_path, False, command).look(True, 99) == []
 
 
+@pytest.mark.parametrize("kind", ["user", "system"])
+@pytest.mark.parametrize(("text", "is_changed"), [("Set model to `B`", True), ("Model 'b' not found", False)])
+def test_the_answer_of_a_screen_to_another_model_is_matched_with_its_order(
+    kind: str, text: str, is_changed: bool
+) -> None:
+    """The screen writes commands as messages of the user, and as lines of its own during a turn."""
+    transcript, change = ClaudeTranscript(), ModelChange(ClaudeScreen())
+
+    def read(content: str) -> list[AgentEvent]:
+        body = {"message": {"content": content}} if kind == "user" else {"content": content, "subtype": "local_command"}
+        return transcript.read({"type": kind, **body})
+
+    change.order({"uuid": "u-1", "model": "b"})
+    assert [change.take_command(1.0), change.take_command(1.0)] == ["/model b", ""]
+    for command, answered in (("cost", False), ("model", True)):
+        assert read(f"<command-name>/{command}</command-name>") == []
+        assert bool(read(f"<local-command-stdout>{text}</local-command-stdout>")) is answered
+    [answer] = read(f"<local-command-stdout>{text}</local-command-stdout>")
+    expected = {"uuid": "u-1", "model": "b", "ok": is_changed, "detail": text.replace("`", "")}
+    assert change.match(answer).payload == expected
+    assert change.give_up(99.0) == [], "it was answered"
+    change.order({"uuid": "u-2", "model": "c"})
+    change.take_command(1.0)
+    assert change.give_up(1.0 + CONFIRM_SECONDS)[0].payload["ok"] is False
+
+
 def test_coordination_tools_are_approved_under_every_policy(tmp_path: Path) -> None:
     request = {"method": "mcpServer/elicitation/request", "id": 5, "params": {"serverName": "mc-coord"}}
     other = {"method": "mcpServer/elicitation/request", "id": 6, "params": {"serverName": "other"}}
@@ -362,6 +430,20 @@ def test_coordination_tools_are_approved_under_every_policy(tmp_path: Path) -> N
     assert [event.kind for event in agent.parse(json.dumps(other).encode())] == ["notice"]
     replies = [json.loads(line) for line in agent.take_replies()]
     assert [(reply["id"], reply["result"]["action"]) for reply in replies] == [(5, "accept"), (6, "decline")]
+
+
+def test_a_codex_of_one_turn_says_that_it_lost_the_tools(tmp_path: Path) -> None:
+    """It reads nothing during its turn, so nothing can start them again."""
+    agent = create_agent("codex", argv=("exec",))
+    agent.prepare(build_spec(tmp_path, program="codex", mcp_command=MCP), tmp_path)
+    (tmp_path / "coordination.json").write_text(json.dumps({"version": "2.0.0"}))
+    call = {"id": "1", "type": "mcp_tool_call", "server": "mc-coord", "tool": "mc_progress", "arguments": {}}
+    failure = {"status": "failed", "error": {"message": CLOSED_CALLS["codex"].removeprefix("tool call error: ")}}
+    for line, states in (
+        ({"type": "item.completed", "item": call | failure}, ["missing", "warning"]),
+        ({"type": "turn.completed"}, []),
+    ):
+        assert read_coordination(agent, line) == (states, [])
 
 
 def test_a_question_of_codex_is_answered_by_its_text(tmp_path: Path) -> None:

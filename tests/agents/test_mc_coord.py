@@ -19,8 +19,12 @@ from mcp import Client, StdioServerParameters
 from mcp.types import TextContent
 
 import mc_coordination_mcp as coord
+from redaction import SHAPES
+from tests.canary import CANARY, list_leaks, put_escape
 from tests.workers.runs import build_spec
 from workers.agents.coordination import SERVER_COMMAND, VERSION, build_server_environment
+from workers.contract.agent_events import MAX_TEXT_BYTES
+from workers.contract.spec import write_spec
 from workers.run import mcp_server, verdict
 from workers.run.mcp_server import McpServer, Tool, ToolError
 
@@ -77,7 +81,9 @@ def board() -> Iterator[Board]:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "workspace").mkdir()
-    return build_server_environment(build_spec(tmp_path), tmp_path)
+    spec = build_spec(tmp_path, secrets=(CANARY,))
+    write_spec(tmp_path, spec)
+    return build_server_environment(spec, tmp_path)
 
 
 def call_tools(environment: dict[str, str], *calls: Call) -> list[tuple[bool, str]]:
@@ -122,7 +128,9 @@ def test_a_verdict_is_on_disk_and_a_second_one_replaces_it(tmp_path: Path, envir
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "api-token",
         "coordination.json",
+        "coordination.lock",
         "signal.json",
+        "spec.json",
         "workspace",
     ]
 
@@ -321,22 +329,59 @@ def test_a_cancelled_call_is_not_answered_and_holds_nothing_up() -> None:
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_in_words(arguments: object, message: str, tmp_path: Path) -> None:
-    service = coord.CoordinationService(tmp_path, tmp_path, 3, "nonce", "http://127.0.0.1:9", tmp_path / "token")
-    [tool] = [tool for tool in coord._build_verdict_tools(coord.VerdictFile(service)) if tool.name == "mc_report_done"]
+    service = coord.CoordinationService(
+        tmp_path, tmp_path, 3, "nonce", "http://127.0.0.1:9", tmp_path / "token", SHAPES
+    )
+    [tool] = [tool for tool in coord._build_verdict_tools(service) if tool.name == "mc_report_done"]
     text, failed = mcp_server.run_tool(tool, arguments)
     assert (text if failed else "") == message
     assert (tmp_path / "signal.json").exists() is not failed
 
 
 def test_a_verdict_that_the_wrapper_would_not_read_is_not_recorded(tmp_path: Path) -> None:
-    service = coord.CoordinationService(tmp_path, tmp_path, 3, "nonce", "http://127.0.0.1:9", tmp_path / "token")
+    service = coord.CoordinationService(
+        tmp_path, tmp_path, 3, "nonce", "http://127.0.0.1:9", tmp_path / "token", SHAPES
+    )
     verdicts = coord.VerdictFile(service)
     claims = [{"text": "é" * 4000, "kind": "other"} for _ in range(60)]
     verdicts.record("done", "é" * 30_000, claims)
-    signal = verdict.read_signal(tmp_path, "nonce")
+    signal = verdict.read_signal(tmp_path, "nonce", SHAPES)
     assert signal is not None and len(signal.claims) == 60, "it is not escaped to six times its size"
     with pytest.raises(ToolError, match="shorten its claims"):
         verdicts.record("done", "x", claims * 3)
+
+
+def test_no_secret_leaves_through_a_tool(tmp_path: Path, environment: dict[str, str], board: Board) -> None:
+    """Regression: texts and files that an agent gave to these tools were sent as they were."""
+    environment["MC_API"] = f"http://127.0.0.1:{board.server_address[1]}"
+    workspace = tmp_path / "workspace"
+    (workspace / f"{CANARY}.log").write_text(f"see {put_escape(CANARY)}")
+    (workspace / "dump.bin").write_bytes(b"\xff\xfe" + CANARY.encode())
+    long = "s" * (MAX_TEXT_BYTES - 20) + CANARY
+    answers = call_tools(
+        environment,
+        ("mc_progress", {"text": "p" * 480 + CANARY}),
+        ("mc_create_ticket", {"title": f"Rotate {CANARY}", "description": long}),
+        ("mc_link_context", {"path": f"keys/{CANARY}.md", "note": CANARY}),
+        ("mc_add_evidence", {"path": f"{CANARY}.log", "summary": f"It is {CANARY}"}),
+        ("mc_add_evidence", {"path": "dump.bin", "summary": "x"}),
+        ("mc_ask_question", {"question": long, "choices": [CANARY], "context": CANARY}),
+    )
+    assert [failed for failed, _ in answers] == [False, False, False, False, True, False]
+    assert "contains a secret" in answers[4][1]
+    sent = b"".join(body for _, _, _, body in board.asked)
+    assert b"[redacted]" in sent and list_leaks(sent) == []
+    assert list_leaks((tmp_path / "signal.json").read_bytes()) == []
+    call_tools(environment, ("mc_report_done", {"summary": long, "claims": [{"text": f"It is {CANARY}"}]}))
+    assert list_leaks((tmp_path / "signal.json").read_bytes()) == [] and list_leaks(answers[0][1]) == []
+
+
+def test_a_server_that_cannot_read_the_secrets_of_its_run_does_not_start(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    (tmp_path / "spec.json").write_text("{}")
+    with pytest.raises(SystemExit, match="cannot read the secrets"):
+        coord.read_service(environment)
 
 
 def test_the_server_starts_light(environment: dict[str, str]) -> None:

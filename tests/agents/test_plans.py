@@ -15,6 +15,7 @@ from workers.agents.claude.plan_mode import build_exit, restrict_settings
 from workers.agents.claude.program import ClaudeAgent
 from workers.agents.claude.stream import ClaudeStream
 from workers.agents.codex.program import CodexAgent
+from workers.agents.codex.screen import CodexRollout
 from workers.agents.codex.stream import CodexStream
 from workers.agents.permissions import RequestPolicy
 from workers.agents.script.program import ScriptAgent
@@ -131,6 +132,18 @@ def test_the_plan_of_a_codex_turn_is_a_checklist_and_that_of_its_sub_agent_is_no
 
     assert update("main") == [[("One", "done"), ("Two", "in_progress")]]
     assert update("another") == []
+
+
+@pytest.mark.parametrize(("output", "is_taken"), [("Plan updated", True), ("unsupported call: update_plan", False)])
+def test_the_plan_on_a_codex_screen_is_a_checklist_once_the_program_has_taken_it(output: str, is_taken: bool) -> None:
+    rollout, plan = CodexRollout(), {"plan": [{"step": "One", "status": "in_progress"}]}
+
+    def read(**item: str) -> list[list[tuple[str, str]]]:
+        return read_lists(rollout.read({"type": "response_item", "payload": {"call_id": "c", **item}}))
+
+    assert read(type="function_call", name="update_plan", arguments=json.dumps(plan)) == []
+    result = {"type": "function_call_output", "output": output}
+    assert [read(**result), read(**result)] == [[[("One", "in_progress")]] if is_taken else [], []]
 
 
 @both

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -13,7 +14,7 @@ from workers.agents.coordination import VERSION
 from workers.contract.spec import RunSpec
 
 from .conftest import Start
-from .programs import TOOL_PREFIX, both, claude, fail_at_first
+from .programs import CODEX, TOOL_PREFIX, both, claude, end_on_request, fail_at_first
 
 Make = Callable[..., RunSpec]
 pytestmark = pytest.mark.agents
@@ -66,6 +67,28 @@ def test_a_prompt_runs_a_command_and_reports_through_mc_coord(
         ("restarting", None),
         ("ready", VERSION),
     ]
+
+
+@pytest.mark.parametrize("program", [CODEX])
+def test_a_coordination_server_that_ends_during_a_turn_is_started_again(
+    program: str, spec: Make, start: Start, folder: Path
+) -> None:
+    """Codex does not report its end, and has the tools again within the turn. Claude Code starts it again by itself."""
+    run_spec, request = spec(program), folder / "workspace/end"
+    assert run_spec.mcp_command is not None
+    command = end_on_request(run_spec.mcp_command, folder / "run", request)
+    conversation = start(
+        replace(run_spec, mcp_command=command),
+        "[[bash: touch end; while [ -e end ]; do sleep 0.05; done]][[say: One.]]",
+    )
+    conversation.until("coordination", state="restarting")
+    conversation.until("result", text="One.")
+    while conversation.list_events("coordination")[-1].payload["state"] != "ready":
+        conversation.until("coordination")
+    report = f'[[tool: {TOOL_PREFIX[program]}mc_report_review {{"summary":"Look"}}]][[say: Two.]]'
+    conversation.say(conversation.agent.send(str(uuid4()), report))
+    conversation.until("result", text="Two.")
+    assert json.loads((folder / "run/signal.json").read_bytes())["summary"] == "Look", conversation.describe_events()
 
 
 @both

@@ -57,7 +57,7 @@ def test_a_conversation_is_completed_resumed_forked_and_taken_over(
     conversation_id = complete(program, show, spec, folder)
     fork(program, show, conversation_id, folder, model)
     if program == "claude":
-        take_over(program, show, conversation_id)
+        take_over(program, show, conversation_id, model)
     leave(program, show, conversation_id)
     resume(program, show, conversation_id, model)
 
@@ -100,11 +100,16 @@ def complete(program: str, show: Show, spec: Make, folder: Path) -> str:
     return str(report["conversation_id"])
 
 
+PLAN_STEPS = {"claude": "", "codex": '[[tool: update_plan {"plan":[{"step":"One","status":"in_progress"}]}]]'}
+
+
 def resume(program: str, show: Show, conversation_id: str, model: ModelServer) -> None:
     """Go on with a conversation, type a long message into the idle screen, and kill the program in the next turn."""
     fields: dict[str, Any] = {"resume": True, "conversation_id": conversation_id, "generation": 2}
-    run = show(program, "[[say: Still here.]]", mcp_command=None, **fields)
+    run = show(program, f"{PLAN_STEPS[program]}[[say: Still here.]]", mcp_command=None, **fields)
     run.event("result", ok=True)
+    lists = [[(item["text"], item["state"]) for item in entry["items"]] for entry in run.events("checklist")]
+    assert lists == ([[("One", "in_progress")]] if PLAN_STEPS[program] else []), run.screen
     assert [entry["text"] for entry in run.events("text")] == ["Still here."], run.screen
     assert any("heron" in str(entry.body) and "Still here." in str(entry.body) for entry in model.requests)
     assert resident_memory(run.wrapper) < 25 * 1024
@@ -151,13 +156,18 @@ def fork(program: str, show: Show, conversation_id: str, folder: Path, model: Mo
     run.wait_until_gone()
 
 
-def take_over(program: str, show: Show, conversation_id: str) -> None:
-    """A person who has taken over is left alone until a verdict."""
+def take_over(program: str, show: Show, conversation_id: str, model: ModelServer) -> None:
+    """A person who has taken over is left alone until a verdict, and goes on with the model that was ordered."""
     fields: dict[str, Any] = {"resume": True, "conversation_id": conversation_id, "generation": 4, "attended": True}
     run = show(program, "[[say: This prompt is not for the screen.]]", **fields)
     run.event("state", state="idle")
+    order = {"uuid": str(uuid4()), "model": "claude-other-5"}
+    run.order(model=order)
+    assert run.event("model").items() >= {**order, "ok": True}.items(), run.screen
+    run.until(lambda: "Set model to" in run.screen, description="the answer on the screen")
     run.type("[[say: DONE: Only thinking aloud.]]")
     run.event("result", ok=True)
+    assert model.requests[-1].body["model"] == "claude-other-5"
     run.type(f'[[tool: {TOOL_PREFIX[program]}mc_report_review {{"summary":"Together"}}]][[say: Over.]]')
     report = run.report()
     assert (report["verdict"], report["summary"]) == ("review", "Together"), run.screen
@@ -245,13 +255,11 @@ def test_a_question_on_the_screen_is_answered_from_the_ticket(program: str, show
 
 
 def build_write_step(program: str, target: Path) -> str:
-    """A step that writes a file outside the workspace, for which a person is asked.
-
-    The dialog of Claude Code for a command outside its sandbox is not answered by a hook, so it writes with a tool.
-    """
-    escalated = {"cmd": f"echo yes > {target}", "sandbox_permissions": "require_escalated", "justification": "a test"}
-    write = {"file_path": str(target), "content": "yes"}
-    calls = {"codex": f"exec_command {json.dumps(escalated)}", "claude": f"Write {json.dumps(write)}"}
+    """A step that writes a file outside the workspace by a command that leaves the sandbox, for which a person is asked."""
+    command, reason = f"echo yes > {target}", "a test"
+    escalated = {"cmd": command, "sandbox_permissions": "require_escalated", "justification": reason}
+    unconfined = {"command": command, "dangerouslyDisableSandbox": True, "description": reason}
+    calls = {"codex": f"exec_command {json.dumps(escalated)}", "claude": f"Bash {json.dumps(unconfined)}"}
     return f"tool: {calls[program]}"
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from models import Failure
 from protocol import FAILURES, AgentEventKind
+from redaction import OMISSION_MARK, SHAPES, Redaction, cut_text, strip_controls
 from tickets.runs.retry_policy import CONSEQUENCES, RetryAction
 from workers.agents import load_descriptor
 from workers.agents.deltas import DeltaThrottle
@@ -20,14 +21,12 @@ from workers.agents.tool_calls import format_call_title
 from workers.contract.agent_events import (
     MAX_TEXT_BYTES,
     AgentEvent,
-    clip_text,
-    format_title,
+    clean_event,
+    get_first_line,
     make_event,
     make_raw_event,
-    redact_text,
-    strip_controls,
+    shorten_line,
 )
-from workers.host.line_splitter import OMISSION_MARK
 
 NOW = datetime(2026, 11, 21, 10, 30, tzinfo=UTC)
 
@@ -51,26 +50,29 @@ def test_plain_text_has_no_terminal_control(given_text: str, expected: str) -> N
 
 @given(st.text(), st.integers(1, 50))
 def test_a_clipped_text_fits_and_is_a_beginning(text: str, limit: int) -> None:
-    clipped = clip_text(text, limit)
-    assert len(clipped.encode()) <= limit
-    assert strip_controls(text).startswith(clipped)
+    cut = cut_text(strip_controls(text), limit)
+    assert len(cut.encode()) <= limit
+    assert strip_controls(text).startswith(cut)
+
+
+def clean(kind: AgentEventKind, **payload: object) -> dict[str, object]:
+    """Return the payload of an event as it is stored."""
+    return dict(clean_event(make_event(kind, **payload), SHAPES).payload)
 
 
 def test_only_a_text_that_was_cut_is_marked() -> None:
-    assert make_event("text", text="\x1b[1m" + "x" * MAX_TEXT_BYTES).payload == {"text": "x" * MAX_TEXT_BYTES}
-    assert make_event("notice", text="x" * (MAX_TEXT_BYTES + 1)).payload == {
-        "text": "x" * MAX_TEXT_BYTES,
-        "truncated": True,
-    }
-    assert make_event("text", text="a", parent=None).payload == {"text": "a"}
+    assert clean("text", text="\x1b[1m" + "x" * MAX_TEXT_BYTES) == {"text": "x" * MAX_TEXT_BYTES}
+    assert clean("notice", text="x" * (MAX_TEXT_BYTES + 1)) == {"text": "x" * MAX_TEXT_BYTES, "truncated": True}
+    assert clean("text", text="a", parent=None) == {"text": "a"}
 
 
 @pytest.mark.parametrize("kind", ["text", "result"])
 def test_a_long_message_keeps_its_start_and_its_end(kind: AgentEventKind) -> None:
     """Regression: a verdict at the end of a long message was cut off."""
-    payload = make_event(kind, text="I begin. " + "é" * MAX_TEXT_BYTES + "\nDONE: it works").payload
-    assert payload["text"].startswith("I begin. é") and payload["text"].endswith("é\nDONE: it works")
-    assert OMISSION_MARK in payload["text"] and len(payload["text"].encode()) <= MAX_TEXT_BYTES
+    payload = clean(kind, text="I begin. " + "é" * MAX_TEXT_BYTES + "\nDONE: it works")
+    text = str(payload["text"])
+    assert text.startswith("I begin. é") and text.endswith("é\nDONE: it works")
+    assert OMISSION_MARK in text and len(text.encode()) <= MAX_TEXT_BYTES
     assert payload["truncated"] is True
 
 
@@ -89,20 +91,9 @@ def test_a_line_that_nobody_understands_is_kept() -> None:
     assert make_raw_event(b"\xff{oops", "not JSON") == AgentEvent("raw", {"line": "\ufffd{oops", "reason": "not JSON"})
 
 
-def test_secrets_are_replaced_wherever_they_stand() -> None:
-    tool_event = make_event(
-        "tool_call", call="c", input={"command": "curl -H hunter22-long", "list": [{"k hunter22": 1}]}
-    )
-    assert tool_event.redact_secrets(["hunter22", "hunter22-long", ""]).payload == {
-        "call": "c",
-        "input": {"command": "curl -H [redacted]", "list": [{"k [redacted]": 1}]},
-    }
-    assert redact_text("nothing here", ["secret"]) == "nothing here"
-
-
 def test_a_title_is_one_short_line() -> None:
-    assert format_title("\n\n  first line \nsecond") == "first line"
-    assert len(format_title("x" * 500)) == 120
+    assert get_first_line("\n\n  first line \nsecond") == "first line"
+    assert len(shorten_line("x" * 500)) == 120
     assert format_call_title("mcp__mc-coord__mc_progress", {"text": "half way"}) == "half way"
     assert format_call_title("mcp__mc-coord__mc_get_ticket", {}) == "mc_get_ticket"
 
@@ -279,4 +270,4 @@ def test_a_secret_cut_across_deltas_never_shows(pieces: list[str]) -> None:
             visible += delta.payload["text"]
         clock.now += 1
     assert "secret" not in visible
-    assert redact_text("".join(pieces), ["secret"]).startswith(visible)
+    assert Redaction(["secret"]).clean_text("".join(pieces)).startswith(visible)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import shutil
 import socket
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from flask import Flask
@@ -21,12 +23,12 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 import auth
 from app import create_app
-from database import open_engine, reading, writing
+from database import reading, writing
 from models import Landing, Run, Scope, TaskOutcome, Trigger, now
 from settings import Settings
 from tests.web.conftest import Staged
 from tests.web.conftest import stage as stage
-from tests.web.served_board import Stage
+from tests.web.served_board import HOST, Stage, name_board
 from tests.workers.repositories import commit, create_repository, git
 from tickets.conversation import attachments
 from tickets.conversation import context as links
@@ -59,11 +61,19 @@ expect.set_options(timeout=15_000)
 """Milliseconds, long enough for a loaded machine."""
 
 
-def log_in(store: Engine, token: str, settings: Settings, base: str) -> Any:
-    """Log in with a token, and return the cookie."""
-    with writing(store) as session:
-        secret = tokens.log_in_by_token(session, token, "browser", 1)
-    return {"name": auth.get_cookie_name(settings), "value": secret, "url": base}
+def log_in(base: str, token: str) -> Any:
+    """Log in with a token through the page, and return the cookie."""
+    address = urlsplit(base)
+    connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=30)
+    connection.request("GET", "/login", headers={"Host": address.netloc})
+    csrf = connection.getresponse().read().decode().split('name="csrf" value="')[1].split('"')[0]
+    headers = {"Host": address.netloc, "Origin": base, "Content-Type": "application/x-www-form-urlencoded"}
+    connection.request("POST", "/login", urlencode({"token": token, "csrf": csrf}), headers)
+    response = connection.getresponse()
+    assert (response.status, response.headers["Location"]) == (303, "/"), response.read()
+    name, _, value = response.headers["Set-Cookie"].split(";")[0].partition("=")
+    connection.close()
+    return {"name": name, "value": value, "url": base}
 
 
 @dataclass
@@ -82,8 +92,7 @@ class BoardSite:
 
     def cookie(self, token: str | None = None) -> Any:
         """Return the cookie of a browser that has logged in with the token."""
-        settings: Settings = self.app.extensions["mission_control"].settings
-        return log_in(self.store, token or self.token, settings, self.base)
+        return log_in(self.base, token or self.token)
 
     def person(self, name: str) -> Any:
         """Return the cookie of another person with the same rights."""
@@ -230,7 +239,8 @@ class AppServer:
         """Serve this home and database from now on."""
         settings = Settings(home=home, database_url=url, **STREAM_SETTINGS)
         settings.ensure_home()
-        instance = auth.Instance(settings, open_engine(url), auth.ensure_key(settings))
+        name_board(home)
+        instance = auth.open_instance(settings)
         self.app.extensions["mission_control"] = instance
         return instance
 
@@ -250,7 +260,7 @@ def app_server(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iter
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=QuietHandler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
-    yield AppServer(app, f"http://127.0.0.1:{server.server_port}")
+    yield AppServer(app, f"http://{HOST}:{server.server_port}")
     server.shutdown()
     thread.join(5)
 
@@ -411,10 +421,10 @@ def board(stage: Staged) -> Stage:
 def logged_in(chromium: Browser, board: Stage, name: str, **options: Any) -> Iterator[BrowserContext]:
     """Open a browser profile in which a person is logged in. An error in the console fails the test."""
     errors: list[str] = []
-    base = {"base_url": f"http://127.0.0.1:{board.port}", "service_workers": "block"}
+    base = {"base_url": f"http://{HOST}:{board.port}", "service_workers": "block"}
     with chromium.new_context(**(base | options)) as context:
         record_errors(context, errors)
-        context.add_cookies([log_in(board.engine, board.person(name), board.settings, base["base_url"])])
+        context.add_cookies([log_in(base["base_url"], board.person(name))])
         yield context
     assert errors == []
 

@@ -54,7 +54,7 @@ def height(page: Page, selector: str) -> float:
 def test_an_open_menu_stays_open_and_news_comes_when_it_is_closed(site: BoardSite, page: Page) -> None:
     ticket = site.ticket(status="inbox", assigned_to=None)
     go(page, "/board?view=columns")
-    page.get_by_label(f"Moves of {ticket}").click()
+    page.get_by_label(f"Actions for {ticket}").click()
     late = site.ticket(status="inbox", assigned_to=None)
     with page.expect_response("**/board/column/inbox**"):
         page.get_by_role("button", name="Triage").hover()
@@ -87,7 +87,7 @@ def test_tickets_are_added_one_after_the_other_by_enter_alone(site: BoardSite, p
     page.route("**/board/quick", lambda route: route.abort())
     page.keyboard.type("Third")
     page.keyboard.press("Enter")
-    expect(page.locator("#column-inbox [data-error]")).to_contain_text("was not reached")
+    expect(page.locator("#column-inbox [data-error]")).to_contain_text("is unreachable")
     expect(page.get_by_label("Add a ticket to Inbox")).to_have_value("Third")
 
 
@@ -101,7 +101,7 @@ def test_a_ticket_changes_its_lane_by_itself(site: BoardSite, page: Page) -> Non
     site.tell(run, "agent.approval", request="r1", tool="Bash", input={"command": "rm"}, title="rm -r build")
     site.beat(run, "waiting")
     expect(page.locator(f"#lane-needs_you #card-{ticket} .status-reason")).to_contain_text(
-        "Asks leave to use Bash: rm -r build"
+        "Asks to use Bash: rm -r build"
     )
     site.move(ticket, "block", reason="needs_human", owner="bob", next_action="Read the rules")
     expect(page.locator(f"#lane-stuck #card-{ticket} .status-reason")).to_contain_text("Read the rules")
@@ -115,7 +115,7 @@ def test_the_list_is_kept_fresh_and_sorted(site: BoardSite, page: Page) -> None:
     expect(page.locator(".tickets .title .mono")).to_have_text([urgent, low])
     site.move(low, "park", wake={"kind": "manual"})
     expect(page.locator(f"#card-{low} .state")).to_have_text("Waiting")
-    expect(page.locator(f"#card-{low} .status-reason")).to_contain_text("Parked until somebody wakes it")
+    expect(page.locator(f"#card-{low} .status-reason")).to_contain_text("Parked until someone wakes it")
     page.keyboard.press("j")
     expect(page.locator(f"#card-{urgent} .title")).to_be_focused()
     page.keyboard.press("j")

@@ -29,20 +29,22 @@ def test_the_keyboard_carries_a_card_through_the_columns_that_take_it(site: Boar
     ticket = site.ticket(status="inbox", assigned_to=None)
     go(page, "/board?view=columns")
     pick_up(page, ticket)
-    announced(page, f"{ticket} picked up from Inbox. The arrow keys choose a column: To do, Waiting, Done, Cancelled.")
+    announced(
+        page, f"{ticket} picked up from Inbox. Use the arrow keys to choose a column: To do, Waiting, Done, Cancelled."
+    )
     page.keyboard.press("ArrowRight")
     announced(page, "To do: Triage.")
     page.keyboard.press("ArrowRight")
-    announced(page, "Waiting: Park, which asks for more.")
+    announced(page, "Waiting: Park, which asks for details.")
     expect(page.locator(f"#column-waiting:not([data-folded]) #card-{ticket}")).to_be_visible()
     page.keyboard.press("ArrowLeft")
     expect(page.locator("#column-waiting[data-folded]")).to_be_visible()
     expect(page.locator(f"#card-{ticket} .title")).to_be_focused()
     page.keyboard.press("Enter")
-    announced(page, f"{ticket} is in To do now.")
+    announced(page, f"{ticket} moved to To do.")
     expect(page.locator(f"#column-todo #card-{ticket}")).to_have_attribute("data-version", "2")
     expect(page.locator(f"#card-{ticket} .title")).to_be_focused()
-    page.get_by_role("button", name="Back to inbox").click()
+    page.get_by_role("button", name="Undo").click()
     expect(page.locator(f"#column-inbox #card-{ticket}")).to_be_visible()
 
 
@@ -104,7 +106,7 @@ def test_the_undo_of_a_drop_is_offered(site: BoardSite, tab: Tab) -> None:
     page = tab(viewport={"width": 1900, "height": 900})
     go(page, "/board?view=columns")
     carry(page, ticket, "todo")
-    page.get_by_role("button", name="Back to inbox").click()
+    page.get_by_role("button", name="Undo").click()
     expect(page.locator(f"#column-inbox #card-{ticket}")).to_be_visible()
 
 

@@ -65,7 +65,7 @@ def test_another_way_is_chosen_from_the_menu_by_keyboard(site: BoardSite, tab: T
     page = tab(viewport={"width": width, "height": 800})
     page.goto(f"/ticket/{ticket}")
     head = page.locator("#ticket-head")
-    expect(head.get_by_role("button", name="Approve, leave the branch")).to_be_visible()
+    expect(head.get_by_role("button", name="Approve (no merge)")).to_be_visible()
     head.locator(".split-button summary").focus()
     page.keyboard.press("Enter")
     items = head.locator(".split-button .items")

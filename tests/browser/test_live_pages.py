@@ -190,7 +190,7 @@ def test_a_refusal_is_said_where_it_happened_and_loses_nothing(site: BoardSite, 
     page.route("**/say", lambda route: route.abort())
     page.locator("#say").fill("A thought")
     page.keyboard.press("Control+Enter")
-    expect(page.locator(".composer [data-error]")).to_contain_text("was not reached")
+    expect(page.locator(".composer [data-error]")).to_contain_text("is unreachable")
     expect(page.locator("#say")).to_have_value("A thought")
 
 

@@ -79,8 +79,8 @@ def add_project(page: Page, folder: Path) -> None:
     page.get_by_role("link", name="Board").first.click()
     expect(page.get_by_role("heading", name="Nothing is on the board yet")).to_be_visible()
     page.get_by_role("link", name="Add a project from a folder").click()
-    page.get_by_label("Folder or address").fill(str(folder))
-    page.get_by_role("button", name="Look at it").click()
+    page.get_by_label("Folder or URL").fill(str(folder))
+    page.get_by_role("button", name="Continue").click()
     expect(page.get_by_label("Base branch", exact=True)).to_have_value("main", timeout=PATIENCE)
     page.get_by_role("radio", name=re.compile("^Merge")).check()
     page.get_by_label("Check command").fill("test -s greeting.txt")
@@ -103,5 +103,5 @@ def ask_for_changes(page: Page) -> None:
     for line, words in ((1, "Too familiar."), (3, "Too short.")):
         page.get_by_role("button", name=f"Comment on line {line}", exact=True).click()
         page.keyboard.type(words)
-    page.get_by_label("What is to change").fill("More polite, please.")
+    page.get_by_label("Summary for the agent").fill("More polite, please.")
     page.get_by_role("button", name="Request changes").last.click()

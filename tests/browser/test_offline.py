@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, Worker, expect
 from database import writing
 from tests.streams.conftest import ALICE
 from tests.waiting import wait_until
-from tests.web.served_board import Stage, staged
+from tests.web.served_board import HOST, Stage, staged
 from tickets.operations import incidents, tokens
 
 from .conftest import Visit
@@ -113,7 +113,7 @@ def test_pages_that_were_visited_are_shown_and_come_back_to_life_by_themselves(b
     expect(page.locator(BANNER)).to_be_hidden(timeout=30_000)
     expect(page.locator(f"#card-{new_ticket}")).to_be_visible()
     expect(page.locator("html")).to_have_attribute("data-same", "")
-    page.get_by_label(f"Moves of {new_ticket}").click()
+    page.get_by_label(f"Actions for {new_ticket}").click()
     page.locator(f"#card-{new_ticket}").get_by_role("button", name="Cancel").click()
     expect(page.locator(f"#column-cancelled #card-{new_ticket}")).to_be_visible()
 
@@ -126,12 +126,12 @@ def test_what_is_written_on_a_copy_stays_when_it_comes_back_to_life(board: Stage
     page.goto("/incidents")
     is_away(page)
     page.get_by_text("Close…").click()
-    page.get_by_label("What shows that the cause is gone").fill("It answers")
+    page.get_by_label("Evidence that the cause is fixed").fill("It answers")
     with writing(board.engine) as session:
         incidents.raise_incident(session, "disk", "The disk is full")
     board.start()
     expect(page.get_by_role("heading", name="The disk is full")).to_be_visible(timeout=30_000)
-    text_field = page.locator(".incident", has_text="tmux").get_by_label("What shows that the cause is gone")
+    text_field = page.locator(".incident", has_text="tmux").get_by_label("Evidence that the cause is fixed")
     expect(text_field).to_have_value("It answers")
     page.locator(".incident", has_text="tmux").get_by_role("button", name="Close").click()
     expect(page.locator(".flashes")).to_contain_text("The incident is closed.")
@@ -215,20 +215,20 @@ def test_a_form_is_kept_while_nobody_is_there_to_take_it(board: Stage, visit: Vi
     page = install(visit, "/incidents")
     incident = page.locator(".incident", has_text="The clock is wrong")
     incident.get_by_text("Close…").click()
-    words = incident.get_by_label("What shows that the cause is gone")
+    words = incident.get_by_label("Evidence that the cause is fixed")
     words.fill("It answers")
     board.kill()
     incident.get_by_role("button", name="Close").click()
     expect(page.locator("[data-when=unsent]")).to_be_visible(timeout=30_000)
     board.start()
-    expect(page.locator("[data-told]")).to_contain_text("answers again", timeout=30_000)
+    expect(page.locator("[data-told]")).to_contain_text("Mission Control is back", timeout=30_000)
     page.get_by_role("button", name="Go back").click()
     expect(words).to_have_value("It answers")
 
     board.kill()
     is_away(page)
     incident.get_by_role("button", name="Close").click()
-    expect(page.locator(".flashes")).to_contain_text("What you wrote is kept here")
+    expect(page.locator(".flashes")).to_contain_text("Your text is saved here")
     expect(words).to_have_value("It answers")
 
     board.start()
@@ -244,7 +244,7 @@ def test_a_ticket_is_kept_while_nobody_is_there_to_take_it(board: Stage, visit: 
     board.kill()
     is_away(page)
     page.get_by_role("button", name="Create and open").click()
-    expect(page.locator("#ticket-form [data-error]")).to_contain_text("was not reached")
+    expect(page.locator("#ticket-form [data-error]")).to_contain_text("is unreachable")
     expect(page.get_by_label("Title")).to_have_value("Written on a train")
 
     board.start()
@@ -288,7 +288,7 @@ def test_on_plain_http_off_the_loopback_the_board_works_without_being_an_app(boa
 
 
 def test_the_manifest_names_the_board_and_all_it_names_exists(board: Stage) -> None:
-    manifest = json.loads(board.get("/manifest.webmanifest"))
+    manifest = json.loads(board.get("/manifest.webmanifest", HOST))
     assert manifest["name"] == f"Mission Control (127.0.0.1:{board.port})" and board.settings.instance in manifest["id"]
     assert {icon["purpose"] for icon in manifest["icons"]} == {"any", "maskable"}
     assert all(board.get(icon["src"]) for icon in manifest["icons"])

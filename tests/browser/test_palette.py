@@ -34,7 +34,7 @@ def test_pages_and_actions_are_there_without_a_word_from_the_server(site: BoardS
     go(page, "/board")
     page.route("**/api/**", lambda route: route.abort())
     page.keyboard.press("/")
-    box = page.get_by_role("combobox", name="Search, go somewhere")
+    box = page.get_by_role("combobox", name="Search or run an action")
     expect(box).to_be_focused()
     expect(box).to_have_attribute("aria-expanded", "true")
     groups = page.locator("#palette-list").get_by_role("group")
@@ -43,7 +43,7 @@ def test_pages_and_actions_are_there_without_a_word_from_the_server(site: BoardS
         f"palette-group-{n}" for n in range(3)
     ]
     labels = {option.inner_text().split("\n")[0] for option in options(page).all()}
-    rail = {link.inner_text() for link in page.locator(".rail .item .label").all()} - {"Board", "Fold"}
+    rail = {link.inner_text() for link in page.locator(".rail .item .label").all()} - {"Board", "Collapse sidebar"}
     expected = rail | {
         "Help",
         "New ticket",
@@ -64,20 +64,18 @@ def test_letters_in_their_order_find_a_page_and_the_arrows_choose(site: BoardSit
     page.keyboard.press("ArrowDown")
     second = options(page).nth(1)
     expect(second).to_have_attribute("aria-selected", "true")
-    expect(page.get_by_role("combobox", name="Search, go somewhere")).to_have_attribute(
+    expect(page.get_by_role("combobox", name="Search or run an action")).to_have_attribute(
         "aria-activedescendant", second.get_attribute("id") or "?"
     )
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Incidents", level=1)).to_be_visible()
     page.keyboard.press("Control+k")
-    expect(page.get_by_role("group", name="Chosen before")).to_have_count(0)  # it is the page that is shown
+    expect(page.get_by_role("group", name="Recent")).to_have_count(0)  # it is the page that is shown
     page.keyboard.press("Escape")
     go(page, "/board")
     page.keyboard.press("Control+k")
-    expect(page.get_by_role("group", name="Chosen before").get_by_role("option")).to_have_text(
-        [re.compile("^Incidents")]
-    )
+    expect(page.get_by_role("group", name="Recent").get_by_role("option")).to_have_text([re.compile("^Incidents")])
 
 
 def test_tickets_are_found_by_number_by_words_and_where_they_were_seen(site: BoardSite, page: Page) -> None:
@@ -91,7 +89,7 @@ def test_tickets_are_found_by_number_by_words_and_where_they_were_seen(site: Boa
     page.unroute("**/api/**")
     page.keyboard.type("quasar")
     expect(tickets).to_have_text([f"{other} Count the stars"])
-    page.get_by_role("combobox", name="Search, go somewhere").fill(other.removeprefix("MC-"))
+    page.get_by_role("combobox", name="Search or run an action").fill(other.removeprefix("MC-"))
     expect(options(page).first).to_have_text(re.compile(f"^{other}"))
     page.keyboard.press("Enter")
     expect(page.locator("#ticket-head")).to_contain_text("Count the stars")
@@ -159,7 +157,7 @@ def test_a_search_that_was_left_is_told_of_no_more(page: Page) -> None:
     go(page, "/board")
     page.route("**/api/v1/search*", lambda route: held_routes.append(route))
     ask(page, "dark")
-    expect(page.locator("#palette [data-answer]")).to_contain_text("Looking for")
+    expect(page.locator("#palette [data-answer]")).to_contain_text("Searching")
     page.keyboard.press("Enter")
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     page.unroute("**/api/v1/search*")
@@ -227,7 +225,7 @@ def test_the_keys_do_what_the_list_says(site: BoardSite, page: Page) -> None:
     ticket = site.ticket()
     go(page, "/board")
     page.keyboard.press("Shift+?")
-    expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     page.keyboard.press("j")  # quiet while a dialog is open
     page.keyboard.press("Escape")
     page.keyboard.press("j")

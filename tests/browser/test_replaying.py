@@ -68,10 +68,10 @@ def test_the_ruler_is_dragged_to_a_moment_which_its_address_keeps(site: BoardSit
     page.mouse.move(box["x"] + 2, box["y"] + box["height"] / 2, steps=8)
     page.mouse.up()
     expect(page.locator(".replay-snapshot .state")).to_have_text("To do")
-    expect(page.locator(".replay-snapshot")).to_contain_text("Nothing had been said.")
+    expect(page.locator(".replay-snapshot")).to_contain_text("No conversation yet.")
     page.reload()
     expect(page.locator(".replay-snapshot h3")).to_have_text("As it was after event 1")
-    page.get_by_role("link", name="To the present").click()
+    page.get_by_role("link", name="Back to now").click()
     expect(page.locator(".replay-snapshot")).to_have_count(0)
 
 
@@ -113,7 +113,7 @@ def test_a_moment_is_chosen_by_its_number_without_scripts(site: BoardSite, tab: 
     page.get_by_role("spinbutton", name="Event").fill("1")
     page.get_by_role("button", name="Show").click()
     expect(page.locator(".replay-snapshot .state")).to_have_text("To do")
-    page.get_by_role("link", name="Step on").click()
+    page.get_by_role("link", name="Step forward").click()
     expect(page.locator(".replay-snapshot .state")).to_have_text("In progress")
 
 
@@ -136,7 +136,7 @@ def test_a_live_run_is_stopped_where_it_is_shown(site: BoardSite, page: Page) ->
     ticket = site.ticket()
     run = site.claim(ticket)
     go(page, f"/ticket/{ticket}?tab=runs&run={run}")
-    page.get_by_label("Why it is stopped").fill("Wrong branch.")
+    page.get_by_label("Reason for stopping").fill("Wrong branch.")
     page.get_by_role("button", name="Stop this run").click()
-    expect(page.locator(".run-detail")).to_contain_text("Told to stop (parked)")
+    expect(page.locator(".run-detail")).to_contain_text("Stop requested (parked)")
     expect(page.locator(".strip .state").first).to_have_text("Waiting")

@@ -34,7 +34,7 @@ def test_remarks_on_lines_outlive_a_reload_and_are_sent_as_one_message(
     expect(page.locator(".remark textarea")).to_have_count(2)
     expect(page.locator("[data-file='new.txt']")).not_to_have_attribute("open", "")
     greet.locator(".remark").first.get_by_role("button", name="Remove").focus()
-    page.get_by_label("What is to change").fill("Nearly.")
+    page.get_by_label("Summary for the agent").fill("Nearly.")
     page.get_by_role("button", name="Request changes").last.click()
     entry = page.locator("#entries .entry", has_text="Nearly.")
     expect(entry.locator("li")).to_have_text(["greet.txt:1 (as it was) — Why not kept?", "greet.txt:1 — Too short."])

@@ -55,7 +55,7 @@ def test_many_are_moved_at_once_and_taken_back_at_once(site: BoardSite, page: Pa
     expect(page.locator("#column-todo [data-card]")).to_have_count(3)
     expect(page.locator("#bulk")).to_be_hidden()
     assert page.url.endswith("/board?view=columns&priority=normal")
-    page.get_by_role("button", name="Take back 3").click()
+    page.get_by_role("button", name="Undo 3").click()
     expect(page.locator("#column-inbox [data-card]")).to_have_count(3)
     assert {status(site, ticket) for ticket in tickets} == {TicketStatus.INBOX}
 
@@ -68,10 +68,10 @@ def test_a_move_that_must_be_told_something_asks_once_for_all(site: BoardSite, p
     page.get_by_text("Move", exact=True).click()
     page.locator("[data-bulk-move][value=park]").click()
     expect(page.locator("#move-dialog")).to_contain_text(f"{tickets[1]}, {tickets[0]}")
-    page.get_by_label("Wake it").select_option("ticket")
+    page.get_by_label("Wakes", exact=True).select_option("ticket")
     page.get_by_role("button", name="Park").click()
-    expect(page.locator("#move-dialog [data-error]")).to_contain_text("Name the ticket that it waits for")
-    page.get_by_label("Wake it").select_option("time")
+    expect(page.locator("#move-dialog [data-error]")).to_contain_text("Enter the ticket to wait for")
+    page.get_by_label("Wakes", exact=True).select_option("time")
     page.get_by_label("At", exact=True).fill("2999-01-01T09:00")
     page.get_by_role("button", name="Park").click()
     expect(page.locator(".flashes .floating")).to_contain_text("Park: 2 tickets moved.")
@@ -87,7 +87,7 @@ def test_what_is_refused_is_named_with_its_reason_and_the_rest_is_done(site: Boa
     site.move(stays, "cancel")
     page.locator("[data-bulk-move][value=cancel]").click()
     expect(page.locator(".flashes .floating")).to_contain_text("Cancel: 1 of 2 tickets moved.")
-    expect(page.locator(".flashes .floating")).to_contain_text(f"Refused: {stays} (it is cancelled).")
+    expect(page.locator(".flashes .floating")).to_contain_text(f"Refused: {stays} (its state is Cancelled).")
     assert status(site, moves) is TicketStatus.CANCELLED
     page.get_by_role("button", name="Dismiss").click()
     expect(page.locator(".flashes .floating")).to_have_count(0)
@@ -124,5 +124,5 @@ def test_without_scripts_it_is_asked_first_and_then_done(site: BoardSite, tab: T
     page.get_by_role("button", name="Triage").click()
     expect(page.locator(".flashes .floating")).to_contain_text("Triage: 2 tickets moved.")
     assert page.url.endswith("/board?priority=normal&view=columns")
-    page.get_by_role("button", name="Take back 2").click()
+    page.get_by_role("button", name="Undo 2").click()
     assert {status(site, ticket) for ticket in tickets} == {TicketStatus.INBOX}

@@ -21,7 +21,7 @@ def test_a_person_types_and_sees_the_message_accepted_and_answered(board: Stage,
     page = visit("alice", f"/ticket/{name}")
     page.fill("#say", "type good morning")
 
-    page.get_by_role("button", name="Send to the agent").click()
+    page.get_by_role("button", name="Send to agent").click()
 
     expect(page.locator("[data-receipt=accepted]")).to_contain_text("Accepted")
     expect(page.locator(".entry[data-kind=text]").last).to_contain_text("You said: type good morning")
@@ -29,7 +29,7 @@ def test_a_person_types_and_sees_the_message_accepted_and_answered(board: Stage,
     expect(
         page.locator(".entry", has_text="type good morning").filter(has=page.locator("[data-receipt]"))
     ).to_have_count(1)
-    expect(page.locator("[data-control]")).to_contain_text("You are talking with the agent.")
+    expect(page.locator("[data-control]")).to_contain_text("You are talking to the agent.")
     expect(page.locator("#ticket-head")).to_contain_text("INTERACTIVE")
     expect(page.locator("#say")).to_have_value("")
     expect(page.locator("[data-told]")).to_be_empty()
@@ -40,16 +40,16 @@ def test_two_people_hand_the_conversation_over(board: Stage, visit: Visit) -> No
     board.talking(name)
     alice, bob = visit("alice", f"/ticket/{name}"), visit("bob", f"/ticket/{name}")
     alice.fill("#say", "mine")
-    alice.get_by_role("button", name="Send to the agent").click()
-    expect(bob.locator("[data-control]")).to_contain_text("alice is talking with the agent.")
-    expect(bob.get_by_role("button", name="Send to the agent")).to_be_disabled()
+    alice.get_by_role("button", name="Send to agent").click()
+    expect(bob.locator("[data-control]")).to_contain_text("alice is talking to the agent.")
+    expect(bob.get_by_role("button", name="Send to agent")).to_be_disabled()
 
-    bob.get_by_role("button", name="Ask for control").click()
-    expect(alice.locator("[data-control]")).to_contain_text("bob asks to talk with the agent.")
+    bob.get_by_role("button", name="Request control").click()
+    expect(alice.locator("[data-control]")).to_contain_text("bob wants to talk to the agent.")
     alice.get_by_role("button", name="Hand over").click()
 
-    expect(bob.locator("[data-control]")).to_contain_text("You are talking with the agent.")
-    expect(alice.get_by_role("button", name="Send to the agent")).to_be_disabled()
+    expect(bob.locator("[data-control]")).to_contain_text("You are talking to the agent.")
+    expect(alice.get_by_role("button", name="Send to agent")).to_be_disabled()
 
 
 def test_words_said_while_the_server_is_away_arrive_once(board: Stage, visit: Visit) -> None:
@@ -57,16 +57,16 @@ def test_words_said_while_the_server_is_away_arrive_once(board: Stage, visit: Vi
     board.talking(name)
     page = visit("alice", f"/ticket/{name}")
     page.fill("#say", "first")
-    page.get_by_role("button", name="Send to the agent").click()
+    page.get_by_role("button", name="Send to agent").click()
     expect(page.locator("[data-receipt=accepted]")).to_have_count(1)
     board.kill()
     page.fill("#say", "second")
-    page.get_by_role("button", name="Send to the agent").click()
+    page.get_by_role("button", name="Send to agent").click()
 
     board.start()
 
     if page.locator("#say").input_value():  # the socket had gone already, so the form said that it was not taken
-        page.get_by_role("button", name="Send to the agent").click()
+        page.get_by_role("button", name="Send to agent").click()
     wait_until(lambda: [row.body for row in board.messages()] == ["first", "second"], 30, "the second message")
     wait_until(lambda: {row.state for row in board.messages()} == {DeliveryState.ACCEPTED}, 30, "its receipt")
     expect(page.locator("[data-receipt=accepted]")).to_have_count(2)
@@ -77,9 +77,9 @@ def test_without_scripts_the_form_does_the_same(board: Stage, visit: Visit) -> N
     page = visit("alice", f"/ticket/{name}", java_script_enabled=False)
     page.fill("#say", "for the next run")
 
-    page.get_by_role("button", name="Tell the agent").click()
+    page.get_by_role("button", name="Message agent").click()
 
-    expect(page.locator(".flashes")).to_contain_text("No run is live: the next one begins with it.")
+    expect(page.locator(".flashes")).to_contain_text("No agent is running. The next run starts with your message.")
     assert [row.body for row in board.messages()] == ["for the next run"]
 
 

@@ -94,12 +94,12 @@ def test_two_people_edit_one_ticket_and_neither_loses_words(site: BoardSite, tab
     expect(bob.locator("h1")).to_contain_text("Nobody else is at this")
     alice.locator("#edit-description-form").get_by_role("button", name="Save").click()
     form = alice.locator("#edit-description-form")
-    expect(form.get_by_role("alert")).to_contain_text("bob changed the description after you had read it")
+    expect(form.get_by_role("alert")).to_contain_text("bob changed the description while you were editing")
     expect(form.locator(".current-value")).to_contain_text("As bob wants it")
     expect(alice.locator("#edit-description")).to_have_value("As alice wants it")
     assert site.load_ticket(ticket)["description"] == "As bob wants it"
     alice.locator("#edit-description").fill("As both want it")
-    form.get_by_role("button", name="Save mine").click()
+    form.get_by_role("button", name="Save my version").click()
     expect(bob.locator("#ticket-description .prose")).to_have_text("As both want it")
 
 
@@ -162,7 +162,7 @@ def test_a_description_is_previewed_and_its_draft_outlives_leaving_and_a_reload(
     expect(page.locator("#edit-description")).to_have_value("It is **bold**")
     page.reload()
     opened_field(page, "description")
-    expect(page.locator("[data-restored]")).to_contain_text("What you had written before is back.")
+    expect(page.locator("[data-restored]")).to_contain_text("Draft restored.")
     site.edit(ticket, description="Meanwhile")
     page.reload()
     opened_field(page, "description")
@@ -171,7 +171,7 @@ def test_a_description_is_previewed_and_its_draft_outlives_leaving_and_a_reload(
     expect(form.get_by_role("alert")).to_contain_text("bob changed the description")
     page.reload()
     opened_field(page, "description")
-    page.get_by_role("button", name="Discard it").click()
+    page.get_by_role("button", name="Discard draft").click()
     opened_field(page, "description")
     expect(page.locator("#edit-description")).to_have_value("Meanwhile")
 
@@ -268,11 +268,11 @@ def test_context_is_linked_and_what_the_agent_is_told_of_it_is_shown(site: Board
     expect(page.locator(".empty-state")).to_contain_text("No context yet")
     page.get_by_text("Add a link").click()
     page.get_by_label("Kind").select_option("url")
-    page.get_by_label("Where it is").fill("ftp://old.invalid")
+    page.get_by_label("Path or URL").fill("ftp://old.invalid")
     page.get_by_label("Note").fill("Only the first part")
     page.get_by_role("button", name="Add link").click()
     expect(page.locator("#context-form").get_by_role("alert")).to_contain_text("must begin with http")
-    page.get_by_label("Where it is").fill("https://docs.invalid/greeting")
+    page.get_by_label("Path or URL").fill("https://docs.invalid/greeting")
     page.get_by_role("button", name="Add link").click()
     link = page.get_by_role("link", name="https://docs.invalid/greeting")
     expect(link).to_have_attribute("rel", "noopener noreferrer")
@@ -302,7 +302,7 @@ def test_without_scripts_every_form_does_the_same(site: BoardSite, tab: Tab) -> 
     expect(page.locator(".file-rows")).to_contain_text("a.txt")
     page.goto(f"/ticket/{ticket}?tab=evidence")
     page.get_by_role("checkbox", name="It greets").check()
-    page.get_by_role("button", name="Save what is met").click()
+    page.get_by_role("button", name="Save checklist").click()
     expect(page.locator("#acceptance-title")).to_contain_text("1 of 1 met")
 
 

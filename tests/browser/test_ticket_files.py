@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
@@ -63,7 +64,7 @@ def test_files_that_are_chosen_are_listed_and_shown(site: BoardSite, page: Page)
         page.get_by_label("Download check.log").click()
     assert download.value.suggested_filename == "check.log"
     page.get_by_label("Remove check.log").click()
-    expect(page.locator("#ticket-side")).to_contain_text("cannot be brought back")
+    expect(page.locator("#ticket-side")).to_contain_text("This cannot be undone")
     page.get_by_role("button", name="Remove", exact=True).click()
     expect(page.locator(".file-rows .item-title > a")).to_have_text(["shot.png"])
 
@@ -109,24 +110,24 @@ def test_a_file_that_is_dropped_on_the_description_is_linked_in_it(site: BoardSi
 def test_what_is_refused_says_why_and_stays_until_it_is_put_away(site: BoardSite, page: Page) -> None:
     instance: auth.Instance = site.app.extensions["mission_control"]
     tight = instance.settings.model_copy(update={"attachment_limit_bytes": 2000, "attachment_limit_count": 1})
-    site.app.extensions["mission_control"] = auth.Instance(tight, instance.engine, instance.key)
+    site.app.extensions["mission_control"] = replace(instance, settings=tight)
     ticket = site.ticket()
     go(page, f"/ticket/{ticket}")
     carry(page, "drop", "h1", ("big.txt", b"x" * 3000), ("program", b"\x7fELF\x00"), ("a.txt", b"a"), ("b.txt", b"b"))
     lines = page.locator("[data-uploads] li")
     expect(lines).to_have_count(3)
-    expect(lines.nth(0)).to_contain_text("big.txt has 3 KB; a file may have 2 KB.")
+    expect(lines.nth(0)).to_contain_text("big.txt is 3 KB; the limit is 2 KB per file.")
     expect(lines.nth(1)).to_contain_text("program: A file must be UTF-8 text or one of")
     expect(lines.nth(2)).to_contain_text("b.txt: A ticket may have at most 1 files")
     assert names(site, ticket) == ["a.txt"]
     site.edit(ticket, title="News")
     expect(page.locator("h1")).to_contain_text("News")
     expect(lines).to_have_count(3)
-    lines.first.get_by_role("button", name="Put away").click()
+    lines.first.get_by_role("button", name="Dismiss").click()
     expect(lines).to_have_count(2)
     page.locator("#say").fill("And")
     carry(page, "paste", "#say", ("c.png", PICTURE.read_bytes()))
-    expect(page.locator(".composer [data-error]")).to_contain_text("a file may have 2 KB")
+    expect(page.locator(".composer [data-error]")).to_contain_text("the limit is 2 KB")
     expect(page.locator("#say")).to_have_value("And ")
 
 

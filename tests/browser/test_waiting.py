@@ -87,7 +87,7 @@ def test_a_dialog_that_takes_a_moment_opens_with_words(page: Page) -> None:
     requests = HeldRequests(page, "**/ticket/new*")
     page.keyboard.press("c")
     dialog = page.locator("#ticket-dialog")
-    expect(dialog.get_by_text("Reading the form…")).to_be_visible()
+    expect(dialog.get_by_text("Loading the form…")).to_be_visible()
     requests.wait()
     requests.answer()
     expect(dialog.get_by_label("Title")).to_be_focused()
@@ -152,12 +152,12 @@ def test_not_reached_is_not_the_same_as_not_found(open_context: OpenContext) -> 
     page = context.new_page()
     page.goto("/ticket/new?status=waiting")
     context.set_offline(True)
-    page.get_by_label("Wake it").select_option("ticket")
+    page.get_by_label("Wakes", exact=True).select_option("ticket")
     page.get_by_role("combobox", name="Ticket").press_sequentially("zebra")
-    expect(page.get_by_role("listbox", name="Tickets found").first).to_contain_text("cannot be looked up now")
+    expect(page.get_by_role("listbox", name="Tickets found").first).to_contain_text("Search is unavailable")
     page.keyboard.press("Control+k")
     page.keyboard.type("zebra")
-    expect(page.locator("#palette")).to_contain_text("only what this page knows is listed")
+    expect(page.locator("#palette")).to_contain_text("Only results from this page are listed")
 
 
 CONTROLS = {

@@ -53,7 +53,7 @@ class Board:
         return self.app.test_client().open(f"/api/v1{path}", method=method, json=body, headers=headers).json
 
     def get_page(self, path: str) -> str:
-        return self.browser.get(path).text
+        return self.browser.get(path, base_url=f"http://{self.app.extensions['mission_control'].secret_host}").text
 
 
 def issue_token(engine: Engine) -> str:
@@ -65,7 +65,8 @@ def log_in(app: Flask, engine: Engine) -> FlaskClient:
     with writing(engine) as session:
         secret = tokens.log_in_by_link(session, tokens.issue_login_link(session), "a test", 1)
     client = app.test_client()
-    client.set_cookie(auth.get_cookie_name(app.extensions["mission_control"].settings), secret)
+    instance: auth.Instance = app.extensions["mission_control"]
+    client.set_cookie(auth.get_cookie_name(instance.settings), secret, domain=instance.secret_host)
     return client
 
 

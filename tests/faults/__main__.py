@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .patches import ROOT, Fault, list_faults
+from .promises import list_promises, render_promises
 
 PYTEST = (".venv/bin/python", "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider")
 FAILED = 1
@@ -25,10 +26,15 @@ FAILED = 1
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bin/faults", description="See that the suite catches each seeded fault.")
     parser.add_argument("number", nargs="*", help="faults such as 07; all where none is named")
+    parser.add_argument("--markdown", action="store_true", help="print the content of docs/promises.md and run nothing")
+    options = parser.parse_args(argv)
     try:
-        faults = list_faults(parser.parse_args(argv).number)
+        faults = list_faults(options.number)
     except ValueError as error:
         parser.error(str(error))
+    if options.markdown:
+        print(render_promises(list_promises(), faults), end="")
+        return 0
     with copied_checkout() as checkout:
         tests = sorted({test for fault in faults for test in fault.tests})
         if run_tests(checkout, tests, show=True) != 0:

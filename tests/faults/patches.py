@@ -1,4 +1,4 @@
-"""The patches of this folder: a header that names the fault and its tests, then a git diff."""
+"""The patches of this folder: a header that names the fault, its promises, its guard and its tests, then a git diff."""
 
 from __future__ import annotations
 
@@ -8,16 +8,34 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent
-HEADER = re.compile(r"Fault: (?P<text>.+)\nCaught by: (?P<tests>.+)\nCaught before by: .+\n\ndiff --git ")
+HEADER = re.compile(
+    r"Fault: (?P<text>.+)\n"
+    r"(?:Promise: (?P<promises>.+)\n)?"
+    r"Guard: (?P<guard>.+)\n"
+    r"Caught by: (?P<tests>.+)\n"
+    r"(?:Caught before by: .+\n)?"
+    r"\ndiff --git "
+)
+SEPARATOR = " | "
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One patch; `tests` are the node ids of which each fails under it."""
+    """One patch, which switches `guard` off; `tests` are the node ids of which each fails under it.
+
+    `guard` is a file, with `::` and the name of its function or class in a Python file. `promises` are names of
+    `promises.toml`.
+    """
 
     name: str
     text: str
+    promises: tuple[str, ...]
+    guard: str
     tests: tuple[str, ...]
+
+    @property
+    def number(self) -> str:
+        return self.name.partition("-")[0]
 
     @property
     def path(self) -> Path:
@@ -29,14 +47,16 @@ def read_fault(path: Path) -> Fault:
     header = HEADER.match(path.read_text("utf-8"))
     if header is None:
         raise ValueError(
-            f"{path.name} begins with other lines than `Fault:`, `Caught by:`, `Caught before by:` and a git diff"
+            f"{path.name} begins with other lines than `Fault:`, `Promise:` (optional), `Guard:`, `Caught by:` and a git diff"
         )
-    return Fault(path.stem, header["text"], tuple(header["tests"].split(" | ")))
+    promises = (header["promises"] or "").split(SEPARATOR)
+    tests = header["tests"].split(SEPARATOR)
+    return Fault(path.stem, header["text"], tuple(filter(None, promises)), header["guard"], tuple(tests))
 
 
 def list_faults(numbers: list[str]) -> list[Fault]:
     """The faults with these numbers, all where none is named. Raises `ValueError` for a number without a patch."""
-    faults = {path.name.partition("-")[0]: read_fault(path) for path in sorted(FOLDER.glob("*.patch"))}
+    faults = {fault.number: fault for fault in map(read_fault, sorted(FOLDER.glob("*.patch")))}
     unknown = [number for number in numbers if number not in faults]
     if unknown:
         raise ValueError(f"there is no fault {', '.join(unknown)}; there are {min(faults)} to {max(faults)}")

@@ -42,7 +42,7 @@ class Installation:
     """A complete installation. `close` ends everything that was started in it."""
 
     def __init__(self, template: Path, home: Path, *, extra: Mapping[str, str] | None = None, **settings: Any) -> None:
-        environment = {name: os.environ[name] for name in ("PATH", "GIT_CONFIG_GLOBAL")}
+        environment = {name: os.environ[name] for name in ("PATH", "GIT_CONFIG_GLOBAL") if name in os.environ}
         environment |= {"HOME": str(home), "LANG": "C.UTF-8", **(extra or {})}
         fields: dict[str, Any] = {
             "port": free_port(),
@@ -52,7 +52,8 @@ class Installation:
         }
         self.settings = Settings(home=home, ambient=Ambient(environment=environment), **fields | settings)
         self.settings.ensure_home()
-        shutil.copy(template, home / "mc.db")
+        if "database_url" not in settings:
+            shutil.copy(template, home / "mc.db")
         self.engine = open_engine(self.settings.database_url)
         self.context: JobContext = job_context.build_context(self.settings, self.engine)
         self._tmux = self.context.tmux
@@ -106,6 +107,8 @@ class Installation:
             "MC_HOME": str(self.settings.home),
             "MC_PORT": str(self.settings.port),
             "MC_LIMITS_GRACE_SECONDS": "1",
+            "MC_DATABASE_URL": self.settings.database_url,
+            "MC_MACHINE_NAME": self.settings.machine_name,
         }
         retries = {"MC_RETRY_BACKOFF_SECONDS": "1", "MC_TIMEZONE": "UTC"}
         return {**self.settings.ambient.environment, **variables, **retries}

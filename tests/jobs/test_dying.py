@@ -105,11 +105,14 @@ def test_a_killed_wrapper_is_lost_with_its_record_and_its_orphans_are_ended(serv
     run = served_installation.wait_until_running(ticket_id)
     kill_wrapper(served_installation, run)
     assert find_carriers(served_installation, run), "the agent outlives its wrapper"
+    socket = served_installation.settings.run_socket(run.id)
+    assert socket.exists()
 
     done = served_installation.make_pass()
 
     assert (done.outcome, done.summary["reconciled"]) == (TaskOutcome.WARNING, {"lost": 1})
     assert not find_carriers(served_installation, run)
+    assert not socket.exists(), "the soak found the sockets of killed wrappers"
     [lost] = served_installation.runs(ticket_id)
     assert (lost.outcome, lost.failure) == (Outcome.LOST, Failure.KILLED)
     comments = "\n".join(served_installation.comments(ticket_id))
@@ -391,6 +394,40 @@ def test_an_undead_run_blocks_its_ticket_and_no_other_run_starts(
 
     assert done.summary["claimed"] == ["MC-1"], "once it is proven dead, the next run starts"
     assert len(served_installation.runs(ticket_id)) == 2
+
+
+def is_tmux_server(process: Identity) -> bool:
+    return "start-server" in processes.read_command(process.pid)
+
+
+def test_a_tmux_server_of_another_version_is_replaced_once_its_runs_have_ended(
+    served_installation: Installation, tmp_path: Path
+) -> None:
+    """Regression: after an upgrade of tmux nothing started any more until a person had found and killed the old server."""
+    installation, tmux = served_installation, served_installation.context.tmux
+    ticket_id = installation.ticket(f"until [ -e {tmp_path}/go ]; do sleep 0.1; done")
+    installation.make_pass()
+    run = installation.wait_until_running(ticket_id)
+    [server] = [
+        process for process in processes.find_by_marker(f"TMUX_TMPDIR={tmux.folder}") if is_tmux_server(process)
+    ]
+    upgraded = tmp_path / "tmux"
+    upgraded.write_text(
+        f"#!/bin/sh\nif [ -e /proc/{server.pid} ]; then echo 'protocol version mismatch (client 9, server 8)' >&2; exit 1; fi\n"
+        'exec tmux "$@"\n'
+    )
+    upgraded.chmod(0o755)
+    installation.context = replace(installation.context, tmux=replace(tmux, binary=str(upgraded)))
+
+    refusal = installation.make_pass()
+    is_run_spared = processes.is_alive(server) and installation.is_wrapper_alive(run)
+    (tmp_path / "go").touch()
+    installation.until(ticket_id, TicketStatus.IN_REVIEW)
+    wait_until(lambda: installation.make_pass().outcome is not TaskOutcome.FAILED, description="a pass")
+    wait_until(lambda: not processes.is_alive(server), description="the end of the old server")
+
+    assert refusal.outcome is TaskOutcome.FAILED and "another version of tmux" in refusal.summary["error"]
+    assert is_run_spared
 
 
 @pytest.mark.parametrize(

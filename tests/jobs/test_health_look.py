@@ -16,7 +16,7 @@ from jobs.event_watcher import EventWatcher
 from jobs.health import canary, host_checks
 from jobs.health import look as health_look
 from models import HealthStatus, Incident, IncidentState, Run, TaskOutcome, Ticket, Trigger, now
-from tickets.board import overview
+from tickets.board import columns, overview
 from tickets.board.ticket_query import TicketQuery, find_tickets
 from tickets.dispatch import budgets
 from tickets.operations import canary_status, incidents, tasks
@@ -29,6 +29,8 @@ from .installation import ALICE, Installation
 
 
 def look(installation: Installation) -> dict[str, HealthCheck]:
+    with writing(installation.engine) as session:
+        tasks.record_heartbeat(session, tasks.SCHEDULER, "ok")
     return {check.name: check for check in health_look.make_look(installation.context, just_started=True).checks}
 
 
@@ -40,12 +42,14 @@ def test_a_look_finds_the_machine_well_and_names_what_breaks(installation: Insta
     (installation.settings.home / "config.toml").write_text("port = 'many'\n")
     installation.ticket("true")
     with writing(installation.engine) as session:
-        session.add(
-            Run(ticket_id=1, generation=1, agent="script", host=installation.context.host, token_hash="x", nonce="n")
-        )
-    broken = look(installation)
-    assert (broken["settings"].status, broken["run-folders"].status) == (HealthStatus.FAILED, HealthStatus.WARNING)
-    assert "config.toml" in broken["settings"].detail
+        values = {"ticket_id": 1, "generation": 1, "agent": "script", "token_hash": "x", "nonce": "n"}
+        session.add(Run(host=installation.context.host, last_run_seq=3, **values))
+    new_checks = look(installation)
+    assert (new_checks["settings"].status, new_checks["run-folders"].status) == (
+        HealthStatus.FAILED,
+        HealthStatus.WARNING,
+    )
+    assert "config.toml" in new_checks["settings"].detail
 
 
 def test_a_git_that_hangs_or_is_missing_is_said(
@@ -141,6 +145,7 @@ def test_a_canary_travels_the_whole_path_and_is_seen_nowhere(served_installation
         for archived in (False, True):
             assert find_tickets(session, TicketQuery(archived=archived)).tickets == []
         assert events.load_feed(session, events.EventFilter(kinds=("ticket_",))).events == []
+        assert columns.is_board_empty(session)
         assert overview.list_at_work(session) == [] and overview.count_needs(session) == 0
         assert overview.plot_finished(session)["value"] == "0" and overview.plot_cycle_time(session)["value"] == "–"
         assert budgets.load_spending_today(session, served_installation.settings.zone) == {}

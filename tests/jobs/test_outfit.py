@@ -58,6 +58,23 @@ def test_values_that_look_like_secrets_are_redacted_unless_they_are_everywhere(s
     assert spec_builder.find_secrets(environment) == ("canary-key",)
 
 
+def test_every_value_that_a_person_has_listed_is_a_secret_and_so_is_the_password_of_a_url() -> None:
+    """Regression: only values whose names looked secret were redacted, so `DATABASE_URL` was shown whole."""
+    environment = {
+        "DATABASE_URL": "postgres://me:hunter22@db/x",
+        "SETTING": "12345678",
+        "MODE": "1234567",
+        "PYTHONPATH": "/srv/python/lib",
+        "EDITOR": "/usr/bin/vim",
+        "LANG": "de_DE.UTF-8",
+        "HTTPS_PROXY": "http://user:pr0xy-pw@proxy:8080",
+        "UNLISTED": "a value of nobody",
+    }
+    listed_names = environment.keys() - {"UNLISTED", "HTTPS_PROXY"}
+    secrets = spec_builder.find_secrets(environment, listed_names)
+    assert secrets == ("postgres://me:hunter22@db/x", "12345678", "hunter22", "pr0xy-pw")
+
+
 def test_a_profile_sets_its_own_limits_in_the_types_that_the_wrapper_reads(settings: Settings, tmp_path: Path) -> None:
     own = {"run_seconds": 60.5, "turns": 5.0, "tokens": 1e6, "cost_usd": 2.5, "memory_mb": 512.0}
 

@@ -19,11 +19,9 @@ from models import (
     Outcome,
     QueuedMessage,
     Run,
-    RunState,
     TaskOutcome,
     TaskRun,
     Ticket,
-    TicketStatus,
     Trigger,
     now,
 )
@@ -54,6 +52,7 @@ def test_a_message_that_a_run_did_not_take_for_half_an_hour_expires(installation
         )
         assert messages.offer_messages(session, run)
         session.execute(update(QueuedMessage).values(offered=now() - timedelta(minutes=31)))
+        session.execute(update(Run).values(heartbeat=now()))
 
     done = installation.run_program("queue_reaper.py", "--trigger", "timer")
 
@@ -68,11 +67,18 @@ def test_a_message_that_a_run_did_not_take_for_half_an_hour_expires(installation
 def test_it_settles_dead_runs_as_pickup_does(served_installation: Installation) -> None:
     ticket_id = served_installation.ticket(SLOW_STEP)
     served_installation.make_pass()
-    kill_wrapper(served_installation, served_installation.wait_until_running(ticket_id))
+    run = served_installation.wait_until_running(ticket_id)
+    draft = served_installation.context.run_dir(run.id) / "report.json.new"
+    draft.touch()
+    socket = served_installation.settings.run_socket(run.id)
+    housekeeping.reap_queue(served_installation.context)
+    assert socket.exists() and draft.exists(), "its wrapper is alive"
+    kill_wrapper(served_installation, run)
 
     done = housekeeping.reap_queue(served_installation.context)
 
     assert done.summary["reconciled"] == {"lost": 1}
+    assert not socket.exists() and not draft.exists(), "nothing of a killed wrapper is left"
     assert host_state.list_panes(served_installation.context) == []  # nothing is left of the run but its log
     assert served_installation.runs(ticket_id)[0].outcome is Outcome.LOST
 
@@ -84,26 +90,20 @@ def test_it_leaves_dead_runs_to_a_pickup_that_is_at_work(installation: Installat
     assert (done.outcome, done.summary["pickup"]) == (TaskOutcome.NOOP, "at work")
 
 
-def test_files_go_when_nothing_needs_them_any_more(installation: Installation) -> None:
-    over, still_open = installation.ticket(), installation.ticket()
-    with writing(installation.engine) as session:
-        expired_run, recent_run = (claims.claim_ticket(session, number, "here").run for number in (over, still_open))
-        session.execute(update(Run).values(state=RunState.ENDED, ended=now() - timedelta(days=99)))
-        session.execute(update(Ticket).where(Ticket.id == over).values({"status": TicketStatus.DONE}))
-    folders = [installation.context.run_dir(run.id) for run in (expired_run, recent_run)]
-    for folder in folders:
-        (folder / "config").mkdir(parents=True)
-    orphan, new_file = (
-        create_old_file(installation.settings.attachments_dir / "a"),
-        installation.settings.attachments_dir / "b",
-    )
-    new_file.touch()
+def test_a_clock_that_jumps_deletes_nothing(installation: Installation) -> None:
+    """Regression: with a clock that was wrong by years, the next pass deleted every event and log within seconds."""
     log = create_old_file(installation.settings.logs_dir / "old.log")
 
-    done = housekeeping.apply_retention(installation.context)
+    first = housekeeping.run_pass(installation.context, "retention", Trigger.TIMER)
+    with writing(installation.engine) as session:
+        session.execute(update(TaskRun).values(started=now() - timedelta(days=15)))
+    doubtful = housekeeping.run_pass(installation.context, "retention", Trigger.TIMER)
+    is_log_spared = log.exists()
+    later = housekeeping.run_pass(installation.context, "retention", Trigger.TIMER)
 
-    assert done.summary["files"] == {"runs": 1, "attachments": 1, "logs": 1}
-    assert [path.exists() for path in (*folders, orphan, new_file, log)] == [False, True, False, True, False]
+    assert [done.outcome for done in (first, doubtful, later)] == ["skipped", "skipped", "acted"]
+    assert "15 days ago" in doubtful.summary["reason"]
+    assert (is_log_spared, log.exists()) == (True, False)
 
 
 def test_a_folder_that_resists_is_named_and_keeps_no_other(

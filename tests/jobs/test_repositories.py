@@ -9,7 +9,7 @@ from database import reading, writing
 from jobs import repositories as jobs_repositories
 from jobs import workspaces
 from jobs.job_context import JobContext
-from models import ActorKind, Outcome, Run, RunState, SlotAction, now
+from models import ActorKind, Outcome, Project, Run, RunState, SlotAction, TicketStatus, now
 from tests.waiting import wait_until
 from tests.workers.repositories import git
 from tickets.shared import events
@@ -34,13 +34,42 @@ def test_tickets_wait_at_one_gate_for_a_base_branch_and_start_once_it_is_back(in
     ticket = installation.get(ticket_id)
     assert (ticket.last_gate, ticket.attempts, installation.runs()) == ("repository", 0, [])
     with reading(installation.engine) as session:
-        [problem] = repositories.find_problems(session).values()
-    assert "has no branch main. Its tickets start by themselves" in problem and installation.context.host in problem
+        [problem] = repositories.find_problems(session, installation.context.host).values()
+        assert repositories.find_problems(session, "another") == {}, "another host of the fleet may have what it needs"
+    assert "has no branch main. Its tickets start automatically" in problem and installation.context.host in problem
     assert installation.make_pass().summary["skipped"] == {"repository": 1}
 
     git(folder, "branch", "--move", "elsewhere", "main")
 
     assert installation.make_pass().summary["claimed"] == ["MC-1"]
+
+
+def test_a_repository_in_which_git_hangs_delays_no_ticket_of_another_project(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: each pass waited for such a repository, for the time limit of git, before it started anything."""
+    examinations: list[tuple[str, TicketStatus | None]] = []
+    find_problem, good_id = jobs_repositories.find_problem, 0
+
+    def examine(project: Project) -> str:
+        if project.slug != "web":
+            return find_problem(project)
+        examinations.append((project.slug, installation.get(good_id).status if good_id else None))
+        return "git does not answer"
+
+    monkeypatch.setattr(jobs_repositories, "find_problem", examine)
+    for slug in ("web", "good"):
+        installation.project(slug=slug)
+    installation.ticket("true", project="web")
+    installation.make_pass(probes=False)
+    good_id = installation.ticket("true", project="good")
+
+    installation.make_pass()
+    installation.make_pass(probes=False)
+    monkeypatch.setattr(jobs_repositories, "CONFIRM_SECONDS", -1)
+    installation.make_pass()
+
+    assert examinations == [("web", None), ("web", TicketStatus.IN_PROGRESS)]
 
 
 def request(context: JobContext, slot: str, action: SlotAction, actor: Actor = ALICE) -> str:

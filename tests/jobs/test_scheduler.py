@@ -11,7 +11,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, update
 
 import mc_scheduler
 from database import reading, writing
@@ -22,6 +22,7 @@ from jobs.program_probes import Prober
 from jobs.scheduler import ROOT, Scheduler, run_pickup
 from jobs.task_recorder import JobResult
 from models import Heartbeat, TaskOutcome, TaskRun, TicketStatus, Trigger
+from redaction import SHAPES
 from tests.waiting import wait_until
 from tickets.operations import cron, tasks
 from tickets.operations.cron import Task, TaskFile
@@ -71,6 +72,7 @@ class TaskScheduler:
 def task_scheduler(installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TaskScheduler:
     for name, value in installation.environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cron, "choose_offset", lambda _: timedelta())
     return TaskScheduler(installation, tmp_path / "tasks")
 
 
@@ -80,9 +82,12 @@ def task_scheduler(installation: Installation, tmp_path: Path, monkeypatch: pyte
 def test_a_clock_that_was_set_back_holds_no_task_up(task_scheduler: TaskScheduler) -> None:
     """A task that had run by a wrong clock was not due again before the right one had caught up, be it a year."""
     write_task(task_scheduler.folder, "often")
-    assert task_scheduler.tick(NOON + timedelta(days=365)) == ["often"]
-    assert task_scheduler.tick(NOON) == []
+    write_task(task_scheduler.folder, "hourly", schedule="2 * * * *")
+    assert task_scheduler.tick(NOON + timedelta(days=365, minutes=2)) == ["hourly", "often"]
+    assert task_scheduler.tick(NOON) == ["often"]
+    assert task_scheduler.tick(NOON + timedelta(seconds=20)) == []
     assert task_scheduler.tick(NOON + timedelta(minutes=1)) == ["often"]
+    assert task_scheduler.tick(NOON + timedelta(minutes=2)) == ["hourly", "often"]
 
 
 def list_times(schedule: str, start: str, count: int) -> list[str]:
@@ -117,6 +122,21 @@ def test_a_task_runs_when_it_is_due_and_not_before(task_scheduler: TaskScheduler
     assert task_scheduler.tick(NOON + timedelta(minutes=6)) == []
 
 
+def test_each_home_starts_its_tasks_at_a_second_of_its_own(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: the programs of all instances of a machine started at second 0."""
+    assert cron.choose_offset("0000002a") == timedelta(seconds=42) == cron.choose_offset("00000066")
+    monkeypatch.setattr(cron, "choose_offset", lambda _: timedelta(seconds=42))
+    task_scheduler = TaskScheduler(installation, tmp_path / "tasks")
+    write_task(task_scheduler.folder, "reap", schedule="5 * * * *")
+
+    assert task_scheduler.tick(NOON + timedelta(minutes=5)) == []
+    assert task_scheduler.tick(NOON + timedelta(minutes=5, seconds=12)) == ["reap"]
+    assert task_scheduler.tick(NOON + timedelta(minutes=65)) == []
+    assert task_scheduler.tick(NOON + timedelta(minutes=65, seconds=12)) == ["reap"]
+
+
 def test_what_goes_by_elapsed_time_runs_at_once_the_first_time_and_then_when_it_is_due(
     task_scheduler: TaskScheduler,
 ) -> None:
@@ -125,6 +145,8 @@ def test_what_goes_by_elapsed_time_runs_at_once_the_first_time_and_then_when_it_
 
     assert task_scheduler.tick(NOON) == ["queue-reaper"]
     assert task_scheduler.tick(NOON + timedelta(minutes=9)) == []
+    with writing(task_scheduler.installation.engine) as session:
+        session.execute(update(TaskRun).values(started=NOON))
     assert TaskScheduler(task_scheduler.installation, task_scheduler.folder).tick(NOON + timedelta(minutes=9)) == []
 
 
@@ -198,6 +220,35 @@ def test_a_tick_reads_the_store_only_where_it_has_changed(task_scheduler: TaskSc
     ticker.tick()
     task_scheduler.scheduler.wait()
     assert [run.task for run in task_scheduler.history()] == ["reap"]
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=8), -timedelta(hours=8)])
+def test_the_scheduler_shows_that_it_is_alive_at_once_after_a_step_of_the_clock(
+    task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch, step: timedelta
+) -> None:
+    """Regression: after a laptop's sleep the board was not working for up to half a minute."""
+    task_scheduler.folder.mkdir()
+    context, log = task_scheduler.installation.context, task_scheduler.messages.append
+    lander = Lander(context, lambda: JobResult(TaskOutcome.NOOP), lambda: True, log)
+    looker = Looker(context, log)
+    ticker = mc_scheduler.Ticker(context, task_scheduler.scheduler, Prober(context, log), lander, looker)
+    moments: list[datetime] = []
+    heartbeats: list[datetime] = []
+    monkeypatch.setattr(mc_scheduler, "now", lambda: moments[-1])
+    monkeypatch.setattr(mc_scheduler, "_record_heartbeat", lambda *_: heartbeats.append(moments[-1]))
+    for moment in (NOON, NOON + timedelta(seconds=1), NOON + step):
+        moments.append(moment)
+        ticker.tick()
+    assert heartbeats == [NOON, NOON + step]
+
+
+def test_a_stop_waits_for_no_thread_longer_than_its_supervisor_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: a pass that waited for git, or for a locked store, made supervisord kill the scheduler."""
+    codes: list[int] = []
+    monkeypatch.setattr(watchdog, "end_process", codes.append)
+    monkeypatch.setattr(mc_scheduler, "STOP_SECONDS", 0)
+    mc_scheduler._limit_stop()
+    wait_until(lambda: codes == [0], description="the end of the process")
 
 
 # What is recorded
@@ -330,7 +381,7 @@ def test_a_program_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pyte
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
     )
 
-    ended = programs.run([sys.executable, "-c", script], tmp_path, 1, tmp_path / "log", threading.Event())
+    ended = programs.run([sys.executable, "-c", script], tmp_path, 1, tmp_path / "log", threading.Event(), SHAPES)
 
     assert (ended.code, ended.cut, ended.tail) == (-signal.SIGKILL, "it took longer than 1 seconds", "deaf\n")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,24 @@ from sqlalchemy import select, update
 
 from database import reading, writing
 from jobs import dispatch_pass, start_run
-from models import EvidenceSource, EvidenceStatus, Outcome, Project, Run, RunState, TaskOutcome, TicketStatus
+from models import (
+    EvidenceSource,
+    EvidenceStatus,
+    Outcome,
+    Profile,
+    Project,
+    Run,
+    RunState,
+    Scope,
+    TaskOutcome,
+    TicketStatus,
+)
+from tests.canary import ADDRESS, CANARY, KEY, PASSWORD, list_leaks
+from tests.streams.client import Client
 from tests.waiting import wait_until
 from tests.workers.repositories import git
 from tests.workers.runs import build_spec
+from tickets.operations import tokens
 from tickets.shared import events
 from tickets.team import agents
 
@@ -83,6 +98,49 @@ def test_a_prompt_is_kept_as_the_program_gets_it_in_both_modes_but_without_secre
         (replace(screen, attended=True, resume=True), None),
     ):
         assert start_run.format_sent_prompt(installation.context, item, text) == message
+
+
+LEAKY = r"""
+printf %s "$SETTING" | head -c 20; sleep 0.3; printf '\033[31m'; printf %s "$SETTING" | tail -c +21; sleep 0.3
+printf %s "$MATERIAL" >&2; echo "$SETTING" >"$SETTING.txt"
+printf %s "$SETTING"; head -c 31950 /dev/zero | tr '\0' x; echo
+echo "REVIEW: Is $SETTING of $DATABASE_URL right?"
+"""
+LEAKY_CHECK = "printf %s \"$SETTING\"; head -c 4080 /dev/zero | tr '\\0' y; exit 1"
+
+
+def test_no_secret_of_a_profile_gets_into_database_logs_or_streams(template: Path, tmp_path: Path) -> None:
+    variables = {"SETTING": CANARY, "MATERIAL": KEY, "DATABASE_URL": ADDRESS}
+    installation = Installation(template, tmp_path / "home", extra=variables)
+    try:
+        installation.open_board()
+        installation.project(check=["sh", "-c", LEAKY_CHECK])
+        with writing(installation.engine) as session:
+            session.execute(update(Profile).values(env_allow=list(variables)))
+            token = tokens.issue_token(session, tokens.NewToken(name="reader", scope=Scope.VIEWER), ALICE)[1]
+        ticket_id = installation.ticket(LEAKY, project="web")
+        stream = Client(installation.settings.port, token, "/api/v1/tickets/MC-1/stream").open()
+        installation.make_pass()
+        installation.until(ticket_id, TicketStatus.IN_REVIEW)
+        messages = list(takewhile(lambda message: "run_ended" not in message.data, stream.events()))
+        stream.close()
+
+        [run] = installation.runs(ticket_id)
+        log = installation.context.run_dir(run.id) / "mc-MC-1.tmux.log"
+        own_log = log.read_bytes()
+        log.write_bytes(own_log + f"an earlier version wrote {CANARY} here\n".encode())
+        tail = Client(installation.settings.port, token, "/api/v1/tickets/MC-1/tail").open().body()
+        assert b"wrote [redacted] here" in tail
+        home = installation.settings.home
+        files = [*home.glob("mc.db*"), *(path for path in home.glob("logs/**/*") if path.is_file())]
+        content = b"".join([*(file.read_bytes() for file in files), own_log, tail])
+        content += "".join(message.data for message in messages).encode()
+        assert list_leaks(content, CANARY, KEY, PASSWORD) == []
+        assert any("[redacted]" in message.data for message in messages)
+        facts = {fact.kind: fact for fact in installation.evidence(ticket_id) if fact.source is EvidenceSource.FACT}
+        assert str(facts["check"].data).count("y") > 4000, "the check was run, and its end is shown"
+    finally:
+        installation.close()
 
 
 def assert_outfit_was_given(installation: Installation, run: Run) -> None:

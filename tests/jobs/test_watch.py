@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+import threading
 
 import pytest
 from sqlalchemy import Engine, select
 
 from database import reading, writing
-from jobs.event_watcher import ChangeDetector
+from jobs.event_watcher import ChangeDetector, EventWatcher
+from jobs.task_recorder import JobResult
 from models import TaskRun, TicketStatus, Trigger
 from tests.waiting import wait_until
 from tickets.operations import tasks
@@ -31,6 +33,30 @@ def test_a_gate_opens_after_a_change_and_each_minute(engine: Engine, monkeypatch
     gate.close()
     assert gate.has_changed(), "a new connection knows nothing of what was before it"
     gate.close()
+
+
+def test_what_happened_while_the_store_was_not_watched_makes_a_pass_at_once(engine: Engine) -> None:
+    """After an outage of the store, tickets that other hosts had created waited for the pass of the next minute."""
+    passes: list[Trigger] = []
+
+    def make_pass(trigger: Trigger) -> JobResult:
+        passes.append(trigger)
+        raise ConnectionError
+
+    watcher = EventWatcher(engine, make_pass, None)
+
+    def watch() -> None:
+        with pytest.raises(ConnectionError):
+            watcher.run()
+
+    for number in (1, 2):
+        with writing(engine) as session:
+            tasks.request_run(session, "landing", ALICE)
+        watching = threading.Thread(target=watch, daemon=True)
+        watching.start()
+        wait_until(lambda number=number: len(passes) == number, description="the pass")  # type: ignore[misc]
+        watching.join(30)
+    assert passes == [Trigger.EVENT, Trigger.EVENT]
 
 
 def list_passes(installation: Installation) -> list[TaskRun]:

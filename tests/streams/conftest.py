@@ -74,8 +74,10 @@ class Server:
             return bool(self.get(self.sign))
         return False
 
-    def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
+    def get(self, path: str, host: str = "127.0.0.1") -> bytes:
+        """Fetch a path at the address of programs, or with another name in the Host header."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"Host": host})
+        with urllib.request.urlopen(request, timeout=10) as response:
             body: bytes = response.read()
         return body
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import islice
 
 import pytest
@@ -17,7 +18,8 @@ from settings import load
 from tests.waiting import wait_until
 from tickets.operations import tokens
 from tickets.shared import events
-from web.site.request_worker import TimedReader
+from web.site.request_worker import MAX_LINGERING, RequestWorker, TimedReader
+from workers.host import loopback
 
 from .client import Client
 from .conftest import ALICE, Server
@@ -48,6 +50,13 @@ def is_gone(pid: int) -> bool:
         os.kill(pid, 0)
         return False
     return True
+
+
+@pytest.mark.skipif(not loopback.has_ipv6(), reason="no IPv6 loopback on this machine")
+def test_the_board_holds_its_port_at_both_loopback_addresses(server: Server) -> None:
+    with socket.create_connection(("::1", server.port), timeout=10) as connection:
+        connection.sendall(b"GET /page HTTP/1.0\r\nHost: [::1]\r\n\r\n")
+        assert b"200 OK" in connection.makefile("rb").readline()
 
 
 def test_an_event_reaches_everyone_who_watches_and_says_what_it_is(server: Server) -> None:
@@ -85,7 +94,10 @@ def test_one_client_too_many_is_told_when_to_return_while_pages_still_answer(ser
 def test_half_requests_hold_no_thread_longer_than_a_request_may_take(serve: Serve) -> None:
     """Regression: 80 of them, open for ever, stopped the board."""
     server = serve(MC_THREADS=24, MC_REQUEST_READ_SECONDS=1)
-    halves = b"GET / HTTP/1.1\r\nHost: loc", b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\nx"
+    halves = (
+        b"GET / HTTP/1.1\r\nHost: loc",
+        b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\nx",
+    )
     sockets = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
     for number, connection in enumerate(sockets):
         connection.sendall(halves[number % 2])
@@ -93,8 +105,36 @@ def test_half_requests_hold_no_thread_longer_than_a_request_may_take(serve: Serv
     assert server.answers()
     for connection in sockets:
         connection.settimeout(20)
-        assert connection.recv(100)[:12] in (b"", b"HTTP/1.1 400", b"HTTP/1.1 403")
+        assert connection.recv(100)[:12] in (b"", b"HTTP/1.1 400", b"HTTP/1.1 401")
         connection.close()
+
+
+def test_clients_that_do_not_close_their_connection_delay_nobody(serve: Serve) -> None:
+    """Regression: gunicorn waited two seconds for each of them, in its main loop: 40 stopped the board for 36 seconds."""
+    server = serve()
+    with ExitStack() as stack:
+        for _ in range(MAX_LINGERING + 6):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            connection.sendall(b"GET /page HTTP/1.0\r\nHost: localhost\r\n\r\n")
+
+        wait_until(server.answers, timeout=60, description="a page for somebody else")
+
+
+def test_an_ended_connection_reads_until_its_client_closes_it() -> None:
+    worker = RequestWorker.__new__(RequestWorker)
+    worker._lingering, worker.poller = {}, selectors.DefaultSelector()
+    ours, theirs = socket.socketpair()
+    with ours, theirs, worker.poller:
+        worker._linger(ours)
+        assert theirs.recv(1) == b""
+        theirs.sendall(b"the late rest of a body")
+        worker._drain(ours)
+        worker._drain(ours)
+        assert worker._lingering
+        theirs.close()
+        worker._drain(ours)
+        worker._drain(ours)  # an event from before its end
+        assert (worker._lingering, ours.fileno()) == ({}, -1)
 
 
 def test_the_late_rest_of_a_body_is_no_request() -> None:

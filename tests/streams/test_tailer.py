@@ -51,9 +51,9 @@ def test_it_looks_rarely_while_nobody_follows_and_at_once_when_somebody_begins(
     looks: list[float] = []
 
     class RecordingWatcher(ChangeWatcher):
-        def __init__(self, watched: Engine) -> None:
-            super().__init__(watched)
-            self._is_ours = watched is engine  # pollers of earlier tests may still be running in this process
+        def __init__(self, watched_engine: Engine) -> None:
+            super().__init__(watched_engine)
+            self._is_ours = watched_engine is engine  # pollers of earlier tests may still be running in this process
 
         def has_changed(self, timeout: float) -> bool:
             if self._is_ours:

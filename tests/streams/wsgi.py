@@ -24,11 +24,11 @@ def preload() -> Flask:
     return app
 
 
-@auth.public
+@auth.serve_everywhere
 def _page() -> str:
     return str(os.getpid())
 
 
-@auth.public
+@auth.serve_everywhere
 def _counters() -> Response:
     return jsonify(stream_routes.count_connections())

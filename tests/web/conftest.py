@@ -29,7 +29,27 @@ from tickets.shared.inputs import NewTicket
 from .served_board import Stage, staged
 
 SYSTEM = Actor.system("test")
-OWN_PAGE = {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}
+OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
+PLAIN = "http://127.0.0.1:3001"
+"""The address of programs, at which no browser logs in."""
+
+
+class BrowserClient(FlaskClient):
+    """A client that comes to the secret name of the board unless a request names another address."""
+
+    @property
+    def host(self) -> str:
+        instance: auth.Instance = self.application.extensions["mission_control"]
+        return instance.secret_host
+
+    def open(self, *args: Any, **request: Any) -> TestResponse:
+        return super().open(*args, **{"base_url": f"http://{self.host}"} | request)
+
+    def set_cookie(self, key: str, value: str = "", *, domain: str | None = None, **options: Any) -> None:
+        super().set_cookie(key, value, domain=domain or self.host, **options)
+
+    def get_cookie(self, key: str, domain: str | None = None, path: str = "/") -> Any:
+        return super().get_cookie(key, domain or self.host, path)
 
 
 @dataclass(frozen=True)
@@ -64,7 +84,9 @@ def settings(url: str, tmp_path: Path) -> Settings:
 @pytest.fixture(scope="session")
 def built_app() -> Flask:
     """Application of this process, built once, since routes and templates are the same for every test."""
-    return build_app()
+    app = build_app()
+    app.test_client_class = BrowserClient
+    return app
 
 
 @pytest.fixture
@@ -144,7 +166,8 @@ def csrf_token(client: FlaskClient) -> str:
     name = auth.get_cookie_name(client.application.extensions["mission_control"].settings)
     cookie = client.get_cookie(name)
     headers = {"Cookie": f"{name}={cookie.value}"} if cookie else {}
-    with client.application.test_request_context(headers=headers):
+    address = f"http://{client.application.extensions['mission_control'].secret_host}"
+    with client.application.test_request_context(headers=headers, base_url=address):
         g.caller = auth.identify()
         return auth.make_csrf_token()
 

@@ -37,6 +37,16 @@ from . import talking_agent
 
 Message = dict[str, Any]
 
+HOST = "mc-00000000-abcdefghijklmnop.localhost"
+"""The secret name of every board of these tests, so that tabs can be used again with another home."""
+
+
+def name_board(home: Path) -> None:
+    """Give the home of a board this name, as if it had made it."""
+    folder = home / "secrets"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / "browser-host").write_text(HOST)
+
 
 class Stage(Server):
     """A served board. `close` ends everything that was started on it."""
@@ -176,6 +186,7 @@ class Connection(Protocol):
 def staged(template: Path, home: Path, **settings: object) -> Iterator[Stage]:
     """Serve a board from a new home with a copy of this database."""
     home.mkdir(mode=0o700)
+    name_board(home)
     shutil.copy(template, home / "mc.db")
     stage = Stage(home, **settings)
     try:

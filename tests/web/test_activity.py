@@ -142,5 +142,5 @@ def test_the_page_tells_who_did_what_and_links_the_ticket(browser: FlaskClient, 
     operator.post("/tickets", {"title": "Greet <b>"})
     page = browser.get("/activity?kind=tickets&actor=the-operator").get_data(as_text=True)
     assert 'href="/ticket/MC-1"' in page and "Greet &lt;b&gt;" in page
-    assert "Nothing like that" in browser.get("/activity?kind=incidents").get_data(as_text=True)
+    assert "No activity found" in browser.get("/activity?kind=incidents").get_data(as_text=True)
     assert "There is no such ticket" in browser.get("/activity?ticket=MC-99").get_data(as_text=True)

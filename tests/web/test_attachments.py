@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tickets.runs import reports
 from tickets.shared import lookup
 from tickets.workflow import evidence
 
-from .conftest import Api, Worker
+from .conftest import Api, Worker, start
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 40
 
@@ -101,7 +102,7 @@ def test_a_name_cannot_lead_anywhere_or_deceive(operator: Api, ticket: str, sett
 def test_files_past_the_limits_are_refused_and_leave_nothing(app: Flask, operator: Api, ticket: str) -> None:
     instance: auth.Instance = app.extensions["mission_control"]
     tight = instance.settings.model_copy(update={"attachment_limit_bytes": 1000, "attachment_limit_count": 1})
-    app.extensions["mission_control"] = auth.Instance(tight, instance.engine, instance.key)
+    app.extensions["mission_control"] = replace(instance, settings=tight)
     assert upload(operator, PNG * 100).status_code == 413
     assert upload(operator, b"x" * 200_000, "log.txt").status_code == 413
     assert upload(operator).status_code == 201
@@ -165,6 +166,23 @@ def test_a_run_neither_reads_nor_adds_files_elsewhere(worker: Worker, operator: 
     form = {"file": (io.BytesIO(PNG), "a.png")}
     assert worker.post(f"/tickets/{other['identifier']}/attachments", data=form).status_code == 403
     assert len(stored(settings)) == 1
+
+
+def test_an_agent_at_work_is_told_of_a_new_file(app: Flask, store: Engine, operator: Api, worker: Worker) -> None:
+    def attach(ticket: str) -> list[str]:
+        form = {"file": (io.BytesIO(PNG), "shot.png")}
+        assert operator.post(f"/tickets/{ticket}/attachments", data=form).status_code == 201
+        listed: Any = operator.get(f"/tickets/{ticket}/messages").json
+        return [message["body"] for message in listed["items"]]
+
+    assert operator.post("/profiles", {"name": "fast", "program": "claude"}).status_code == 201
+    assert operator.post("/agents", {"name": "luci", "runnable": True, "profile": "fast"}).status_code == 201
+    reader = start(app, store, assigned_to="luci")
+    upload(reader, name="its own.png")
+    [message] = attach(reader.ticket)
+    assert message.startswith("The file shot.png (image/png, 48 bytes) was attached to this ticket. It is number 2:")
+    assert "mc_get_attachment" in message
+    assert attach(worker.ticket) == [], "the script agent reads no messages"
 
 
 def test_an_ended_run_adds_no_file(worker: Worker, store: Engine, settings: Settings) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import stat
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,6 +15,7 @@ from sqlalchemy import Engine, update
 
 import auth
 import database
+import secret_files
 from database import reading, writing
 from models import ApiToken, Login, LoginLink, now
 from settings import Settings
@@ -53,9 +57,28 @@ def test_a_stranger_sends_little_and_takes_no_write_lock(
             assert answer.status_code == 401
 
 
+def test_pages_answer_while_another_program_has_locked_the_store(
+    operator: Api, viewer: Api, browser: FlaskClient, store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: each waiting writer held a thread, and a token's use was to be recorded before a page was shown."""
+    with writing(store):
+        assert viewer.get("/health").status_code == 200
+    monkeypatch.setattr(database, "STALL_SECONDS", 0)
+    instance = operator.client.application.extensions["mission_control"]
+    limit = instance.engine.get_execution_options()["mc_writers"]
+    with ExitStack() as waiting_writers:
+        for _ in range(instance.settings.writer_limit):
+            waiting_writers.enter_context(limit.hold_slot())
+        assert operator.get("/health").status_code == browser.get("/board").status_code == 200
+        refusal = operator.post("/tickets", {"title": "Later"})
+    assert (refusal.status_code, refusal.json and refusal.json["error"]) == (503, "store_unavailable")
+    assert operator.post("/tickets", {"title": "Now"}).status_code == 201
+
+
 def test_looking_at_a_link_does_not_use_it_up(app: Flask, store: Engine) -> None:
     client, link = app.test_client(), link_for(store)
-    assert "Log in this browser" in client.get(f"/login/{link}").text
+    page = client.get(f"/login/{link}").text
+    assert "Log in this browser" in page and "127.0.0.1 mc-" in page, "and the line of /etc/hosts"
     assert client.head(f"/login/{link}").status_code == 200
     form = {"link": link, "csrf": form_token(client, f"/login/{link}")}
     answer = client.post("/login", data=form | {"next": "/board"}, headers=OWN_PAGE)
@@ -88,12 +111,14 @@ def test_the_cookie_is_private_and_named_for_the_instance(app: Flask, store: Eng
 
 def test_behind_tls_the_cookie_is_secure(app: Flask, store: Engine, settings: Settings) -> None:
     instance: auth.Instance = app.extensions["mission_control"]
-    behind = settings.model_copy(update={"behind_tls": True})
-    app.extensions["mission_control"] = auth.Instance(behind, instance.engine, instance.key)
-    client, link = app.test_client(), link_for(store)
-    form = {"link": link, "csrf": form_token(client, "/login")}
-    answer = client.post("/login", data=form, headers={"Origin": "https://localhost"})
-    assert "Secure" in answer.headers["Set-Cookie"]
+    behind = settings.model_copy(update={"behind_tls": True, "trusted_hosts": ("board.lan",)})
+    app.extensions["mission_control"] = replace(instance, settings=behind)
+    client, csrf = app.test_client(), form_token(app.test_client(), "/login")
+    for scheme, host, is_secure in (("https", "board.lan", True), ("http", instance.secret_host, False)):
+        form = {"link": link_for(store), "csrf": csrf}
+        headers = {"Origin": f"{scheme}://{host}"}
+        answer = client.post("/login", data=form, headers=headers, base_url=f"http://{host}")
+        assert ("Secure" in answer.headers["Set-Cookie"]) is is_secure
 
 
 def test_logging_in_never_leads_to_another_server(app: Flask, store: Engine) -> None:
@@ -132,6 +157,66 @@ def test_a_log_in_ends_with_its_time(browser: FlaskClient, store: Engine) -> Non
     with writing(store) as session:
         session.execute(update(Login).values(expires=now() - timedelta(seconds=1)))
     assert browser.get("/api/v1/tickets").status_code == 401
+
+
+@pytest.mark.both_databases
+def test_half_an_hour_after_the_log_in_a_form_that_gives_access_asks_for_a_proof_and_then_goes_on(
+    app: Flask, browser: FlaskClient, store: Engine
+) -> None:
+    with writing(store) as session:
+        session.execute(update(Login).values(created=now() - tokens.PROOF_LIFETIME))
+    csrf = csrf_token(browser)
+    form = {"csrf": csrf, "name": "laptop", "scope": "viewer", "days": "7", "note": '"<b>"'}
+
+    page = browser.post("/settings/tokens", data=form, headers=OWN_PAGE)
+    assert page.status_code == 403
+    fields = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', page.text))
+    assert fields == {**form, "note": "&#34;&lt;b&gt;&#34;", "proof-path": "/settings/tokens"}
+    told = browser.post("/api/v1/tokens", json={}, headers=OWN_PAGE | {"X-CSRF-Token": csrf})
+    assert told.status_code == 422, "it is validated first"
+    body = {"name": "laptop", "scope": "viewer"}
+    told = browser.post("/api/v1/tokens", json=body, headers=OWN_PAGE | {"X-CSRF-Token": csrf})
+    assert (told.status_code, told.json["error"]) == (403, "proof_required")  # type: ignore[index]
+
+    link = link_for(store)
+    for secret, status in (("mc_wrong", 401), (issue(store, "viewer"), 403), (issue(store, "service"), 403)):
+        again = browser.post("/proof", data=fields | {"proof-secret": secret}, headers=OWN_PAGE)
+        assert again.status_code == status and 'value="laptop"' in again.text
+    proof = fields | {"proof-secret": f" http://board.lan/login/{link} "}
+    proved = browser.post("/proof", data=proof, headers=OWN_PAGE)
+    assert (proved.status_code, proved.location) == (307, "/settings/tokens"), "the browser sends the form again"
+    assert "Copy the token laptop now." in browser.post(proved.location, data=proof, headers=OWN_PAGE).text
+    assert app.test_client().get(f"/login/{link}").status_code == 410, "a link proves once"
+
+
+def test_a_proof_leads_to_no_other_server_and_is_no_business_of_programs(browser: FlaskClient, operator: Api) -> None:
+    form = {"csrf": csrf_token(browser), "proof-secret": operator.token, "proof-path": "//evil.example/settings"}
+    assert browser.post("/proof", data=form, headers=OWN_PAGE).location == "/"
+    headers = {"Authorization": f"Bearer {operator.token}"}
+    assert operator.client.post("/proof", data=form, headers=headers).status_code == 403
+
+
+def test_drafts_are_taken_from_a_plain_address_of_this_board_alone(
+    app: Flask, browser: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = browser.get("/settings").text.split('href="http://127.0.0.1/drafts#')[1].split('"')[0]
+    path = link.removeprefix(f"http://{app.extensions['mission_control'].secret_host}")
+    drafts = {"drafts": '"><script>' + "x" * 20_000}
+
+    def post(path: str, origin: str) -> int:
+        answer = app.test_client().post(path, data=drafts, headers={"Origin": origin, "Sec-Fetch-Site": "cross-site"})
+        assert "<script>x" not in answer.text and "Set-Cookie" not in answer.headers
+        return answer.status_code
+
+    assert post(path, "http://127.0.0.1") == post(path, "http://[::1]") == 200
+    for origin in ("http://127.0.0.1:8080", "https://127.0.0.1", "http://evil.example", "null", "http://["):
+        assert post(path, origin) == 403, origin
+    later = path.replace(path.split("/")[2].split(".")[0], "99999999999")
+    for other in (later, path + "0", "/drafts/1", "/drafts/x.y"):
+        assert post(other, "http://127.0.0.1") == 403, other
+    monkeypatch.setattr(auth, "HANDOVER_SECONDS", -1)
+    with app.test_request_context():
+        assert post(f"/drafts/{auth.make_handover_token()}", "http://127.0.0.1") == 403
 
 
 def test_a_browser_that_came_with_a_token_goes_with_it(app: Flask, store: Engine) -> None:
@@ -193,10 +278,10 @@ def test_secrets_are_stored_as_hashes_alone(operator: Api, store: Engine) -> Non
 
 def test_the_servers_key_is_private_and_stays_the_same(settings: Settings) -> None:
     settings.ensure_home()
-    key = auth.ensure_key(settings)
+    key = secret_files.ensure_key(settings)
     file = settings.secrets_dir / "form.key"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and len(key) == 32
-    assert auth.ensure_key(settings) == key
+    assert secret_files.ensure_key(settings) == key
 
 
 WRITES = [

@@ -134,7 +134,7 @@ def test_a_change_of_many_is_asked_by_get_and_made_by_post(browser: FlaskClient,
     assert statuses(store, names) == [TicketStatus.TODO] * 3
     facts = {"reason": "dependency", "owner": "bob", "next_action": "Answer the mail", "query": "view=list"}
     body = send(browser, "/board/bulk", "/board", move="block", tickets=names, **facts)
-    assert "Block: 3 tickets moved." in body and "Take back 3" in body and 'data-view="list"' in body
+    assert "Block: 3 tickets moved." in body and "Undo 3" in body and 'data-view="list"' in body
     assert statuses(store, names) == [TicketStatus.BLOCKED] * 3
     assert "Undo: 3 tickets moved back." in send(browser, "/board/undo", "/board", tickets=names)
     assert "Undo: 0 of 3 tickets moved back." in send(browser, "/board/undo", "/board", tickets=names)
@@ -157,7 +157,9 @@ def test_a_refusal_is_told_once_for_all_of_its_kind(browser: FlaskClient, operat
         operator.post(f"/tickets/MC-{number}/moves", {"move": "cancel"})
     body = send(browser, "/board/bulk", "/board", move="cancel", tickets=f"{names},MC-99")
     assert "Cancel: 1 of 9 tickets moved." in body
-    assert "Refused: MC-1, MC-2, MC-3, MC-4, MC-5 and 2 more (it is cancelled); MC-99 (There is no ticket" in body
+    assert (
+        "Refused: MC-1, MC-2, MC-3, MC-4, MC-5 and 2 more (its state is Cancelled); MC-99 (There is no ticket" in body
+    )
     assert statuses(store, "MC-8") == [TicketStatus.CANCELLED]
 
 
@@ -178,7 +180,7 @@ def test_a_store_that_is_busy_in_between_takes_nothing_from_what_was_changed(
     monkeypatch.setattr(bulk.BulkChange, "make", busy)
     body = send(browser, "/board/bulk", "/board", move="triage", tickets="MC-1,MC-2,MC-3")
     assert "1 of 3 tickets moved. Refused: MC-2, MC-3 (the store could not be reached; try again)." in body
-    assert "Take back" in body and tried == ["MC-1", "MC-2"], "each ticket would wait as long as the second"
+    assert "Undo 1" in body and tried == ["MC-1", "MC-2"], "each ticket would wait as long as the second"
 
 
 def test_a_run_that_a_bulk_move_stops_is_told(browser: FlaskClient, operator: Api, store: Engine) -> None:
@@ -186,7 +188,7 @@ def test_a_run_that_a_bulk_move_stops_is_told(browser: FlaskClient, operator: Ap
     with writing(store) as session:
         run = claims.claim_ticket(session, 1, "here").run.id
     body = send(browser, "/board/bulk", "/board", move="cancel", tickets=names)
-    assert "Cancel: 1 ticket moved." in body and "Take back" not in body
+    assert "Cancel: 1 ticket moved." in body and "Undo " not in body
     with reading(store) as session:
         assert session.get_one(Run, run).stop_code == "cancelled"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from sqlalchemy import Engine, update
 
 from database import reading, writing
 from models import Run, TicketStatus
+from settings import Settings
 from tests.workers.repositories import commit, create_repository, git
+from tests.workers.runs import build_spec
 from tickets.runs import reports
 from tickets.shared import lookup
 from web.runs import changes
+from workers.contract.spec import write_spec
 from workers.repository import changes as looked_at
 
 from .conftest import OWN_PAGE, Api, Worker, csrf_token, start
@@ -54,7 +58,7 @@ def test_the_tab_shows_each_file_with_its_lines_escaped(browser: FlaskClient, fi
     markup = tab(browser)
     assert "3 files" in markup and "moved.txt → arrived.txt" in markup
     assert "echo &lt;b&gt;Hi&lt;/b&gt;" in markup and "<b>Hi</b>" not in markup
-    assert 'data-remark="-1"' in markup and "No line changed." in markup
+    assert 'data-remark="-1"' in markup and "No lines changed." in markup
 
 
 @pytest.mark.parametrize("path", ["/ticket/MC-1?tab=changes", "/ticket/MC-1/part/changes", "/api/v1/runs/1/changes"])
@@ -86,8 +90,21 @@ def test_what_is_too_large_is_cut_and_says_so(
     monkeypatch.setattr(changes, "MAX_PATCH_BYTES", 150)
     monkeypatch.setattr(changes, "MAX_FILES", 2)
     markup = tab(browser)
-    assert "too much to show" in markup and "1 more file is not listed" in markup
-    assert "limit of size was reached" in markup and "echo &lt;b&gt;" not in markup
+    assert "too large to show in full" in markup and "1 more file is not listed" in markup
+    assert "the diff is too large." in markup and "echo &lt;b&gt;" not in markup
+
+
+def test_a_git_that_hangs_holds_few_threads_of_the_board(
+    browser: FlaskClient, viewer: Api, finished_run: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: each look at such a repository held a thread for up to a minute, until no page answered."""
+    monkeypatch.setattr(changes, "WAIT_SECONDS", 0)
+    with ExitStack() as earlier_requests:
+        for _ in range(changes.MAX_GIT_THREADS):
+            earlier_requests.enter_context(changes.hold_git_slot())
+        assert "The changes cannot be read now: git does not answer earlier requests" in tab(browser)
+        assert viewer.get(f"/runs/{finished_run.run}/changes").status_code == 404
+    assert "3 files" in tab(browser)
 
 
 def test_a_run_without_a_branch_or_from_elsewhere_says_so(
@@ -140,6 +157,18 @@ def test_programs_read_the_changes_and_those_of_one_file(viewer: Api, finished_r
     assert "+new" in one and "greet" not in one
     assert viewer.get(f"/runs/{finished_run.run}/changes?max_bytes=20").get_json()["truncated"] is True
     assert finished_run.get(f"/runs/{finished_run.run}/changes").status_code == 200
+
+
+def test_a_secret_that_the_agent_has_committed_is_redacted_where_the_changes_are_read(
+    browser: FlaskClient, viewer: Api, finished_run: Worker, settings: Settings
+) -> None:
+    run_dir = settings.run_path(finished_run.run)
+    run_dir.mkdir(parents=True)
+    write_spec(run_dir, build_spec(run_dir, secrets=("line 3\nline 4", "echo <b>Hi</b>")))
+    assert "[redacted]" in tab(browser) and "&lt;b&gt;Hi" not in tab(browser)
+    whole = viewer.get(f"/runs/{finished_run.run}/changes").get_json()["patch"]
+    cut = viewer.get(f"/runs/{finished_run.run}/changes?max_bytes={whole.index('[redacted]') + 12}").get_json()
+    assert "<b>Hi" not in whole + cut["patch"] and "[... " not in cut["patch"] and cut["truncated"]
 
 
 def test_a_run_that_changed_nothing_readable_is_not_found(viewer: Api, worker: Worker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import Engine, select, update
 
 from database import reading, writing
 from models import Ticket, TicketEvent
+from tests.canary import list_leaks
 from tickets.runs import reports
 from tickets.shared import lookup
 from tickets.workflow import quarantine
@@ -170,3 +172,30 @@ def test_a_batch_that_cannot_be_read_is_refused_whole(worker: Worker, operator: 
 def test_more_than_a_batch_holds_is_refused(worker: Worker) -> None:
     batch = [build_text_event(number) for number in range(1, 502)]
     assert worker.post(f"/tickets/{worker.ticket}/events", batch).status_code == 422
+
+
+def test_a_token_that_a_program_sends_is_redacted_and_what_a_person_writes_is_not(
+    worker: Worker, operator: Api, store: Engine
+) -> None:
+    token, address = "ghp_16C7e42F292c6912E7710c838347Ae178B4a", "postgres://me:hunter22@db/x"
+    torn = f"{token[:9]}\x1b[31m{token[9:]}"
+    events = [build_text_event(1, f"It is {token} of {address}"), build_text_event(2, f"It is {torn}")]
+    assert worker.post(f"/tickets/{worker.ticket}/events", events).status_code == 200
+    assert worker.post(f"/tickets/{worker.ticket}/comments", {"body": address}).status_code == 201
+    form = {"file": (io.BytesIO(f"key={torn}".encode()), f"{token}.txt"), "summary": token}
+    uploaded: Any = worker.post(f"/tickets/{worker.ticket}/attachments", data=form).json
+    assert uploaded["name"] == "[redacted].txt"
+    assert operator.get(uploaded["href"].removeprefix("/api/v1")).data == b"key=[redacted]"
+    binary = {"file": (io.BytesIO(b"\xff" + token.encode()), "x.bin")}
+    assert worker.post(f"/tickets/{worker.ticket}/attachments", data=binary).status_code == 422
+    written = [
+        operator.get(f"/tickets/{worker.ticket}/{name}").get_data(as_text=True) for name in ("events", "comments")
+    ]
+    assert "[redacted]" in written[0] and not list_leaks("".join(written), token, "hunter22")
+    operator.post(f"/tickets/{worker.ticket}/comments", {"body": address})
+    assert address in operator.get(f"/tickets/{worker.ticket}/comments").get_data(as_text=True)
+    worker.post(f"/runs/{worker.run}/report", {"verdict": "review", "summary": token})
+    worker.post(f"/tickets/{worker.ticket}/comments", {"body": token})
+    with reading(store) as session:
+        late = quarantine.list_quarantined(session, lookup.get_ticket(session, worker.ticket).id)
+    assert [list_leaks(row.payload, token) for row in late] == [[]]

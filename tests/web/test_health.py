@@ -29,7 +29,16 @@ from settings import Settings
 from tests.test_landing import pending
 from tests.test_locked_store import hold_write_lock
 from tickets.lifecycle import transitions
-from tickets.operations import health, incidents, local_checks, store_checks, task_checks, task_files, tasks
+from tickets.operations import (
+    health,
+    incidents,
+    local_checks,
+    start_grace,
+    store_checks,
+    task_checks,
+    task_files,
+    tasks,
+)
 from tickets.operations.health_check import HealthCheck
 from tickets.runs import claims, runtime
 from tickets.shared import lookup, runtime_flags
@@ -82,17 +91,17 @@ def test_a_silent_scheduler_is_named_and_what_it_explains_is_folded_under_it(ali
     assert report.verdict == "not working"
     assert [cause.check.name for cause in report.causes] == ["scheduler", "incidents"]
     assert report.causes[0].sentence.startswith(
-        "The scheduler was last seen 60 min ago, so no scheduled task runs. Restart"
+        "The scheduler was last seen 60 min ago, so no scheduled tasks run. Restart"
     )
     assert {check.name for check in report.causes[0].explains} == set(INTERVAL_TASKS)
 
 
 def test_a_warning_explains_no_failure() -> None:
     paused = HealthCheck("disk", WARNING, "Little room.")
-    broken = HealthCheck("ticket-pickup", FAILED, "It fails.")
+    failed_task = HealthCheck("ticket-pickup", FAILED, "It fails.")
     late = HealthCheck("canary", WARNING, "It is late.")
-    report = health.build_report([paused, late, broken])
-    assert [(cause.check, cause.explains) for cause in report.causes] == [(broken, ()), (paused, (late,))]
+    report = health.build_report([paused, late, failed_task])
+    assert [(cause.check, cause.explains) for cause in report.causes] == [(failed_task, ()), (paused, (late,))]
 
 
 def test_a_failed_pass_says_what_failed(alive: Engine, tmp_path: Path) -> None:
@@ -103,10 +112,12 @@ def test_a_failed_pass_says_what_failed(alive: Engine, tmp_path: Path) -> None:
     report = examine(alive, tmp_path)
     assert report.verdict == "not working"
     assert [cause.check.detail for cause in report.causes] == [
-        "The task ticket-pickup has trouble: tmux gave no answer.",
+        "The task ticket-pickup reports a problem: tmux gave no answer.",
         "The scheduler reports: canary.md has no command.",
     ]
-    assert "The task backup has trouble: the disk is full." in [check.detail for check in report.causes[1].explains]
+    assert "The task backup reports a problem: the disk is full." in [
+        check.detail for check in report.causes[1].explains
+    ]
 
 
 def test_a_task_counts_from_when_it_was_due(engine: Engine, tmp_path: Path) -> None:
@@ -140,9 +151,9 @@ def test_a_task_that_a_person_disabled_is_named_with_what_is_not_done(alive: Eng
     with writing(alive) as session:
         tasks.disable_task(session, "queue-reaper", SYSTEM)
     [reason] = examine(alive, tmp_path).reasons
-    assert reason.startswith("The task queue-reaper was disabled by test at ")
+    assert reason.startswith("The task queue-reaper was disabled by test, so this does not happen: expire undelivered")
     assert reason.endswith(
-        "so this is not done: expire messages that no run took, and settle dead runs. Enable it on the Tasks page."
+        "so this does not happen: expire undelivered messages and clean up dead runs. Enable it on the Tasks page."
     )
 
 
@@ -150,7 +161,7 @@ def test_a_task_that_is_skipped_for_longer_than_it_may_take_has_not_run(alive: E
     since = (now() - timedelta(minutes=6)).isoformat()
     with writing(alive) as session:
         tasks.record_heartbeat(session, "ticket-pickup", "ok", f'{{"held_by": "pid 4", "skipped_since": "{since}"}}')
-    assert "as pid 4 does the same work" in examine(alive, tmp_path).reasons[0]
+    assert "because pid 4 is doing the same work" in examine(alive, tmp_path).reasons[0]
 
 
 def test_work_that_nobody_lands_degrades(alive: Engine, tmp_path: Path) -> None:
@@ -163,7 +174,7 @@ def test_work_that_nobody_lands_degrades(alive: Engine, tmp_path: Path) -> None:
     assert (
         examine(alive, tmp_path)
         .reasons[0]
-        .startswith("Approved work has waited for more than 30 min to be landed: MC-1.")
+        .startswith("Approved work has been waiting to land for more than 30 min: MC-1.")
     )
 
 
@@ -179,7 +190,7 @@ def test_a_silent_run_and_a_pause_degrade(alive: Engine, tmp_path: Path) -> None
     assert report.verdict == "degraded"
     assert [cause.check.detail for cause in report.causes] == [
         "Dispatch is paused: moving house.",
-        "1 live run gave no sign of life for longer than allowed: MC-1.",
+        "1 live run stopped responding: MC-1.",
     ]
 
 
@@ -309,14 +320,14 @@ def test_old_results_prove_nothing_and_a_host_that_is_gone_is_forgotten(engine: 
         with reading(engine) as session:
             return health.build_report(health.load_results(session))
 
-    assert load().causes[0].check.detail == "Nothing checks this board's health."
+    assert load().causes[0].check.detail == "Health checks are not running."
     save_results(engine, HealthCheck("tmux", OK, "2 panes"))
     assert load().verdict == "working"
     move_back(engine, timedelta(minutes=3))
     save_results(engine, HealthCheck("tmux", OK, "1 pane"), host="there")
     save_results(engine, HealthCheck("dispatch", OK, "not paused"), host="")
     [cause] = load().causes
-    assert "The health checks on here were last made 3 min ago" in cause.check.detail
+    assert "The health checks on here last ran 3 min ago" in cause.check.detail
     assert "there: 1 pane" in [check.detail for check in load().checks]
     move_back(engine, timedelta(days=2))
     save_results(engine, HealthCheck("tmux", OK, "1 pane"), host="there")
@@ -328,7 +339,7 @@ def test_old_results_prove_nothing_and_a_host_that_is_gone_is_forgotten(engine: 
 
 @pytest.fixture
 def observer(app: Flask, monkeypatch: pytest.MonkeyPatch) -> verdict.Observer:
-    monkeypatch.setattr(verdict, "START_SECONDS", 0.0)
+    monkeypatch.setattr(start_grace, "START_SECONDS", 0.0)
     monkeypatch.setattr(verdict, "PROBE_SECONDS", 0.0)
     return verdict.Observer(app.extensions["mission_control"])
 
@@ -358,9 +369,9 @@ def test_the_first_minute_of_a_process_waits_for_the_first_look(
     save_results(engine, HealthCheck("scheduler", OK, "seen"))
     move_back(engine, timedelta(minutes=3))
     assert build(observer, engine).verdict == "not working"
-    monkeypatch.setattr(verdict, "START_SECONDS", 60.0)
+    monkeypatch.setattr(start_grace, "START_SECONDS", 60.0)
     assert build(observer, engine).verdict == "working"
-    grace = verdict.StartGrace()
+    grace = start_grace.StartGrace()
     monkeypatch.setattr(grace, "_start", time.monotonic() - 3600)
     assert not grace.is_starting()
     monkeypatch.setattr(grace, "_offset", grace._offset - 8 * 3600)
@@ -380,8 +391,8 @@ def test_broken_settings_are_the_cause_of_programs_that_do_not_start(
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_store_that_cannot_be_read_is_the_cause(observer: verdict.Observer, url: str, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.db"
-    broken.write_bytes(b"no database " * 999)
+    damaged_file = tmp_path / "broken.db"
+    damaged_file.write_bytes(b"no database " * 999)
     engine = open_engine(f"sqlite:///{tmp_path / 'empty.db'}")
     report = build(observer, engine)
     engine.dispose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from uuid import uuid4
 
 import pytest
@@ -20,7 +21,7 @@ from tickets.runs import claims, ingest
 from tickets.shared import lookup
 
 from .conftest import Staged
-from .served_board import Stage
+from .served_board import HOST, Stage
 
 pytestmark = pytest.mark.xdist_group("web-interactive")
 
@@ -39,7 +40,7 @@ def test_a_message_is_queued_delivered_and_accepted_and_the_agents_answer_stream
 
     done = alice.reply(key)
     assert (done["became"], done["message"]["uuid"], done["message"]["state"]) == ("message", key, "queued")
-    assert done["text"] == "The agent is at work: it takes this up when its turn has ended."
+    assert done["text"] == "Queued. The agent reads it when its current turn ends."
     alice.event("agent.receipt", uuid=key, state="accepted")
     alice.event("agent.tool_call", name="Echo")
     assert alice.event("agent.text", text="You said: type one two three")["actor"] == "script"
@@ -71,7 +72,7 @@ def test_an_interrupt_ends_the_turn_before_the_message_is_said(board: Stage) -> 
 
     done = alice.reply(alice.say("stop, do this", mode="interrupt"))
 
-    assert done["text"] == "The agent is interrupted with it."
+    assert done["text"] == "The agent is interrupted with your message."
     interrupted = alice.event("agent.result", stop_reason="interrupted")
     assert interrupted["seq"] < alice.event("agent.text", text="You said: stop, do this")["seq"]
 
@@ -211,7 +212,10 @@ def test_without_a_live_run_words_answer_a_question_ask_for_changes_or_wait(boar
     _, name = board.ticket()
     alice = board.guest(name, board.person("alice"))
     waits = alice.reply(alice.say("later, then"))
-    assert (waits["became"], waits["text"]) == ("message", "No run is live: the next one begins with it.")
+    assert (waits["became"], waits["text"]) == (
+        "message",
+        "No agent is running. The next run starts with your message.",
+    )
 
     board.report_verdict(name, "question")
     key = alice.say("Use the second one.")
@@ -259,16 +263,18 @@ def test_one_too_many_is_refused_before_the_upgrade_and_pages_still_answer(stage
 
 def test_a_stranger_is_refused_before_the_upgrade(board: Stage) -> None:
     _, name = board.ticket()
-    url = f"ws://127.0.0.1:{board.port}/ws/tickets/{name}"
-    for headers, status in (
-        ({}, 403),
-        ({"Origin": "https://evil.example"}, 403),
-        ({"Origin": f"http://127.0.0.1:{board.port}"}, 401),
-        ({"Authorization": "Bearer mct_wrong"}, 401),
+    plain, own = f"127.0.0.1:{board.port}", f"{HOST}:{board.port}"
+    for host, headers, status in (
+        (own, {}, 403),
+        (own, {"Origin": "https://evil.example"}, 403),
+        (own, {"Origin": f"http://{plain}"}, 403),
+        (own, {"Origin": f"http://{own}"}, 401),
+        (plain, {"Origin": f"http://{plain}"}, 401),
+        (plain, {"Authorization": "Bearer mct_wrong"}, 401),
     ):
-        with pytest.raises(InvalidStatus) as refusal:
-            connect(url, additional_headers=headers).__enter__()
-        assert refusal.value.response.status_code == status
+        with pytest.raises(InvalidStatus) as refusal, socket.create_connection(("127.0.0.1", board.port)) as line:
+            connect(f"ws://{host}/ws/tickets/{name}", sock=line, additional_headers=headers).__enter__()
+        assert refusal.value.response.status_code == status, (host, headers)
 
 
 def test_a_viewer_reads_along_and_may_not_speak(board: Stage) -> None:

@@ -32,7 +32,7 @@ def press(browser: FlaskClient, value: str, **fields: str) -> TestResponse:
 def test_the_button_says_what_will_happen_and_the_menu_has_the_other_ways(browser: FlaskClient, store: Engine) -> None:
     handed_in(store, "leave")
     for policy, label in (
-        ("leave", "Approve, leave the branch"),
+        ("leave", "Approve (no merge)"),
         ("merge", "Approve and merge"),
         ("squash", "Approve and squash"),
         ("push", "Approve and push"),
@@ -75,7 +75,7 @@ def test_approval_is_said_while_it_is_carried_out_and_not_offered_again(browser:
     assert "Approved by operator; merging into main." in body and 'value="approve' not in body
     assert "Approved by operator; merging into main." in text(browser.get("/board"))
     again = press(browser, "approve:squash")
-    assert again.status_code == 409 and "is approved already" in text(again)
+    assert again.status_code == 409 and "is already approved" in text(again)
 
 
 def test_what_failed_is_said_with_its_reason_where_a_person_looks(browser: FlaskClient, store: Engine) -> None:
@@ -103,7 +103,7 @@ def test_the_form_of_an_approval_that_is_to_be_explained_asks_for_the_way_too(
     plan = landing.get_plan(get(store, ticket_id))
     assert plan is not None and (plan.policy, plan.waived) == ("merge", "Seen.")
     alone = text(browser.get("/ticket/MC-1/move/park"))
-    assert "What becomes of the branch" not in alone
+    assert "Branch</label>" not in alone
 
 
 def test_the_address_of_a_pull_request_is_a_link_only_over_https(browser: FlaskClient, store: Engine) -> None:
@@ -157,7 +157,7 @@ def test_the_policy_of_a_project_is_chosen_with_its_help(browser: FlaskClient, o
     assert send(browser, "/settings/projects/web", **fields).status_code == 303
     with reading(store) as session:
         assert projects.get_project(session, "web").landing == "squash"
-    assert "Squash when approved" in text(browser.get("/settings"))
+    assert "Squash and merge when approved" in text(browser.get("/settings"))
     stored: Any = operator.patch("/projects/web", {"version": 2, "landing": "merge"}).json
     assert stored["landing"] == "merge"
     assert operator.patch("/projects/web", {"version": 3, "landing": None}).status_code == 422

@@ -85,7 +85,7 @@ REFUSALS: list[tuple[dict[str, str], str, str]] = [
     ({"title": " "}, "new-title", "must not be empty"),
     ({"project": "nothing"}, "new-project", "nothing"),
     ({"assigned_to": "nobody"}, "new-assigned_to", "no member of the team"),
-    (PARK | {"wake_kind": "time"}, "new-wake_at", "Say when it is to wake."),
+    (PARK | {"wake_kind": "time"}, "new-wake_at", "Choose when it should wake."),
     (PARK | {"wake_kind": "time", "wake_at": "soon"}, "new-wake_at", "valid datetime"),
     (PARK | {"wake_kind": "ticket", "wake_ticket": "MC-99"}, "new-wake_ticket", "There is no ticket MC-99."),
     (PARK | {"wake_kind": "probe", "wake_probe": "'"}, "new-wake_probe", "quotes do not match"),
@@ -115,7 +115,9 @@ def test_relationships_are_said_from_either_end(browser: FlaskClient, operator: 
     for title in ("First", "Second"):
         operator.post("/tickets", {"title": title})
     kinds, tickets = ["blocked_by", "child_of", "blocks"], ["MC-1", "mc-2", " "]
-    assert post(browser, link_kind=kinds, link_ticket=tickets).location == "/ticket/MC-3"
+    held = {"campaign_owner": "script"}
+    assert post(browser, link_kind=kinds, link_ticket=tickets, **held).location == "/ticket/MC-3"
+    assert newest(operator)["campaign_owner"] == "script"
     links: Any = operator.get("/tickets/MC-3/relationships").json
     assert [(link["words"], link["ticket"]) for link in links["items"]] == [
         ("blocked by", "MC-1"),
@@ -153,10 +155,10 @@ def test_the_owner_is_chosen_knowing_what_each_is_good_for(browser: FlaskClient,
         session.add(Program(name="claude", found=False, logged_in=None, advice="", **program_fields))
         session.execute(update(Agent).where(Agent.name == "script").values(capacity=3))
     body = text(browser, "/ticket/new")
-    for words in ("Script agent: free, 0 of 3 at work", "Codex: not logged in", "Claude Code: claude is not found"):
+    for words in ("Script agent: available, 0 of 3 busy", "Codex: not logged in", "Claude Code: claude is not found"):
         assert words in body
     assert "Operator: a person" in body
-    assert body.index("Script agent: free") < body.index("Codex: not logged in")
+    assert body.index("Script agent: available") < body.index("Codex: not logged in")
 
 
 def test_the_form_begins_with_what_the_board_is_narrowed_to(browser: FlaskClient) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from database import reading
 from models import TicketEvent
 from settings import Settings
 
-from .conftest import OWN_PAGE, Api, Worker, csrf_token, form_token
+from .conftest import OWN_PAGE, PLAIN, Api, Worker, csrf_token, form_token
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
 
@@ -27,10 +28,11 @@ HOSTILE = {
     "foreign site": {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
     "same site": {"Sec-Fetch-Site": "same-site", "Origin": "http://other.localhost"},
     "same site that hides its origin": {"Sec-Fetch-Site": "same-site"},
-    "another port": {"Origin": "http://localhost:8080"},
-    "another scheme": {"Origin": "https://localhost"},
+    "another port": {"Origin": "http://SECRET:8080"},
+    "another scheme": {"Origin": "https://SECRET"},
+    "the plain address": {"Origin": "http://localhost"},
     "no origin to tell": {"Origin": "null"},
-    "an origin that begins like ours": {"Origin": "http://localhost.evil.example"},
+    "an origin that begins like ours": {"Origin": "http://SECRET.evil.example"},
     "signs that contradict each other": {"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"},
     "typed by hand": {"Sec-Fetch-Site": "none"},
     "no sign at all": {},
@@ -62,6 +64,14 @@ def build_address(rule: Rule) -> str:
     return address[1]
 
 
+def hostile_headers(app: Flask) -> dict[str, dict[str, str]]:
+    host = app.extensions["mission_control"].secret_host
+    return {
+        name: {header: value.replace("SECRET", host) for header, value in headers.items()}
+        for name, headers in HOSTILE.items()
+    }
+
+
 def events_logged(store: Engine) -> int:
     with reading(store) as session:
         return session.scalar(select(func.count()).select_from(TicketEvent)) or 0
@@ -74,7 +84,7 @@ def test_no_unsafe_route_is_reached_from_another_site(
     csrf = form_token(browser, "/board")
     assert len(routes) > 20
     for method, path in routes:
-        for name, headers in HOSTILE.items():
+        for name, headers in hostile_headers(app).items():
             answer = browser.open(path, method=method, data={"csrf": csrf}, headers=headers)
             assert answer.status_code == 403, f"{method} {path} was reached by {name}"
     assert events_logged(store) == before
@@ -88,6 +98,41 @@ def test_no_route_answers_to_another_name(app: Flask, browser: FlaskClient, oper
             answer = browser.open(path, method=method, headers=headers)
             assert answer.status_code == 400, f"{method} {path} answered to {host!r}"
             assert "evil" not in answer.text
+    assert events_logged(store) == before
+
+
+EVERYWHERE = {"/healthz", "/worker.js", "/drafts"}
+STRANGE_PATHS = ("/nothing", "/ticket//new", "/board/", "/ticket/MC-999", "/static/0/nothing.css", "/%00")
+
+
+def test_a_plain_address_serves_no_browser_and_nothing_names_the_secret_one(
+    app: Flask, browser: FlaskClient, store: Engine
+) -> None:
+    instance: auth.Instance = app.extensions["mission_control"]
+    cookie = browser.get_cookie(auth.get_cookie_name(instance.settings))
+    assert cookie is not None
+    browser.set_cookie(cookie.key, cookie.value, domain="127.0.0.1")  # as earlier versions did
+    stranger, before = app.test_client(), events_logged(store)
+    requests = [*addresses(app, True), *addresses(app, False), *(("GET", path) for path in STRANGE_PATHS)]
+    for method, path in requests:
+        answers = [
+            client.open(path, method=method, base_url=PLAIN, headers={**OWN_PAGE, "Origin": PLAIN})
+            for client in (stranger, browser)
+        ]
+        wrong = {"Authorization": "Bearer mcr_wrong"}
+        answers += [stranger.open(path, method=method, base_url=PLAIN, headers=wrong)]
+        if path not in EVERYWHERE and not path.startswith("/static/"):
+            assert {answer.status_code for answer in answers[:2]} == {401}, f"{method} {path} served a browser"
+        answers += [stranger.open(path, method=method, headers=headers) for headers in (OWN_PAGE, {})]
+        answers += [stranger.open(path, method=method, headers={"Host": "evil.example"})]
+        secret = instance.secret_host.split("-")[-1].removesuffix(".localhost")
+        for answer in answers:
+            assert secret not in f"{answer.headers}{answer.text}", f"{method} {path} names the secret address"
+            given = [value for value in answer.headers.getlist("Set-Cookie") if "Max-Age=0" not in value]
+            assert given == [], f"{method} {path} sets a cookie"
+        browser.set_cookie(cookie.key, cookie.value, domain="127.0.0.1")
+    with app.test_request_context(base_url=PLAIN, headers={"Cookie": f"{cookie.key}={cookie.value}"}):
+        assert auth.identify() is None
     assert events_logged(store) == before
 
 
@@ -122,7 +167,8 @@ def test_the_token_of_one_log_in_is_worth_nothing_in_another(app: Flask, browser
 
 def test_a_page_of_our_own_is_let_through(browser: FlaskClient) -> None:
     csrf = form_token(browser, "/board")
-    for headers in (OWN_PAGE, {"Origin": "http://localhost"}, {"Sec-Fetch-Site": "same-origin"}):
+    origin = f"http://{browser.application.extensions['mission_control'].secret_host}"
+    for headers in ({"Origin": origin}, OWN_PAGE, OWN_PAGE | {"Origin": origin}):
         answer = browser.post("/api/v1/tickets", json={"title": "x"}, headers={**headers, "X-CSRF-Token": csrf})
         assert answer.status_code == 201
 
@@ -134,7 +180,7 @@ def test_a_bearer_needs_no_origin(operator: Api) -> None:
 def test_websocket_upgrades_need_our_own_origin(app: Flask, browser: FlaskClient) -> None:
     upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
     for _, path in addresses(app, False):
-        for name, headers in HOSTILE.items():
+        for name, headers in hostile_headers(app).items():
             if path.startswith("/static/"):
                 continue
             answer = browser.get(path, headers=upgrade | headers)
@@ -145,11 +191,13 @@ def test_a_proxys_public_address_is_our_own(app: Flask, browser: FlaskClient, se
     instance: auth.Instance = app.extensions["mission_control"]
     csrf = form_token(browser, "/board")
     public = settings.model_copy(update={"behind_tls": True, "public_url": "https://board.example"})
-    app.extensions["mission_control"] = auth.Instance(public, instance.engine, instance.key)
+    app.extensions["mission_control"] = replace(instance, settings=public)
     cookie = browser.get_cookie(auth.get_cookie_name(settings))
     assert cookie is not None
     browser.set_cookie(cookie.key, cookie.value, domain="board.example")
-    for origin, status in (("https://board.example", 201), ("http://board.example", 403), ("http://localhost", 403)):
+    secret = f"http://{instance.secret_host}"
+    assert browser.get("/login", base_url=secret).status_code == 400, "the public address takes its place"
+    for origin, status in (("https://board.example", 201), ("http://board.example", 403), (secret, 403)):
         headers = {"Origin": origin, "X-CSRF-Token": csrf}
         at = "http://board.example"
         answer = browser.post("/api/v1/tickets", json={"title": "x"}, headers=headers, base_url=at)

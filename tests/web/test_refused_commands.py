@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
@@ -14,12 +16,14 @@ from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError
 from tickets.shared.inputs import NewTicket
 from tickets.shared.lookup import get_run, get_ticket
-from tickets.team import projects
+from tickets.team import installed_programs, projects
 from tickets.team.projects import NewProject
+from workers.agents.probe import ProbeResult
 
 from .conftest import OWN_PAGE, Api, csrf_token
 
 ALICE = Actor.human("alice")
+SANDBOX = ProbeResult("sandbox", None, None, found=True, logged_in=None, advice="")
 REFUSED = (
     "npm install left-pad",
     "npm install 'left-pad'",
@@ -52,6 +56,32 @@ def refuse(store: Engine, *commands: str) -> tuple[int, int]:
 def load(store: Engine, ticket_id: int) -> Ticket:
     with reading(store) as session:
         return get_ticket(session, ticket_id)
+
+
+def test_a_tickets_page_explains_the_permissions_that_hold(store: Engine, browser: FlaskClient, operator: Api) -> None:
+    ticket_id, _ = refuse(store)
+    page = f"/ticket/{load(store, ticket_id).identifier}/part/side"
+    assert "Permissions:" not in browser.get(page).get_data(as_text=True)  # the script agent has no policy
+    with writing(store) as session:
+        installed_programs.record_programs(session, socket.gethostname(), [SANDBOX])
+    assert operator.post("/profiles", {"name": "careful", "program": "claude"}).status_code == 201
+    member = {"name": "luci", "runnable": True, "profile": "careful"}
+    assert operator.post("/agents", member).status_code == 201
+    change = {"version": 1, "denied_commands": ["npm publish"], "network": True}
+    assert operator.patch("/projects/web", change).status_code == 200
+    ticket = {"title": "Write", "assigned_to": "luci", "project": "web"}
+    page = f"/ticket/{operator.post('/tickets', ticket).get_json()['identifier']}/part/side"
+    side = " ".join(browser.get(page).get_data(as_text=True).split())
+    for words in (
+        "Permissions: Work in the workspace</summary>",
+        "Allows what stays inside the workspace",
+        "Sandbox: this machine confines",
+        '<a href="/team/profiles/careful">',
+        "<dt>Network</dt><dd>Commands may reach it</dd>",
+        '<dt>Allowed</dt><dd class="mono">docker ps</dd>',
+        '<dt>Denied</dt><dd class="mono">git push, npm publish</dd>',
+    ):
+        assert words in side, words
 
 
 @pytest.mark.both_databases

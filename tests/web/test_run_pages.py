@@ -12,11 +12,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
 
-from database import writing
+from database import reading, writing
 from models import Run
 from settings import Settings
 from tickets.lifecycle import transitions
-from tickets.runs import claims
+from tickets.operations import home_state
+from tickets.runs import claims, ingest
 from tickets.runs.run_configuration import RunConfiguration
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
@@ -37,6 +38,32 @@ def page(browser: FlaskClient, path: str) -> str:
 
 def end(worker: Worker, **report: Any) -> None:
     assert worker.post(f"/runs/{worker.run}/report", report).status_code == 200
+
+
+def test_a_run_whose_files_are_gone_says_so(
+    browser: FlaskClient, store: Engine, worker: Worker, settings: Settings
+) -> None:
+    """Regression: nothing told that the folder `runs` of a home had been deleted."""
+    event = {"event_type": "agent.coordination", "payload": {"state": "ready"}, "run_seq": 1}
+    assert worker.post(f"/tickets/{worker.ticket}/events", [event]).status_code == 200
+    host, path = socket.gethostname(), f"/ticket/{worker.ticket}?tab=runs&run={worker.run}"
+    with writing(store) as session:
+        session.execute(update(Run).values(host=host))
+
+    body = page(browser, path)
+    with reading(store) as session:
+        run_ids = home_state.find_runs_without_files(session, settings.runs_dir, host, 30)
+        elsewhere = home_state.find_runs_without_files(session, settings.runs_dir, "elsewhere", 30)
+        expired = home_state.find_runs_without_files(session, settings.runs_dir, host, 0)
+
+    assert "The files of this run are no longer on this machine." in body
+    assert (run_ids, elsewhere, expired) == ([worker.run], [], [])
+    problem, _ = home_state.describe_missing_files(run_ids, settings.runs_dir)
+    assert f"gone from {settings.runs_dir}: {worker.run}. " in problem
+    settings.run_path(worker.run).mkdir(parents=True)
+    assert "no longer on this machine" not in page(browser, path)
+    with reading(store) as session:
+        assert home_state.find_runs_without_files(session, settings.runs_dir, host, 30) == []
 
 
 def test_a_run_is_opened_with_how_it_went_and_what_it_left(browser: FlaskClient, store: Engine, worker: Worker) -> None:
@@ -76,11 +103,19 @@ def test_a_run_says_which_configuration_it_took_and_what_it_ignored(
     record = RunConfiguration(
         own=("2 MCP servers: a, b", "14 skills"),
         left_out=("3 hooks",),
-        trust=TrustState.CHANGED,
+        trust=TrustState.TRUSTED,
         brought=("Hook: Stop: <b>rm</b>",),
     )
     with writing(store) as session:
         session.execute(update(Run).values(configuration=record.to_json()))
+    assert "This run ignored it" not in page(browser, path)
+    change = {
+        "event_type": "agent.notice",
+        "run_seq": 1,
+        "payload": {"text": "Changed.", "ignores_configuration": True},
+    }
+    with writing(store) as session:
+        ingest.ingest_events(session, worker.run, [ingest.WorkerEvent.model_validate(change)])
     body = page(browser, path)
     for words in ("2 MCP servers: a, b; 14 skills", "3 hooks", "is not the one that was trusted", "&lt;b&gt;rm"):
         assert words in body, words
@@ -113,7 +148,7 @@ def test_a_live_run_is_stopped_with_a_reason_by_an_operator_alone(
     answer = browser.post(f"/ticket/{worker.ticket}/runs/{worker.run}/stop", data=form, headers=OWN_PAGE)
     assert answer.status_code == 303
     assert operator.get(f"/tickets/{worker.ticket}").get_json()["status"] == "waiting"
-    assert "Told to stop (parked)" in page(browser, path)
+    assert "Stop requested (parked)" in page(browser, path)
 
 
 def test_the_log_of_each_run_is_read_as_text(
@@ -143,8 +178,8 @@ def test_evidence_is_shown_of_any_run_and_items_with_what_names_them(
             session, again, SEEN | {"check_base": CHECK | {"exit_code": 0, "tail": "all passed"}}
         )
     newest = page(browser, f"/ticket/{first.ticket}?tab=evidence")
-    assert "FAILED test_rename" in newest and "Before this work it passed: the failure is new" in newest
-    assert "Seen to load." in newest and "No evidence names it yet." in newest
+    assert "FAILED test_rename" in newest and "It passed before this work: the failure is new" in newest
+    assert "Seen to load." in newest and "No evidence yet." in newest
     older = page(browser, f"/ticket/{first.ticket}?tab=evidence&run={first.run}")
     assert "FAILED test_rename" not in older and "for item 1" in older
 
@@ -153,7 +188,7 @@ def test_what_failed_before_the_work_too_is_told_apart(browser: FlaskClient, sto
     with writing(store) as session:
         run = lookup.get_run(session, worker.run)
         evidence.record_observations(session, run, SEEN | {"check_base": CHECK})
-    assert "Before this work it failed too" in page(browser, f"/ticket/{worker.ticket}?tab=evidence")
+    assert "It also failed before this work" in page(browser, f"/ticket/{worker.ticket}?tab=evidence")
 
 
 def test_an_uploaded_file_is_linked_where_it_is_evidence(browser: FlaskClient, app: Flask, store: Engine) -> None:

@@ -41,9 +41,17 @@ def test_a_report_ends_the_run_and_moves_the_ticket(worker: Worker, operator: Ap
     assert (run["state"], run["outcome"], run["cost_usd"]) == ("ended", "review", 0.5)
 
 
+@pytest.mark.both_databases
 def test_a_second_report_is_refused_and_kept(worker: Worker, store: Engine, operator: Api) -> None:
+    """Regression: a repetition of the applied report, whose response was lost, was refused and quarantined as well."""
     path = f"/runs/{worker.run}/report"
-    assert worker.post(path, {"verdict": "review", "summary": "First."}).status_code == 200
+    first = {"verdict": "review", "summary": "First.", "claims": [{"text": "It works."}], "usage": {"input_tokens": 5}}
+    assert worker.post(path, first).status_code == 200
+    before: Any = operator.get(f"/tickets/{worker.ticket}").json
+    repeated = worker.post(path, first)
+    assert (repeated.status_code, repeated.json["accepted"]) == (200, True)  # type: ignore[index]
+    assert operator.get(f"/tickets/{worker.ticket}").json == before
+    worker.post(path, {"verdict": "done", "summary": "Second."})
     again = worker.post(path, {"verdict": "done", "summary": "Second."})
     assert (again.status_code, again.json["error"]) == (409, "claim_lost")  # type: ignore[index]
     with reading(store) as session:
@@ -92,7 +100,7 @@ def test_a_runs_token_reads_nothing_once_the_run_is_over(worker: Worker) -> None
     assert worker.get(f"/tickets/{worker.ticket}").status_code == 200
     assert worker.post(f"/runs/{worker.run}/report", {"verdict": "review"}).status_code == 200
     assert worker.get(f"/tickets/{worker.ticket}").status_code == 401
-    assert worker.post(f"/runs/{worker.run}/report", {"verdict": "review"}).status_code == 409
+    assert worker.post(f"/runs/{worker.run}/report", {"verdict": "done"}).status_code == 409
 
 
 def test_no_run_speaks_for_another(worker: Worker, operator: Api) -> None:

@@ -17,9 +17,10 @@ from werkzeug.test import TestResponse
 
 from database import reading, writing
 from jobs import job_context, program_probes
-from models import Project, ProjectDraft, TicketEvent, now
+from models import Project, ProjectDraft, TaskOutcome, TicketEvent, Trigger, now
 from settings import Settings
 from tickets.dispatch import policy
+from tickets.operations import tasks
 from tickets.shared import runtime_flags
 from tickets.shared.actors import Actor
 from tickets.team import projects, repositories
@@ -83,7 +84,7 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     answer = send(browser, "/settings/projects/new", source=str(repository))
     assert answer.status_code == 303
     waiting = browser.get(answer.location).get_data(as_text=True)
-    assert "Looking at" in waiting and 'http-equiv="refresh"' in waiting
+    assert "Checking" in waiting and 'http-equiv="refresh"' in waiting
 
     program_probes.answer_drafts(job_context.build_context(settings, store))
 
@@ -113,6 +114,32 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     assert (stored.copy_files, stored.link_files, stored.ports) == ([".env"], [], 2)
     assert (stored.allowed_commands, stored.denied_commands) == (["npm install", "docker ps"], ["npm publish"])
     assert stored.network is True
+
+
+def test_every_entry_refuses_a_base_branch_that_the_repository_lacks(
+    browser: FlaskClient, operator: Api, repository: Path, tmp_path: Path
+) -> None:
+    def refuse(answer: TestResponse, field: str, words: str) -> None:
+        error: Any = answer.get_json()
+        assert (answer.status_code, error["detail"]["field"]) == (422, field) and words in error["message"], error
+
+    git = ["git", "-C", str(repository)]
+    new = {"slug": "code", "name": "Code", "folder": str(repository)}
+    lacking = "The repository has no branch absent. Make it with git branch, or choose another."
+    refuse(operator.post("/projects", {**new, "base_branch": "absent"}), "base_branch", lacking)
+    refuse(operator.post("/projects", {**new, "folder": str(tmp_path)}), "folder", "is not a git repository")
+    assert operator.post("/projects", new).status_code == 201
+    refuse(operator.patch("/projects/code", {"version": 1, "base_branch": "absent"}), "base_branch", lacking)
+    page = send(
+        browser, "/settings/projects/code", **FIELDS | {"base_branch": "absent"}, folder=new["folder"], version="1"
+    )
+    assert page.status_code == 422 and lacking in text(page)
+    subprocess.run([*git, "update-ref", "refs/remotes/origin/next", "main"], check=True)
+    assert operator.patch("/projects/code", {"version": 1, "base_branch": "next"}).status_code == 200
+    subprocess.run([*git, "update-ref", "-d", "refs/remotes/origin/next"], check=True)
+    vanished = {**new, "version": 2, "base_branch": "next", "max_runs": 3}
+    del vanished["slug"]
+    assert operator.patch("/projects/code", vanished).status_code == 200
 
 
 def test_a_person_trusts_what_a_repository_brings_and_is_asked_again_when_it_changes(
@@ -199,7 +226,7 @@ def test_a_project_is_changed_against_the_version_that_was_read(
     assert project(store, "demo").check_command is None
     again = send(browser, "/settings/projects/demo", **fields | {"name": "Typed meanwhile"})
     assert again.status_code == 409
-    assert "was changed since you read it" in text(again) and "Typed meanwhile" in text(again)
+    assert "has changed since you loaded it" in text(again) and "Typed meanwhile" in text(again)
 
 
 def test_a_project_that_cannot_be_is_explained(browser: FlaskClient, demo: Project) -> None:
@@ -236,7 +263,7 @@ def test_the_workspaces_of_a_project_are_changed_by_their_machine(
     request = {"host": "vm1", "slot": "pool-1", "action": "set_aside"}
     assert send(browser, "/settings/projects/demo", "/settings/projects/demo/slots", **request).status_code == 303
 
-    assert "Requested, done in a moment" in text(browser.get("/settings/projects/demo"))
+    assert ">Requested<" in text(browser.get("/settings/projects/demo"))
     with reading(store) as session:
         assert [(row.slot, row.action.value) for row, _ in repositories.list_requests(session, "vm1")] == [
             ("pool-1", "set_aside")
@@ -305,8 +332,16 @@ def test_a_token_that_cannot_be_is_explained(browser: FlaskClient) -> None:
 # -------------------------------------------------------------------------------------------------------------- in use
 
 
-def test_the_settings_in_use_are_shown_with_where_to_change_them(browser: FlaskClient, settings: Settings) -> None:
+def test_the_settings_in_use_are_shown_with_where_to_change_them_and_what_retention_deleted(
+    browser: FlaskClient, settings: Settings, store: Engine
+) -> None:
+    with writing(store) as session:
+        for rows in (5, 1200, 0):
+            summary = {"rows": {"ticket_events": rows} if rows else {}, "files": {"runs": 3} if rows == 5 else {}}
+            tasks.record_run(session, "retention", Trigger.TIMER, TaskOutcome.ACTED, now(), summary=summary)
     page = text(browser.get("/settings"))
+    assert "1,200 deleted" in page and "5 deleted" not in page and "3 deleted" in page
+    assert "Nothing deleted yet" in page
     assert str(settings.config_file) in page
     assert "SSE_MAX_TOTAL_CLIENTS" in page and "MC_BUDGET_DAY_COST_USD" in page
 

@@ -86,7 +86,7 @@ def test_the_page_shows_load_and_what_was_spent_today(app: Flask, browser: Flask
     with writing(store) as session:
         session.execute(update(Run).where(Run.id == worker.run).values(input_tokens=41_000, cost_usd=1.25))
     page = text(browser.get("/team"))
-    assert "1 of 2 at work" in page
+    assert "1 of 2 busy" in page
     assert "1 run today · 41 k tokens · $1.25" in page
 
 
@@ -239,11 +239,15 @@ def fields_of(page: str) -> dict[str, str]:
     ("program", "model", "note"),
     [
         ("claude", "claude-sonnet-4-5", None),
-        ("claude", "opus", "A budget in US dollars holds only for a model with a price"),
+        ("claude", "opus", "A budget in US dollars applies only to models with a price"),
         ("claude", "claude-x", "No price is set for the model claude-x, so a budget in US dollars is enforced only at"),
-        ("codex", "some-model", "No price is set for the model some-model, so a budget in US dollars cannot hold"),
-        ("codex", None, "A budget in US dollars holds only for a model with a price"),
-        ("codex", "gpt-5", "Codex counts a turn when it has ended"),
+        (
+            "codex",
+            "some-model",
+            "No price is set for the model some-model, so a budget in US dollars cannot be enforced",
+        ),
+        ("codex", None, "A budget in US dollars applies only to models with a price"),
+        ("codex", "gpt-5", "Codex counts a turn when it ends"),
         ("script", None, "only runs and minutes can be limited"),
     ],
 )
@@ -255,7 +259,7 @@ def test_a_budget_that_cannot_hold_is_named_where_it_is_set(program: str, model:
 def test_the_page_shows_the_prices_with_their_source(browser: FlaskClient) -> None:
     page = browser.get("/team").get_data(as_text=True)
     assert "claude-sonnet-4*" in page and PRICES_SOURCE in page
-    assert "holds only for a model with a price" in browser.get("/team/profiles/new").get_data(as_text=True)
+    assert "applies only to models with a price" in browser.get("/team/profiles/new").get_data(as_text=True)
 
 
 def test_a_profile_that_cannot_be_is_explained(browser: FlaskClient) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,7 +63,7 @@ def move(app: Flask, zone: str) -> None:
     """The settings name another zone."""
     instance: auth.Instance = app.extensions["mission_control"]
     there = instance.settings.model_copy(update={"timezone": zone})
-    app.extensions["mission_control"] = auth.Instance(there, instance.engine, instance.key)
+    app.extensions["mission_control"] = replace(instance, settings=there)
 
 
 def sign_of(browser: FlaskClient, name: str, page: str = PAGE) -> str:
@@ -117,7 +118,7 @@ def test_a_stale_edit_keeps_both_texts_and_says_whose_the_other_is(
     answer = send(browser, "/edit/description", description="As I want it", sign=sign)
     page = answer.get_data(as_text=True)
     assert answer.status_code == 409
-    assert "the-operator changed the description after you had read it" in page
+    assert "the-operator changed the description while you were editing" in page
     assert "As &lt;others&gt; want it" in page and "As I want it</textarea>" in page
     assert now(store)["description"] == "As <others> want it"
     [new_sign] = re.findall(r'name="sign" value="(\w+)"', page)

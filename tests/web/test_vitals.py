@@ -74,7 +74,7 @@ def test_a_made_up_method_gets_no_counter_of_its_own(operator: Api) -> None:
 
 
 def test_the_store_is_counted_by_a_timer_and_shown(browser: FlaskClient, operator: Api, store: Engine) -> None:
-    assert "Not counted yet" in browser.get("/health").get_data(as_text=True)
+    assert "Not measured yet" in browser.get("/health").get_data(as_text=True)
     operator.post("/tickets", {"title": "Greet"})
     with reading(store) as session:
         size_report = sizes.measure_store(session)
@@ -82,7 +82,7 @@ def test_the_store_is_counted_by_a_timer_and_shown(browser: FlaskClient, operato
         sizes.save_stats(session, size_report)
     assert (size_report.rows["tickets"], size_report.tickets) == (1, {"todo": 1})
     page = browser.get("/health").get_data(as_text=True)
-    assert "Not counted yet" not in page and "ticket_events" in page
+    assert "Not measured yet" not in page and "ticket_events" in page
 
 
 def test_whichever_worker_is_asked_answers_for_all_and_forgets_the_dead(stage: Staged) -> None:

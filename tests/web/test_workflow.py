@@ -29,7 +29,7 @@ def ticket(operator: Api) -> str:
 def test_a_workflow_is_begun_read_arranged_and_waived(operator: Api, ticket: str) -> None:
     answer = operator.post(f"/tickets/{ticket}/workflow", {"phases": [DEV, REVIEW], "version": 1})
     assert (answer.status_code, answer.get_json()["phase"]) == (201, "Dev")
-    assert answer.get_json()["waits_for"] == "It waits for script to start."
+    assert answer.get_json()["waits_for"] == "Waiting for script to start."
     arranged = operator.call("PUT", f"/tickets/{ticket}/workflow", json={"phases": [{"name": "QA"}], "version": 2})
     assert [phase["name"] for phase in arranged.get_json()["phases"]] == ["Dev", "QA"]
     waived = operator.post(f"/tickets/{ticket}/workflow/waive", {"phase": "QA", "reason": "Not needed."}).get_json()
@@ -155,7 +155,7 @@ def test_changes_are_asked_of_a_phase_where_there_is_a_choice(
         reports.apply_report(session, claim.run.id, reports.RunReport(verdict="review"), reports.RetryPolicy())
     body = browser.get(f"/ticket/{phased.ticket}/move/request_changes").get_data(as_text=True)
     assert '<option value="Dev" selected>Dev · script</option><option value="Review">Review · claude</option>' in body
-    assert "Who takes it up" not in browser.get(f"/ticket/{ticket}/move/request_changes").get_data(as_text=True)
+    assert "Send back to" not in browser.get(f"/ticket/{ticket}/move/request_changes").get_data(as_text=True)
     send(browser, phased.ticket, "move", move="request_changes", body="Look again.", phase="Review")
     assert operator.get(f"/tickets/{phased.ticket}").get_json()["phase"] == "Review"
 

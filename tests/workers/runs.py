@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,16 @@ def build_spec(folder: Path, /, **changes: Any) -> RunSpec:
         "secrets": (),
         "own_home": None,
         "repository_configuration": "none",
+        "repository_digest": None,
         "prices": {},
     }
     return RunSpec(**values | changes)
+
+
+def notify_wrapper(spec: RunSpec) -> None:
+    """Make a run's wrapper look at its orders at once, as the board does. Before it listens it looks by itself."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, suppress(OSError):
+        channel.sendto(b"look", spec.socket)
 
 
 class Run:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from pathlib import Path
 from subprocess import CalledProcessError
+from typing import Any
 
 import pytest
 
 from web.runs.diff import parse_diff
+from workers.host import commands
+from workers.host.commands import CommandResult
 from workers.repository import changes, git, isolation, observe, worktrees
 
 from .repositories import commit, create_repository
@@ -110,6 +114,28 @@ def test_a_file_that_git_would_only_convert_is_not_dirty(repo: Path, monkeypatch
     assert git.list_dirty_paths(repo) == []
     (repo / "data.bin").write_bytes(content + b"!")
     assert git.list_dirty_paths(repo) == ["data.bin"]
+
+
+def test_worktrees_of_one_repository_are_added_and_removed_one_at_a_time(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """git fails over the record of another worktree that is not written yet."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    original, calls = git.run, []
+
+    def run(folder: Path, *arguments: str, **options: Any) -> CommandResult:
+        if arguments[0] == "worktree":
+            [file] = (tmp_path / "state").glob("mission-control-git/*.lock")
+            with file.open("w") as lock, pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            calls.append(arguments[1])
+        return original(folder, *arguments, **options)
+
+    monkeypatch.setattr(git, "run", run)
+    for _ in range(2):
+        with worktrees.check_out_detached(repo, tmp_path / "tree", "HEAD"):
+            assert git.resolve_head(tmp_path / "tree") == git.resolve_head(repo)
+    assert {*calls} == {"add", "remove"}
 
 
 def test_a_sparse_worktree_of_a_bare_sha256_repository_is_read(tmp_path: Path) -> None:
@@ -292,6 +318,14 @@ def test_a_missing_git_is_named(repo: Path, tmp_path: Path, monkeypatch: pytest.
         git.resolve_head(repo)
 
 
-def test_a_git_that_hangs_is_ended(repo: Path) -> None:
+@pytest.mark.parametrize("stdin", [b"", bytes(1 << 20)])
+def test_a_git_that_hangs_is_ended(repo: Path, stdin: bytes) -> None:
+    """Regression: the time limit did not hold while git read nothing of a long list of paths."""
     with pytest.raises(git.GitHung):
-        git.run(repo, "-c", "alias.hang=!sleep 300", "hang", timeout=0.2)
+        git.run(repo, "-c", "alias.hang=!sleep 300", "hang", timeout=0.2, stdin=stdin)
+
+
+def test_a_command_reads_and_prints_more_than_a_pipe_holds() -> None:
+    text = bytes(range(256)) * (1 << 12)
+    assert commands.run(["cat"], timeout=60, stdin=text).stdout == text
+    assert commands.run(["true"], timeout=60, stdin=text).code == 0

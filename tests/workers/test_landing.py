@@ -515,7 +515,7 @@ def test_without_a_program_or_with_one_that_refuses_it_says_what_to_do(pushed_jo
     with pytest.raises(LandingError, match="Neither gh nor glab"):
         pull_requests.open_pull_request(pushed_job)
     write_program(programs, "gh", "not logged in", code=4)
-    with pytest.raises(LandingError, match=r"gh did not open a pull request: not logged in\. Settle that with gh"):
+    with pytest.raises(LandingError, match=r"gh did not open a pull request: not logged in\. Resolve that with gh"):
         pull_requests.open_pull_request(pushed_job)
 
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from workers.host.line_splitter import OMISSION_MARK, LineSplitter, mend_clipped_line, split_merged
+from redaction import OMISSION_MARK
+from workers.host.line_splitter import LineSplitter, mend_clipped_line, split_merged
 
 
 def test_lines_are_found_wherever_the_chunks_are_cut() -> None:

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from redaction import SHAPES
 from tests.waiting import wait_until
 from workers.host import processes
 from workers.repository import checks
@@ -37,7 +38,7 @@ def logs(tmp_path: Path) -> Path:
 def build_check(logs: Path, script: str, **changed: Any) -> CheckSettings:
     marker = f"MC_RUN_ID=test-{uuid4().hex}"
     env = {"PATH": os.environ["PATH"], "MC_RUN_ID": marker.removeprefix("MC_RUN_ID=")}
-    settings: dict[str, Any] = {"timeout": 20.0, **changed}
+    settings: dict[str, Any] = {"timeout": 20.0, "redaction": SHAPES, **changed}
     return CheckSettings(["sh", "-c", script], env, marker, logs, **settings)
 
 
@@ -216,7 +217,7 @@ def test_what_the_branch_takes_in_of_its_base_is_not_its_own_work(repo: Path) ->
 
 
 def test_a_check_that_cannot_be_started_fails_like_in_a_shell(repo: Path, logs: Path) -> None:
-    absent = CheckSettings(["no-such-program"], {}, "MC_RUN_ID=none", logs, 5)
+    absent = CheckSettings(["no-such-program"], {}, "MC_RUN_ID=none", logs, 5, SHAPES)
     check = observe(repo, read_head(repo), absent)["check"]
     assert check["exit_code"] == 127
     assert "no-such-program cannot be started" in check["tail"]

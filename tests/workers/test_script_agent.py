@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from redaction import OMISSION_MARK
 from tests.waiting import wait_until
 from workers.agents.script.program import ScriptAgent
 from workers.contract.agent_events import AgentEvent
@@ -230,5 +231,5 @@ def test_a_line_that_is_no_event_is_kept_as_it_came() -> None:
 def test_output_beyond_what_a_result_keeps_is_counted(conversation: ScriptConversation) -> None:
     conversation.work(block(f"{sys.executable} -c \"print('x' * 50000)\""))
     output = conversation.list_payloads("tool_result")[0]["output"]
-    assert output.startswith("[18001 characters before this]\nxxx")
+    assert output.startswith(f"[18001 characters before this]{OMISSION_MARK}xxx")
     assert json.dumps(output)

@@ -107,3 +107,20 @@ def test_an_event_the_server_will_never_take_does_not_hold_up_the_others(
     wait_until(lambda: len(api.events) == 81, description="all other events and a notice")
     assert api.events[-1]["payload"]["text"].startswith("The server refused event 41 with status 422")
     assert 41 not in numbers(api)
+
+
+def test_a_sender_that_fails_goes_on_where_it_was(api: FakeApi, writer: Spool, tmp_path: Path) -> None:
+    """Regression: a sender that failed was gone without a word, and no event arrived any more."""
+    thread = Sender(writer, ApiClient(api.base, "t", timeout=2), ticket_id=3)
+    fill(writer, 3)
+    thread.start()
+    wait_until(lambda: numbers(api) == [1, 2, 3], description="the first events")
+    events = tmp_path / spool.CURRENT_FILE
+    events.rename(tmp_path / "moved")
+    events.mkdir()  # a spool that is gone would only end the thread
+    fill(writer, 2)
+    wait_until(lambda: thread.failures, description="the failure")
+    events.rmdir()
+    (tmp_path / "moved").rename(events)
+    wait_until(lambda: numbers(api) == [1, 2, 3, 4, 5], description="the other events")
+    thread.close()

@@ -136,3 +136,34 @@ while True:
     numbers = list_seqs(tmp_path)
     assert numbers == list(range(1, len(numbers) + 1))
     assert len(numbers) >= printed_seqs[-1]
+
+
+FULL_DISK = """
+import os, resource, sys
+from pathlib import Path
+from workers.run.spool import Spool
+
+folder = Path(sys.argv[1])
+writer = Spool(folder, 80_000)
+def fill(count):
+    return [writer.append("agent.text", {"text": "x" * 1000}) for _ in range(count)]
+print(all(fill(8)))
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # no further file can be opened, as on a disk without inodes
+print(all(fill(4)))
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / "events.jsonl").stat().st_size + 500, resource.RLIM_INFINITY))
+print(any(fill(1)))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(all(fill(20)))
+"""
+
+
+def test_a_spool_survives_a_full_disk_where_a_segment_begins(tmp_path: Path) -> None:
+    """Regression: the next segment could not be opened, which ended the wrapper."""
+    argv = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.split() == ["True", "True", "False", "True"], done.stderr
+    seqs = list_seqs(tmp_path)
+    assert seqs == list(range(1, len(seqs) + 1)) and len(list(tmp_path.glob("events.*.jsonl"))) > 1
+    assert not list(tmp_path.glob("*.new"))

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from protocol import Failure, Outcome
+from redaction import SHAPES
 from tickets.runs.reports import RunReport
+from workers.host import files
 from workers.run import failure_record, verdict
 from workers.run.run_facts import RunFacts
+from workers.run.signal_watch import SignalWatch
 from workers.run.verdict import Cause, FailureReport, Verdict
 
 from .runs import build_spec
@@ -90,7 +94,7 @@ def test_prose_and_code_are_no_verdict(message: str) -> None:
 )
 def test_a_signal_that_is_not_this_runs_own_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "signal.json").write_bytes(content)
-    assert verdict.read_signal(tmp_path, NONCE) is None
+    assert verdict.read_signal(tmp_path, NONCE, SHAPES) is None
 
 
 def test_a_signals_claims_and_question_are_kept(tmp_path: Path) -> None:
@@ -98,7 +102,7 @@ def test_a_signals_claims_and_question_are_kept(tmp_path: Path) -> None:
     claims = [{"kind": "test", "text": "all pass", "item": 0}]
     signal = {"verdict": "question", "summary": "Red?", "question": question, "claims": claims, "nonce": NONCE}
     (tmp_path / "signal.json").write_text(json.dumps(signal))
-    result = verdict.read_signal(tmp_path, NONCE)
+    result = verdict.read_signal(tmp_path, NONCE, SHAPES)
     assert result == Verdict(Outcome.QUESTION, "Red?", {"request": "verdict", **question}, tuple(claims))
 
 
@@ -107,7 +111,7 @@ def test_a_claim_out_of_shape_does_not_cost_the_verdict(tmp_path: Path) -> None:
     odd = [{"text": "x", "item": -1}, {"kind": "y" * 300, "text": "nul \0" + "z" * 200_000}, {"text": " "}, "?", {}]
     signal = {"verdict": "done", "summary": "s\0", "claims": odd + [{"text": "more"}] * 300, "nonce": NONCE}
     (tmp_path / "signal.json").write_text(json.dumps(signal))
-    result = verdict.read_signal(tmp_path, NONCE)
+    result = verdict.read_signal(tmp_path, NONCE, SHAPES)
     assert result and result.summary == "s"
     report = RunReport.model_validate(verdict.build_report(build_spec(tmp_path), result, build_facts(), 0, None))
     assert (len(report.claims) <= 200, report.claims[0].item, report.claims[1].text[:6]) == (True, None, "nul zz")
@@ -183,3 +187,18 @@ def test_a_sweep_keeps_words_and_drops_decoration_redraws_and_footers() -> None:
     assert swept
     assert [line.strip() for line in swept.splitlines() if line.strip()] == ["The fix", "Working", "is in place."]
     assert failure_record.extract_tail("╭──╮\n\x1b[0m\n") is None
+
+
+def test_a_signal_is_judged_without_the_clock(tmp_path: Path) -> None:
+    """Regression: a clock set back made a verdict older than the message before it, and one set ahead ended the agent."""
+    watch, file = SignalWatch(tmp_path), tmp_path / verdict.SIGNAL_FILE
+    assert (watch.is_fresh, watch.measure_age(100.0)) == (False, 0.0)
+    watch.mark_message()
+    files.replace(file, b"{}")
+    os.utime(file, (0, 0))
+    assert (watch.is_fresh, watch.measure_age(200.0), watch.measure_age(207.0)) == (True, 0.0, 7.0)
+
+    watch.mark_message()
+    assert not watch.is_fresh, "it is from before the message"
+    files.replace(file, b"{}")
+    assert (watch.is_fresh, watch.measure_age(300.0)) == (True, 0.0)

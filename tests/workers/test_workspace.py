@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from redaction import SHAPES
 from workers.repository import old_slots, workspace, worktree_cleanup
 from workers.repository.git import GitFailed
 from workers.repository.linked_files import LinkRefused, add_files
@@ -696,11 +697,11 @@ def test_a_link_that_leaves_the_folder_or_hides_a_file_is_refused(
 
 def test_a_failing_set_up_shows_how_it_ended(tmp_path: Path) -> None:
     env = {"PATH": "/usr/bin:/bin"}
-    workspace.run_set_up(tmp_path, ["sh", "-c", "echo done > made"], env, 10)
+    workspace.run_set_up(tmp_path, ["sh", "-c", "echo done > made"], env, 10, SHAPES)
     assert (tmp_path / "made").exists()
     with pytest.raises(SetUpFailed, match=r"failed \(3\):\nlast words"):
-        workspace.run_set_up(tmp_path, ["sh", "-c", "echo last words >&2; exit 3"], env, 10)
+        workspace.run_set_up(tmp_path, ["sh", "-c", "echo last words >&2; exit 3"], env, 10, SHAPES)
     with pytest.raises(SetUpFailed, match="did not end within"):
-        workspace.run_set_up(tmp_path, ["sleep", "300"], env, 0.2)
+        workspace.run_set_up(tmp_path, ["sleep", "300"], env, 0.2, SHAPES)
     with pytest.raises(SetUpFailed, match="cannot be started"):
-        workspace.run_set_up(tmp_path, ["no-such-program"], env, 1)
+        workspace.run_set_up(tmp_path, ["no-such-program"], env, 1, SHAPES)

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -14,14 +14,18 @@ from typing import Any
 import pytest
 
 from protocol import AttachedFile
+from tests.canary import ADDRESS, CANARY, KEY, PASSWORD, list_leaks, put_escape
 from tests.waiting import wait_until
 from workers.contract import attached_files
+from workers.contract.agent_events import MAX_TEXT_BYTES
+from workers.contract.spec import RepositoryTrust
 from workers.host.private_dirs import make_private_dir
+from workers.repository import configuration
 from workers.run import launch
 from workers.run.lock import hold_lock
 
 from .fake_api import FakeApi, serving
-from .runs import Run, build_scripted_fields, running
+from .runs import Run, build_scripted_fields, notify_wrapper, running
 
 BLOCK = "```sh\n{}\n```\n"
 
@@ -96,6 +100,13 @@ def test_a_run_ends_in_a_report_with_observations_that_mission_control_made_itse
     assert run.screen == (run.dir / "mc-MC-3.tmux.log").read_text()
 
 
+def test_a_run_whose_folder_is_deleted_still_reports(tmp_path: Path, worktree: Path, api: FakeApi) -> None:
+    """Regression: the thread that sends the events died of it, the report waited for them and was never sent."""
+    with running(tmp_path, api.base, BLOCK.format(f"rm -rf '{tmp_path}/run'")) as run:
+        assert run.wrapper and run.wrapper.wait(120) == 0
+    assert [report["verdict"] for report in api.reports] == ["done"]
+
+
 def test_a_failing_check_is_run_on_the_base_as_well(tmp_path: Path, worktree: Path, api: FakeApi) -> None:
     base = git(worktree, "rev-parse", "HEAD")
     changes = {"base_sha": base, "repository": str(tmp_path), "check": ("grep", "-q", "43", "answer.txt")}
@@ -128,6 +139,31 @@ def test_the_set_up_command_runs_first_and_its_failure_is_the_environments(tmp_p
     assert (report["verdict"], report["failure"]["class"]) == ("failed", "environment")
     assert "no compiler" in report["summary"]
     assert "unusable" in report["terminal"]["root_cause"]
+
+
+@pytest.mark.parametrize("trust", ["trusted", "none"])
+def test_configuration_that_changed_after_its_judgement_is_ignored(
+    tmp_path: Path, api: FakeApi, trust: RepositoryTrust
+) -> None:
+    """The set-up command runs after the judgement, and could bring MCP servers and hooks that nobody has seen."""
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    if trust == "trusted":
+        (workspace / ".mcp.json").write_text('{"mcpServers": {"db": {"command": "start-db"}}}')
+    fields = {
+        "program": "claude",
+        "binary": "/bin/false",
+        "setup": ("sh", "-c", """echo '{"mcpServers": {"evil": {"command": "evil"}}}' > .mcp.json"""),
+        "repository_configuration": trust,
+        "repository_digest": configuration.read_folder(workspace).digest or "",
+    }
+    with running(tmp_path, api.base, "x", **fields) as run:
+        run.wait()
+    [notice] = [notice for notice in run.events("agent.notice") if notice.get("ignores_configuration")]
+    assert notice["level"] == "warning" and "have changed since they were judged" in notice["text"]
+    config_dir = Path(run.spec.config_dir)
+    assert "evil" not in (config_dir / "mc-coord.json").read_text()
+    assert not (config_dir / ".claude.json").exists() or "evil" not in (config_dir / ".claude.json").read_text()
 
 
 @pytest.mark.parametrize("changes", [{"binary": "/no/such/program"}, {"program": "cobol"}, {"mode": "tui"}])
@@ -249,17 +285,50 @@ def test_a_run_ends_though_its_child_floods_the_output_and_its_result_is_too_lon
     assert run.survivors() == []
 
 
-def test_no_secret_gets_into_spool_pane_report_or_stream(tmp_path: Path, api: FakeApi) -> None:
-    secret = "s3cr3t-canary-0123456789"
-    delta = '\'{"kind":"delta","payload":{"block":"b","kind":"text","offset":0,"text":"%s"}}\''
-    lines = [f"print {delta % piece}" for piece in ("see s3cr3t-", "canary-", "0123456789 here")]
-    lines += [f"stderr '{secret[:9]}'", f"stderr '{secret[9:]}\\n'", f"say It is {secret}.", f"print '{secret}'"]
-    with act(tmp_path, api, *lines, f"result DONE: used {secret}", secrets=(secret,)) as run:
+def quote(text: str) -> str:
+    """Build the expression of a text for the scripted agent, which repeats its prompt, so that no piece of it is there."""
+    return f"__import__('base64').b64decode('{base64.b64encode(text.encode()).decode()}').decode()"
+
+
+def emit(kind: str, /, **payload: Any) -> str:
+    """Build the line of a prompt for which the scripted agent prints this event."""
+    return f"print {quote(json.dumps({'kind': kind, 'payload': payload}))}"
+
+
+def test_no_secret_gets_into_spool_pane_report_or_stream(tmp_path: Path, worktree: Path, api: FakeApi) -> None:
+    """Regression: what was cut first kept up to 40 of 48 characters, and an escape inside hid a secret."""
+    deltas = ("see " + CANARY[:9], CANARY[9:20] + "\x1b[3", "1m" + CANARY[20:40], CANARY[40:] + " here")
+    long = "x" * (MAX_TEXT_BYTES - 30) + CANARY
+    lines = [
+        *(emit("delta", block="b", kind="text", offset=0, text=piece) for piece in deltas),
+        emit("tool_call", call="c", name="sh", title="t" * 80 + CANARY, input={"command": long, CANARY: [long]}),
+        emit("tool_result", call="c", output=long),
+        emit("text", block="t", text="y" * (MAX_TEXT_BYTES // 2 - 30) + CANARY + "y" * MAX_TEXT_BYTES + CANARY),
+        emit("result", ok=False, failure="network", text=f"{PASSWORD} of {ADDRESS} and {put_escape(CANARY)}"),
+        f"print {quote('z' * (150_000 - 20) + CANARY + 'z' * 200_000)}",
+        f"print {quote(CANARY)}",
+        emit("text", block="l", text="v" * (150_000 - 75) + CANARY + "v" * 200_000),
+        *(f"stderr {quote(KEY[start : start + 7])}" for start in range(0, len(KEY), 7)),
+        f"stderr {quote(put_escape(CANARY))}",
+        emit("question", request="q-1", questions=[{"text": f"Is it {CANARY}?", "choices": [{"label": CANARY}]}]),
+        f"signal review {'q' * (MAX_TEXT_BYTES - 20)}{CANARY}",
+    ]
+    check = "printf '%s' \"$SETTING\"; head -c 4080 /dev/zero | tr '\\0' y"
+    fields: dict[str, Any] = {"secrets": (CANARY, KEY, ADDRESS), "limits": {"line_bytes": 200_000}}
+    fields |= {"base_sha": git(worktree, "rev-parse", "HEAD"), "repository": str(tmp_path)}
+    fields |= {"check": ("sh", "-c", check + "; exit 1"), "teardown": ("sh", "-c", check + "; exit 3")}
+    fields |= {"setup": ("sh", "-c", "touch $SETTING")}
+    env = build_scripted_fields(tmp_path)["env"] | {"SETTING": CANARY}
+    with act(tmp_path, api, *lines, env=env, **fields) as run:
         report = run.wait()
-    assert report["summary"] == "used [redacted]"
-    content = b"".join(path.read_bytes() for path in run.dir.iterdir() if path.name not in ("spec.json", "prompt.md"))
-    assert secret.encode() not in content + json.dumps([api.events, api.reports]).encode() + run.screen.encode()
+    assert (report["verdict"], report["observations"]["dirty"]) == ("review", ["[redacted]"])
+    assert report["observations"]["check"]["tail"].endswith("yyy")
+    private = ("spec.json", "prompt.md", "check.log", "check-base.log", "teardown.log", "teardown.json", "signal.json")
+    content = b"".join(path.read_bytes() for path in run.dir.iterdir() if path.name not in private)
+    content += json.dumps([api.events, api.reports]).encode() + run.screen.encode()
+    assert list_leaks(content, CANARY, KEY, PASSWORD) == []
     assert "".join(payload["text"] for payload in run.events("agent.delta")).startswith("see ")
+    assert any(payload["text"].endswith("yyy") for payload in run.events("agent.notice"))
 
 
 # Messages
@@ -271,6 +340,7 @@ def test_a_message_is_delivered_once_and_before_the_verdict_counts(tmp_path: Pat
     with act(tmp_path, api, "result DONE: before", f"wait {gate}") as run:
         run.event("agent.result")
         api.control["messages"] = [message]
+        notify_wrapper(run.spec)
         gate.touch()
         report = run.wait()
     assert (report["verdict"], report["summary"]) == ("review", "after the message")
@@ -284,6 +354,7 @@ def test_a_verdict_waits_for_a_message_that_the_agent_has_not_taken_up_yet(tmp_p
     with act(tmp_path, api, "slow 3", "say Slow now.", f"wait {tmp_path / 'gate'}", "result DONE: before") as run:
         run.event("agent.text")
         api.control["messages"] = [message]
+        notify_wrapper(run.spec)
         run.event("agent.receipt")
         (tmp_path / "gate").touch()
         assert run.wait()["summary"] == "as you say"
@@ -293,6 +364,7 @@ def test_a_question_is_answered_by_a_person_once(tmp_path: Path, api: FakeApi) -
     with act(tmp_path, api, "ask Which colour?", f"wait {tmp_path / 'gate'}", "result DONE: blue") as run:
         wait_until(lambda: any(beat["state"] == "waiting" for beat in api.heartbeats), description="the waiting state")
         api.control["answers"] = [{"request": "q-1", "behavior": "allow", "answers": {"Which colour?": "blue"}}]
+        notify_wrapper(run.spec)
         wait_until(
             lambda: {"uuid": "q-1", "state": "delivered"} in run.events("agent.receipt"), description="the answer"
         )
@@ -316,8 +388,7 @@ def test_a_datagram_makes_the_wrapper_look_at_once(tmp_path: Path, api: FakeApi)
     with act(tmp_path, api, f"wait {tmp_path / 'never'}") as run:
         wait_until(lambda: any(beat["state"] == "running" for beat in api.heartbeats), description="the running state")
         beats = len(api.heartbeats)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hint:
-            hint.sendto(b"look", run.spec.socket)
+        notify_wrapper(run.spec)
         wait_until(lambda: len(api.heartbeats) > beats, timeout=2, description="a heartbeat at once")
     beat = api.heartbeats[-1]
     assert set(beat) == {"state", "pid", "pid_started", "boot_id", "last_run_seq", "agent_pid"}
@@ -327,10 +398,12 @@ def test_an_interrupt_ends_the_turn_and_not_the_run(tmp_path: Path, api: FakeApi
     with act(tmp_path, api, f"wait {tmp_path / 'never'}") as run:
         run.event("agent.input")
         api.control["interrupt"] = {"uuid": "i-1"}
+        notify_wrapper(run.spec)
         wait_until(
             lambda: {"uuid": "i-1", "state": "accepted"} in run.events("agent.receipt"), 15, "the interrupt's receipt"
         )
         api.control["messages"] = [{"id": 1, "uuid": "u-1", "body": "result DONE: after all", "mode": "queue"}]
+        notify_wrapper(run.spec)
         assert run.wait()["summary"] == "after all"
 
 
@@ -341,6 +414,7 @@ def test_a_stop_of_the_server_ends_the_agent_politely(tmp_path: Path, api: FakeA
     with act(tmp_path, api, f"wait {tmp_path / 'never'}") as run:
         run.event("agent.input")
         api.control["stop"] = {"reason": "The ticket was parked.", "code": "parked", "grace_seconds": 4}
+        notify_wrapper(run.spec)
         report = run.wait()
     assert (report["verdict"], report["summary"], report["exit_code"]) == ("stopped", "The ticket was parked.", 0)
 
@@ -354,6 +428,7 @@ def test_an_agent_that_ignores_everything_and_its_orphans_are_gone_within_15_sec
         )
         assert orphan in [process.pid for process in run.survivors()]
         api.control["stop"] = {"reason": "Enough.", "code": "operator", "grace_seconds": 1}
+        notify_wrapper(run.spec)
         report = run.wait(timeout=20)
     assert run.survivors() == []
     assert (report["verdict"], report["exit_code"]) == ("stopped", -9)

@@ -53,8 +53,8 @@ DECIDING_MOVES = ("answer", "approve")
 """Moves that are offered beside a ticket that waits for a person."""
 DAYS = 14
 MAX_LINE_CHARACTERS = 200
-ASKING_TEXT = "Its agent waits for an answer."
-OUTSIDE_TEXT = "It runs outside Mission Control and has been silent for too long."
+ASKING_TEXT = "The agent is waiting for an answer."
+OUTSIDE_TEXT = "Runs outside Mission Control and has been silent for too long."
 MAX_MEASURED = 2000
 """Maximum number of finished tickets for the cycle time."""
 

@@ -39,7 +39,7 @@ GRACE = timedelta(minutes=5)
 """The dispatcher wakes due tickets once a minute. One that still waits after this time was missed."""
 CHECK_IN_STATES = (TicketStatus.INBOX, TicketStatus.TODO, TicketStatus.IN_PROGRESS, TicketStatus.WAITING)
 MAX_CHARACTERS = 240
-UNANSWERABLE_TEXT = "Its agent waits, but there is nothing to answer here: look at its console, or stop the run"
+UNANSWERABLE_TEXT = "The agent is waiting, but there is nothing to answer here. Check its console, or stop the run"
 AWAITED_TICKET = aliased(Ticket)
 
 
@@ -125,17 +125,17 @@ def _describe_cause(cause: str, ticket: AnyTicket, run: Run | None) -> StatusRea
         case "blocked":
             return StatusReason(cause, (ticket.block or {}).get("next_action", ""))
         case "unheard":
-            return StatusReason(cause, "Its run was last heard", runtime.get_last_sign(run) if run else None)
+            return StatusReason(cause, "Run last seen", runtime.get_last_sign(run) if run else None)
         case "adrift":
-            return StatusReason(cause, "In progress, and no run holds it")
+            return StatusReason(cause, "In progress without a run")
         case "exhausted":
             return StatusReason(cause, _describe_attempts(ticket))
         case "overslept":
-            return StatusReason(cause, "Should have woken", ticket.wake_at)
+            return StatusReason(cause, "Should have woken up", ticket.wake_at)
         case "forgotten":
-            return StatusReason(cause, f"Still parked {wake_conditions.describe_wake(ticket.wake)}, which it is")
+            return StatusReason(cause, f"Still parked {wake_conditions.describe_wake(ticket.wake)}, which has happened")
         case _:
-            return StatusReason(cause, "Its check-in was due", ticket.expected_check_in)
+            return StatusReason(cause, "Check-in was due", ticket.expected_check_in)
 
 
 # ------------------------------------------------------------------------------------------------------- reason texts
@@ -172,7 +172,7 @@ def _describe_silence(run: Run | None) -> StatusReason | None:
     """Describe a run outside Mission Control that has been silent for longer than its limit."""
     if run is None or not runtime.is_silent_outside(run):
         return None
-    return StatusReason("unheard", "It runs outside Mission Control and was last heard", runtime.get_last_sign(run))
+    return StatusReason("unheard", "Runs outside Mission Control, last seen", runtime.get_last_sign(run))
 
 
 def _describe_state(ticket: AnyTicket, texts: ReasonTexts) -> StatusReason | None:
@@ -181,10 +181,10 @@ def _describe_state(ticket: AnyTicket, texts: ReasonTexts) -> StatusReason | Non
         return StatusReason("request", texts.requests[ticket.id])
     match ticket.status:
         case TicketStatus.NEEDS_INPUT:
-            return StatusReason("question", texts.questions.get(ticket.id, "A question waits for an answer"))
+            return StatusReason("question", texts.questions.get(ticket.id, "Question waiting for an answer"))
         case TicketStatus.IN_REVIEW:
             return _describe_landing(ticket) or StatusReason(
-                "review", texts.summaries.get(ticket.id) or "Handed in without a word"
+                "review", texts.summaries.get(ticket.id) or "Submitted without a summary"
             )
         case TicketStatus.WAITING:
             return _describe_wait(ticket)
@@ -203,7 +203,9 @@ def _describe_landing(ticket: AnyTicket) -> StatusReason | None:
 def _describe_wait(ticket: AnyTicket) -> StatusReason:
     if ticket.wake_at:
         is_reset = wake_conditions.is_usage_reset(ticket.wake)
-        return StatusReason(*(("resumes", "Resumes by itself") if is_reset else ("parked", "Wakes")), ticket.wake_at)
+        return StatusReason(
+            *(("resumes", "Resumes automatically") if is_reset else ("parked", "Wakes")), ticket.wake_at
+        )
     return StatusReason("parked", f"Parked {wake_conditions.describe_wake(ticket.wake)}")
 
 
@@ -211,7 +213,7 @@ def _describe_queue(ticket: AnyTicket, blockers: list[str]) -> StatusReason | No
     if blockers:
         return StatusReason("blockers", f"Blocked by {', '.join(blockers)}")
     if ticket.not_before and ticket.not_before > now():
-        return StatusReason("later", "May start", ticket.not_before)
+        return StatusReason("later", "Can start", ticket.not_before)
     if ticket.attempts:
         return StatusReason("tried", _describe_attempts(ticket))
     return None
@@ -219,7 +221,7 @@ def _describe_queue(ticket: AnyTicket, blockers: list[str]) -> StatusReason | No
 
 def _describe_attempts(ticket: AnyTicket) -> str:
     times = {1: "once", 2: "twice"}.get(ticket.attempts, f"{ticket.attempts} times")
-    return f"Tried {times}: {ticket.failure_reason or 'nothing was said of why it failed'}"
+    return f"Tried {times}: {ticket.failure_reason or 'no reason was given'}"
 
 
 def _load_texts(session: Session, tickets: Sequence[AnyTicket], live: dict[int, Run]) -> ReasonTexts:
@@ -250,7 +252,7 @@ def _load_questions(session: Session, ids: Sequence[int]) -> dict[int, str]:
     return {ticket_id: _shorten(body) for ticket_id, body in fetch_rows(session, QUESTIONS, tickets=ids)}
 
 
-ANSWERED_TEXT = "Answered. Its agent goes on as soon as a slot is free"
+ANSWERED_TEXT = "Answered. The agent continues as soon as a slot is free"
 """Without an open request, a run that gave its slot back has its answer."""
 REQUESTS = (
     select(RunRequest.ticket_id, RunRequest.kind, RunRequest.payload)
@@ -262,7 +264,7 @@ REQUESTS = (
 def _describe_waiting_run(run: Run) -> str:
     if run.slot_released:
         return ANSWERED_TEXT
-    return UNANSWERABLE_TEXT if runtime.is_unanswerable(run) else "Its agent waits for an answer"
+    return UNANSWERABLE_TEXT if runtime.is_unanswerable(run) else "The agent is waiting for an answer"
 
 
 def _load_requests(session: Session, live: dict[int, Run]) -> dict[int, str]:
@@ -284,7 +286,7 @@ def _describe_request(kind: str, payload: dict[str, Any]) -> str:
     if kind == PLAN_REQUEST:
         return PLAN_SUMMARY
     approval = payloads.read(ApprovalPayload, payload)
-    return f"Asks leave to use {approval.tool or 'a tool'}: {approval.title}"
+    return f"Asks to use {approval.tool or 'a tool'}: {approval.title}"
 
 
 NEWEST_RUNS = select(func.max(Run.id)).where(in_ids(Run.ticket_id, "tickets")).group_by(Run.ticket_id)

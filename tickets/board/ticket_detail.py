@@ -138,7 +138,7 @@ def _build_comment(
         is_open = last_question and ticket.status is TicketStatus.NEEDS_INPUT
         return view | {"kind": "question", "question": _build_question(row, is_open, answer)}
     if row.kind is CommentKind.FEEDBACK:
-        return view | {"act": "asks for changes"}
+        return view | {"act": "requested changes"}
     if row.kind is CommentKind.VERDICT:
         return view | {"kind": "verdict", "verdict": verdicts.get(row.run_id or 0)}
     return view

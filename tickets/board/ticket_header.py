@@ -19,8 +19,8 @@ from . import columns
 NEXT_ACTIONS = {
     TicketStatus.INBOX: "Triage",
     TicketStatus.TODO: "Start",
-    TicketStatus.IN_PROGRESS: "Work goes on",
-    TicketStatus.NEEDS_INPUT: "Answer",
+    TicketStatus.IN_PROGRESS: "In progress, nothing for you",
+    TicketStatus.NEEDS_INPUT: "Waiting for your answer",
     TicketStatus.IN_REVIEW: "Review",
     TicketStatus.BLOCKED: "Unblock",
     TicketStatus.DONE: "Closed",
@@ -59,13 +59,15 @@ def build_header(session: Session, ticket: Ticket, run: Run | None, last: Run | 
     controller = conversation_lock.find_controller(session, ticket.id)
     return Header(
         ticket.status.value,
-        "Wait for a free slot" if awaits_slot else describe_next_action(ticket, run),
+        "Waiting for a free slot"
+        if awaits_slot
+        else describe_next_action(ticket, run) + _describe_last_end(ticket, last),
         ticket.assigned_to,
         owner_kind,
         state,
         _describe_runtime(ticket, run or last, state),
         run is not None,
-        "Answered. The agent goes on as soon as a slot is free." if awaits_slot else _describe_work(run, state),
+        "Answered. The agent continues as soon as a slot is free." if awaits_slot else _describe_work(run, state),
         ticket.created,
         controller.name if controller else None,
         forks.find_speaker(session, ticket),
@@ -76,20 +78,27 @@ def build_header(session: Session, ticket: Ticket, run: Run | None, last: Run | 
 
 def describe_next_action(ticket: Ticket, run: Run | None) -> str:
     if run is not None and runtime.is_silent_outside(run):
-        return "See why it is silent"
+        return "Check why it is silent"
     if run is not None and run.state is RunState.WAITING:
-        return "Answer"
+        return "Waiting for your answer"
     if (plan := landing.get_plan(ticket)) is not None:
         return "Approve again" if plan.reason else plan.progress_text[0].upper() + plan.progress_text[1:]
     if ticket.status is TicketStatus.WAITING:
-        return f"Wait {wake_conditions.describe_wake(ticket.wake)}"
+        return f"Waiting {wake_conditions.describe_wake(ticket.wake)}"
     return NEXT_ACTIONS[ticket.status]
+
+
+def _describe_last_end(ticket: Ticket, last: Run | None) -> str:
+    """Describe when the run that asked the open question ended, as a second sentence."""
+    if ticket.status is not TicketStatus.NEEDS_INPUT or last is None or last.ended is None:
+        return ""
+    return f". Last run ended {_format_span(now() - last.ended)} ago"
 
 
 def _describe_work(run: Run | None, state: str) -> str | None:
     if run is None or state not in ("starting", "running", "waiting"):
         return None
-    return f"{run.agent} waits for your answer" if state == "waiting" else f"{run.agent} is working…"
+    return f"{run.agent} is waiting for your answer" if state == "waiting" else f"{run.agent} is working…"
 
 
 def _describe_outside(run: Run | None) -> str | None:
@@ -100,7 +109,7 @@ def _describe_outside(run: Run | None) -> str | None:
     if not runtime.is_silent(run):
         return text
     limit = _format_span(timedelta(seconds=run.silence_seconds or 0))
-    return f"{text} It was last heard {_format_span(now() - runtime.get_last_sign(run))} ago; its limit is {limit}."
+    return f"{text} It was last seen {_format_span(now() - runtime.get_last_sign(run))} ago; the limit is {limit}."
 
 
 def _describe_runtime(ticket: Ticket, run: Run | None, state: str) -> str:

@@ -20,13 +20,16 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from models import Attachment, Evidence, EvidenceSource, EvidenceStatus
+from protocol import AGENT_PROGRAMS
 from tickets.shared import display_names, events, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound, TooLarge
 from tickets.shared.inputs import Body, Prose
+from tickets.shared.lookup import find_live_run, get_ticket
 from tickets.shared.rights import Act
 
-from . import image_size
+from . import image_size, messages
+from .messages import NewMessage
 
 CHUNK_BYTES = 1 << 16
 NEW_PRIVATE_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -143,7 +146,7 @@ def clean_name(name: str) -> str:
 def add_attachment(
     session: Session, ticket_id: int, received_file: ReceivedFile, upload: Upload, actor: Actor, limit: int
 ) -> Attachment:
-    """Add a received file to its ticket. Raises `Invalid` when the ticket already has `limit` files."""
+    """Add a received file to its ticket, and tell an agent at work on it. Raises `Invalid` at `limit` files."""
     if (session.scalar(select(func.count()).where(Attachment.ticket_id == ticket_id)) or 0) >= limit:
         raise Invalid(f"A ticket may have at most {limit} files.", field="file")
     row = Attachment(
@@ -161,7 +164,22 @@ def add_attachment(
     events.append(session, ticket_id, "attachment_added", {"attachment": row.id, "name": row.name}, actor)
     if upload.summary:
         session.add(_build_claim(row, upload))
+    _tell_agent(session, row, actor)
     return row
+
+
+def _tell_agent(session: Session, row: Attachment, actor: Actor) -> None:
+    """Queue a message on a new file to the live run, whose prompt does not name it, unless the run added it itself."""
+    run = find_live_run(session, row.ticket_id)
+    program = AGENT_PROGRAMS.get(run.program or "") if run else None
+    if run is None or run.id == actor.run_id or run.stop_code or program is None or not program.reads_messages:
+        return
+    size = display_names.format_size(row.size)
+    body = (
+        f"The file {row.name} ({row.media_type}, {size}) was attached to this ticket. It is number {row.id}:"
+        " mc_get_attachment saves it beside your workspace and names its path."
+    )
+    messages.queue_message(session, get_ticket(session, row.ticket_id), NewMessage(body=body), actor)
 
 
 def remove_attachment(session: Session, row: Attachment, actor: Actor) -> None:

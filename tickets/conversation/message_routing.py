@@ -29,13 +29,13 @@ MOVE_BY_STATUS: dict[TicketStatus, Literal["answer", "request_changes"]] = {
     TicketStatus.IN_REVIEW: "request_changes",
 }
 OUTCOME_TEXTS = {
-    "answer": "This answers the question: the ticket goes on.",
-    "request_changes": "This asks for changes: the ticket goes back to work.",
-    "next_run": "No run is live: the next one begins with it.",
-    "interrupt": "The agent is interrupted with it.",
-    "restart": "The run ends, and the next one begins with it.",
-    "busy": "The agent is at work: it takes this up when its turn has ended.",
-    "idle": "The agent takes it up now.",
+    "answer": "Sent as the answer. The ticket continues.",
+    "request_changes": "Sent as a change request. The ticket goes back to To do.",
+    "next_run": "No agent is running. The next run starts with your message.",
+    "interrupt": "The agent is interrupted with your message.",
+    "restart": "The run ends, and the next one starts with your message.",
+    "busy": "Queued. The agent reads it when its current turn ends.",
+    "idle": "Sent. The agent reads it now.",
 }
 BUSY_STATES = (RunState.STARTING, RunState.RUNNING, RunState.WAITING)
 

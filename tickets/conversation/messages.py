@@ -6,9 +6,10 @@ import uuid
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, exists, or_, select, update
 from sqlalchemy.orm import Session
 
+from database import seconds_between
 from models import DeliveryMode, DeliveryState, QueuedMessage, Run, RunState, Ticket, now
 from protocol import OfferedMessage, ReceiptState
 from tickets.lifecycle.transitions import transition
@@ -161,11 +162,17 @@ def get(session: Session, message_id: int) -> QueuedMessage:
 
 
 def expire_messages(session: Session, after_seconds: int) -> int:
-    """Expire messages that a live run has not taken within `after_seconds`. Messages without a live run wait."""
+    """Expire messages that a live run has not taken within `after_seconds`. Messages without a live run wait.
+
+    The run must have been heard after that time: when a machine wakes from sleep, its runs first take their messages.
+    """
+    is_heard_since = exists().where(
+        Run.id == QueuedMessage.run_id, seconds_between(QueuedMessage.offered, Run.heartbeat) > after_seconds
+    )
     stale = (
         QueuedMessage.state == DeliveryState.QUEUED,
-        QueuedMessage.run_id.is_not(None),
         QueuedMessage.offered < now() - timedelta(seconds=after_seconds),
+        is_heard_since,
     )
     return _update_messages(session, stale, "message_expired", {"state": DeliveryState.EXPIRED})
 

@@ -53,7 +53,7 @@ def _require_room(session: Session, ticket_id: int, run_id: int) -> None:
         TicketComment.author_kind == ActorKind.RUN,
     )
     if (session.scalar(query) or 0) >= MAX_RUN_COMMENTS:
-        raise TooLarge(f"A run may write {MAX_RUN_COMMENTS} comments. Put the rest into your report.")
+        raise TooLarge(f"A run may write {MAX_RUN_COMMENTS} comments. Put the rest in your report.")
 
 
 def list_comments(

@@ -285,5 +285,5 @@ def _build_wake(allowed: Allowance, run: Run, zone: ZoneInfo) -> dict[str, Any]:
 
 def _describe_wake(wake: dict[str, Any]) -> str:
     if wake["kind"] == "time":
-        return f"It goes on when the next day begins, at {format_clock(wake['at'])}."
+        return f"It continues when the next day starts, at {format_clock(wake['at'])}."
     return "Raise the limit or split the work, then wake it."

@@ -36,18 +36,28 @@ class GateResult:
 
 @dataclass(frozen=True, slots=True)
 class DispatchLimits:
-    """Limits of the settings: live runs in total, attempts per ticket, budgets, and the hours without starts."""
+    """Limits of the settings: live runs in total, attempts per ticket, budgets, and the hours without starts.
+
+    A problem with a repository counts for the runs of `host`, which saw it, or of all hosts when that is None.
+    """
 
     total: int = 4
     attempts: int = 3
     budgets: Budgets = NO_LIMITS
     quiet_hours: tuple[time, time] | None = None
+    host: str | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> DispatchLimits:
         ends = settings.quiet_hours.split("-") if settings.quiet_hours else None
         quiet_hours = (time.fromisoformat(ends[0]), time.fromisoformat(ends[1])) if ends else None
-        return cls(settings.max_workers, settings.retry_limit, Budgets.from_settings(settings), quiet_hours)
+        return cls(
+            settings.max_workers,
+            settings.retry_limit,
+            Budgets.from_settings(settings),
+            quiet_hours,
+            settings.machine_name,
+        )
 
 
 @dataclass(slots=True)
@@ -132,7 +142,7 @@ def load_shared(session: Session, limits: DispatchLimits) -> SharedState:
             profile.name: profile for profile in [*profiles.list_profiles(session), *session.scalars(CANARY_PROFILE)]
         },
         today=budgets.load_spending_today(session, limits.budgets.zone),
-        problems=repositories.find_problems(session),
+        problems=repositories.find_problems(session, limits.host),
     )
 
 
@@ -180,8 +190,8 @@ def _check_status(gate_input: GateInput, _world: SharedState) -> GateAnswer:
     if gate_input.ticket.archived and gate_input.ticket.assigned_to != CANARY:
         return False, "It is archived."
     if gate_input.ticket.status is TicketStatus.TODO:
-        return True, "It is to do."
-    text = f"It is {display_names.format_status(gate_input.ticket.status)}, not to do."
+        return True, "Its state is To do."
+    text = f"Its state is {display_names.format_status_label(gate_input.ticket.status)}, not To do."
     return False, f"{text} {landing.describe_landing(gate_input.ticket)}" if landing.is_pending(
         gate_input.ticket
     ) else text
@@ -211,7 +221,7 @@ def _check_quiet_hours(_case: GateInput, shared_state: SharedState) -> GateAnswe
 def _check_owner(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
     name = gate_input.ticket.assigned_to
     if not name:
-        return False, "Nobody owns it."
+        return False, "It has no owner."
     agent = shared_state.agents.get(name)
     if agent is None or not agent.runnable or agent.profile is None:
         return False, f"{name} is not an agent that Mission Control can run."
@@ -220,7 +230,7 @@ def _check_owner(gate_input: GateInput, shared_state: SharedState) -> GateAnswer
 
 def _check_controller(gate_input: GateInput, _world: SharedState) -> GateAnswer:
     holder = gate_input.ticket.campaign_owner
-    return (False, f"{holder} holds it.") if holder else (True, "Nobody holds it.")
+    return (False, f"It is on hold by {holder}.") if holder else (True, "It is not on hold.")
 
 
 def _check_dependencies(gate_input: GateInput, _world: SharedState) -> GateAnswer:
@@ -233,8 +243,8 @@ def _check_dependencies(gate_input: GateInput, _world: SharedState) -> GateAnswe
 
 def _check_live_run(gate_input: GateInput, _world: SharedState) -> GateAnswer:
     if gate_input.live is None:
-        return True, "No run holds it."
-    return False, f"Run {gate_input.live.generation} holds it and is {gate_input.live.state.value}."
+        return True, "No run is active."
+    return False, f"Run {gate_input.live.generation} is {gate_input.live.state.value}."
 
 
 def _check_retries(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
@@ -268,13 +278,13 @@ def _check_cooldown(gate_input: GateInput, shared_state: SharedState) -> GateAns
 
 def _check_repository(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
     problem = shared_state.problems.get(gate_input.ticket.project_id or 0)
-    return (False, problem) if problem else (True, "Nothing is wrong with its repository.")
+    return (False, problem) if problem else (True, "Its repository is ready.")
 
 
 def _check_workspace(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
     project = shared_state.projects.get(gate_input.ticket.project_id or 0)
     if project is None:
-        return True, "It is worked in a folder of its own."
+        return True, "It has a folder of its own."
     busy = shared_state.working.get(project.id, 0)
     return busy < project.max_runs, f"{busy} of {project.max_runs} workspaces of {project.slug} are in use."
 
@@ -289,7 +299,7 @@ def _check_agent_capacity(gate_input: GateInput, shared_state: SharedState) -> G
 
 def _check_total_capacity(_case: GateInput, shared_state: SharedState) -> GateAnswer:
     busy = sum(shared_state.load.values())
-    return busy < shared_state.limits.total, f"{busy} of {shared_state.limits.total} runs are live in all."
+    return busy < shared_state.limits.total, f"{busy} of {shared_state.limits.total} runs are active in total."
 
 
 GATES: tuple[tuple[str, Callable[[GateInput, SharedState], GateAnswer]], ...] = (

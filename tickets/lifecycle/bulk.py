@@ -84,7 +84,7 @@ class BulkResult:
             self.undoable.append(reference)
 
     def words(self, title: str, done: str) -> str:
-        """Format the result: `Park: 3 of 5 tickets moved. Refused: MC-4, MC-5 (it is done).`"""
+        """Format the result: `Park: 3 of 5 tickets moved. Refused: MC-4, MC-5 (its state is Done).`"""
         total = len(self.changed) + sum(map(len, self.refused.values()))
         share = f"{len(self.changed)} of {total}" if self.refused else str(total)
         reasons = "; ".join(f"{_join_names(names)} ({reason})" for reason, names in self.refused.items())

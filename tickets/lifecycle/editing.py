@@ -81,8 +81,8 @@ def _to_json(value: Any) -> Any:
 def _build_stale_error(session: Session, ticket: Ticket, name: str, actor: Actor) -> StaleTicket:
     by = _find_last_editor(session, ticket.id, name)
     return StaleTicket(
-        f"{'You' if by == actor.name else by or 'Somebody'} changed the {ticket_fields.describe_field(name)} after you had read it."
-        " What you wrote is kept: save it again to put it in place of what stands there now.",
+        f"{'You' if by == actor.name else by or 'Somebody'} changed the {ticket_fields.describe_field(name)} while you were editing."
+        " Your text is kept: save again to replace the current value.",
         ticket=ticket.identifier,
         version=ticket.version,
         field=name,

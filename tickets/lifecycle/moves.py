@@ -89,7 +89,7 @@ MOVES: dict[str, Move] = {
             (S.TODO,),
             frozenset({Role.HUMAN, Role.SYSTEM}),
             ReleaseInput,
-            "Hand back",
+            "Return to To do",
             stops_run=True,
         ),
         Move("ask", _states(S.IN_PROGRESS), (S.NEEDS_INPUT,), frozenset({Role.LIVE_RUN}), AskInput),

@@ -299,7 +299,7 @@ def _require_allowed(
     obstacle = _find_obstacle(move, context({move.name}))
     speaks = actor.kind is ActorKind.RUN
     if obstacle is None and speaks and (live is None or live.id != run or _is_silenced(live, move)):
-        obstacle = "only the final report of the run that holds the ticket makes this move"
+        obstacle = "only the final report of the ticket's run does this"
     if obstacle:
         kind = LandingPending if move.name == "approve" and landing.is_pending(ticket) else IllegalMove
         obstacle = obstacle.format(actor=actor.name, landing=landing.describe_landing(ticket))
@@ -320,7 +320,7 @@ def _build_refusal(
 
 
 def _describe_wrong_state(status: TicketStatus) -> str:
-    return f"it is {display_names.format_status(status)}"
+    return f"its state is {display_names.format_status_label(status)}"
 
 
 class MoveContext(NamedTuple):
@@ -354,15 +354,15 @@ def _find_obstacle(move: Move, context: MoveContext) -> str | None:
     if move.by.isdisjoint(context.rights):
         return f"that is for {' or '.join(sorted(by.value for by in move.by))}, not for {{actor}}"
     if move.without_run and context.held and Role.LIVE_RUN not in context.rights:
-        return "a run holds it"
+        return "a run is active"
     if move.name == "send_back" and not context.earlier:
         return "no earlier phase was worked"
     if move.name == "approve" and context.own_work:
         return "whoever did the work cannot approve it"
     if move.name == "approve" and context.lands:
-        return "it is approved already. {landing} Request changes to call it back"
+        return "it is already approved. {landing} Request changes to withdraw the approval"
     if move.name in LANDING_MOVES and not context.lands:
-        return "nothing of it is being landed"
+        return "nothing is being landed"
     return None
 
 

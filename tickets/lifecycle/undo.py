@@ -8,8 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from models import RelationKind, Run, Ticket, TicketEvent, TicketRelationship, TicketStatus, now
-from tickets.shared import display_names
+from models import RelationKind, Run, Ticket, TicketEvent, TicketRelationship, now
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError
 from tickets.shared.lookup import get_ticket
@@ -26,15 +25,10 @@ FINAL_MOVES = frozenset({"approve", "answer", "request_changes"})
 
 @dataclass(frozen=True, slots=True)
 class UndoOffer:
-    """A move that can be undone, and the state to which that leads."""
+    """A move that can be undone, and the values from before it."""
 
     move: str
-    back_to: TicketStatus
     was: MoveSnapshot
-
-    @property
-    def says(self) -> str:
-        return f"Back to {display_names.format_status(self.back_to)}"
 
 
 def find_undo_offer(session: Session, ticket: Ticket, actor: Actor) -> UndoOffer | None:
@@ -55,7 +49,7 @@ def find_undo_offer(session: Session, ticket: Ticket, actor: Actor) -> UndoOffer
     is_recent = last.ts > now() - UNDO_WINDOW - REQUEST_SLACK and payload["version"] == ticket.version
     if not is_recent or _was_at_work(session, ticket, last.ts) or _is_awaited(session, ticket):
         return None
-    return UndoOffer(payload["move"], TicketStatus(payload["was"]["status"]), payload["was"])
+    return UndoOffer(payload["move"], payload["was"])
 
 
 def _was_at_work(session: Session, ticket: Ticket, since: datetime) -> bool:

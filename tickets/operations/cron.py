@@ -1,7 +1,8 @@
 """The scheduled tasks, read from `tasks/*.md` with a cron line each, in the time zone of the settings.
 
 A time that a clock change skips runs once, right after the change; a time that it doubles runs once. Lines whose minute
-or hour begins with `*` go by elapsed time. Several runs missed while the scheduler was down are replaced by one.
+or hour begins with `*` go by elapsed time. Several runs missed while the scheduler was down are replaced by one. Each
+instance starts its tasks at a second of the minute that follows from its home.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -103,6 +104,12 @@ def describe_schedule(task: Task) -> str:
     return words[:1].lower() + words[1:]
 
 
-def find_next_time(task: Task, moment: datetime, zone: ZoneInfo) -> datetime:
-    """Find the first time of a task after `moment`."""
-    return next(CronSim(task.head.schedule, moment.astimezone(zone)))
+def choose_offset(instance: str) -> timedelta:
+    """Choose how long after the beginning of a minute an instance starts its tasks, so that not all do at once."""
+    return timedelta(seconds=int(instance, 16) % 60)
+
+
+def find_next_time(task: Task, moment: datetime, zone: ZoneInfo, offset: timedelta = timedelta()) -> datetime:
+    """Find the first time of a task after `moment`, which is `offset` later than its line says."""
+    start = (moment.astimezone(UTC) - offset).astimezone(zone)  # in UTC, as clock changes make times ambiguous
+    return (next(CronSim(task.head.schedule, start)).astimezone(UTC) + offset).astimezone(zone)

@@ -95,12 +95,14 @@ def _check_look(rows: list[HealthResult]) -> HealthCheck:
     newest = {row.host: row.seen for row in rows}
     for row in rows:
         newest[row.host] = max(newest[row.host], row.seen)
-    ages = {host: abs(now() - seen) for host, seen in newest.items() if abs(now() - seen) < GONE_HOST_AGE}
+    ages = {
+        host: abs(now() - look_time) for host, look_time in newest.items() if abs(now() - look_time) < GONE_HOST_AGE
+    }
     if not ages:
         return HealthCheck(
             CHECK_AGE,
             HealthStatus.FAILED,
-            "Nothing checks this board's health.",
+            "Health checks are not running.",
             "Start the scheduler with bin/run, or the timers of docs/operations.md.",
         )
     host, age = max(ages.items(), key=lambda item: item[1])
@@ -110,8 +112,8 @@ def _check_look(rows: list[HealthResult]) -> HealthCheck:
     return HealthCheck(
         CHECK_AGE,
         HealthStatus.FAILED,
-        f"The health checks{where} were last made {format_span(age)} ago, so what they found may no longer hold.",
-        "See the log of the scheduler: bin/mc logs scheduler or the Logs page.",
+        f"The health checks{where} last ran {format_span(age)} ago, so these results may be outdated.",
+        "See the scheduler's log: bin/mc logs scheduler, or the Logs page.",
     )
 
 

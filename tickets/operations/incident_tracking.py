@@ -11,7 +11,7 @@ from models import Incident, IncidentState, format_clock, now
 from tickets.shared.actors import Actor
 
 from . import incidents
-from .health import HealthReport
+from .health import HealthReport, RootCause
 from .health_check import HealthCheck
 
 HEALTH = Actor.system("health")
@@ -31,7 +31,7 @@ def track_incidents(session: Session, report: HealthReport) -> None:
     """Open, escalate and close incidents by a new report."""
     open_incidents = {row.fingerprint: row for row in list_open(session)}
     for cause in report.causes:
-        _open_incident(session, cause.check, cause.sentence, open_incidents)
+        _open_incident(session, cause, open_incidents)
     by_name = {check.name: check for check in sorted(report.checks, key=lambda check: check.rank)}
     for fingerprint, incident in open_incidents.items():
         if fingerprint.startswith(incidents.CHECK_PREFIX):
@@ -45,26 +45,32 @@ def list_open(session: Session) -> list[Incident]:
     return list(session.scalars(select(Incident).where(Incident.state.in_(OPEN_STATES))))
 
 
-def _open_incident(session: Session, check: HealthCheck, sentence: str, open_incidents: dict[str, Incident]) -> None:
-    """Open the incident of a check that is wrong for long enough. An open one is not counted again."""
+def _open_incident(session: Session, cause: RootCause, open_incidents: dict[str, Incident]) -> None:
+    """Open the incident of a cause that is wrong for long enough. An open one is not counted again."""
+    check = cause.check
     fingerprint = incidents.CHECK_PREFIX + check.name
     if check.name in WITHOUT_INCIDENT or check.since is None or now() - check.since < CONFIRMATION:
         return
+    title, detail = check.detail, _describe_consequences(cause)
     incident = open_incidents.get(fingerprint)
     if incident is None:
-        incidents.raise_incident(
-            session, fingerprint, check.detail, sentence, severity=SEVERITIES[check.rank], actor=HEALTH
-        )
-    elif incident.detail != sentence:
-        values = {"title": check.detail, "detail": sentence, "last_seen": now()}
+        incidents.raise_incident(session, fingerprint, title, detail, severity=SEVERITIES[check.rank], actor=HEALTH)
+    elif (incident.title, incident.detail) != (title, detail):
+        values = {"title": title, "detail": detail, "last_seen": now()}
         session.execute(update(Incident).where(Incident.id == incident.id).values(**values))
+
+
+def _describe_consequences(cause: RootCause) -> str:
+    """Describe what to do, and which other checks the cause explains."""
+    names = sorted({check.name for check in cause.explains})
+    return f"{cause.check.remedy} Also affects: {', '.join(names)}." if names else cause.check.remedy
 
 
 def _close_incident(session: Session, incident: Incident, check: HealthCheck | None) -> None:
     if check is None:
         incidents.close_incident(session, incident.id, "This is no longer checked.", HEALTH)
     elif check.ok and check.since is not None and now() - check.since >= RIGHT_BEFORE_CLOSE:
-        evidence = f"The check {check.name} has been right since {format_clock(check.since)}: {check.detail}."
+        evidence = f"The check {check.name} has passed since {format_clock(check.since)}: {check.detail}."
         incidents.close_incident(session, incident.id, evidence, HEALTH)
 
 

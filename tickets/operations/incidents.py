@@ -14,6 +14,8 @@ from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound
 
 OPERATOR = Actor.system("operator")
+PICKUP_PREFIX = "pickup:"
+"""Prefix of the fingerprint of what makes the task of pickup fail, as the check of that task says."""
 CHECK_PREFIX = "check:"
 """Prefix of the fingerprint of an incident that a health check opened, with the name of the check after it."""
 
@@ -78,7 +80,7 @@ def escalate_incident(session: Session, incident_id: int, actor: Actor) -> Incid
 def close_incident(session: Session, incident_id: int, evidence: str, actor: Actor) -> Incident:
     """Close an incident with evidence that its cause is gone. Raises `Invalid` without evidence, `ConflictError` when closed."""
     if not evidence.strip():
-        raise Invalid("Enter the evidence that the cause is gone.", field="evidence")
+        raise Invalid("Enter the evidence that the cause is fixed.", field="evidence")
     values = {"state": IncidentState.CLOSED, "closed_by": actor.name, "evidence": evidence.strip()[:4000]}
     sources = (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
     return _change_state(session, incident_id, sources, values, "incident_closed", actor)
@@ -112,5 +114,5 @@ def _append_event(session: Session, incident: Incident, event_type: str, actor: 
 
 def _comment_on_ticket(session: Session, incident: Incident) -> None:
     if incident.ticket_id is not None:
-        words = f"The incident “{incident.title}” was closed and has come back (recurrence {incident.recurrence})."
+        words = f"The incident “{incident.title}” was closed and has reopened (recurrence {incident.recurrence})."
         comments.write(session, incident.ticket_id, words)

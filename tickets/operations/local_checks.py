@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 from sqlalchemy import Engine
 
-from database import StoreError, StoreUnavailable, find_lock_holder, writing_at_once
+from database import StoreError, StoreUnavailable, find_lock_holder, writing
 from models import HealthStatus
 from settings import SettingsError, load
 
-from . import tasks
+from . import home_state, tasks
 from .health_check import HealthCheck
 
 DISK_WARNING_BYTES = 2 << 30
 DISK_FAILURE_BYTES = 256 << 20
+PROBE_SECONDS = 1.0
+RETRY_SECONDS = 0.1
 WRITE_PROBE = "write-probe"
 """Heartbeat that the write probe stores."""
 
@@ -31,7 +34,14 @@ def check_disk(home: Path) -> HealthCheck:
     if free >= DISK_WARNING_BYTES:
         return HealthCheck("disk", HealthStatus.OK, detail)
     status = HealthStatus.FAILED if free < DISK_FAILURE_BYTES else HealthStatus.WARNING
-    return HealthCheck("disk", status, f"The disk of {home} is almost full: {detail}.", "Free some space.")
+    return HealthCheck("disk", status, f"The disk with {home} is almost full: {detail}.", "Free up some space.")
+
+
+def check_home(home: Path) -> HealthCheck:
+    """Check that files can be written in the home folder."""
+    if problem := home_state.describe_read_only_folder(home):
+        return HealthCheck("run-folders", HealthStatus.FAILED, *problem)
+    return HealthCheck("run-folders", HealthStatus.OK, "the home can be written")
 
 
 def check_settings(home: Path) -> HealthCheck:
@@ -40,28 +50,32 @@ def check_settings(home: Path) -> HealthCheck:
         load(home=home)
     except SettingsError as error:
         text = f"The settings cannot be read, so no program can start: {'; '.join(error.problems)}"
-        return HealthCheck("settings", HealthStatus.FAILED, f"{text.removesuffix('.')}.", "Correct them.")
-    return HealthCheck("settings", HealthStatus.OK, "can be read")
+        return HealthCheck("settings", HealthStatus.FAILED, f"{text.removesuffix('.')}.", "Fix them.")
+    return HealthCheck("settings", HealthStatus.OK, "valid")
 
 
 def probe_write(engine: Engine) -> HealthCheck:
-    """Write one row, waiting for at most a second, and name what prevents it."""
-    try:
-        with writing_at_once(engine) as session:
-            tasks.record_heartbeat(session, WRITE_PROBE, HealthStatus.OK)
-    except StoreUnavailable as error:
-        return _report_unwritable(engine, str(error.orig))
-    except StoreError as error:
-        return report_damage(str(error.orig))
-    return HealthCheck("writes", HealthStatus.OK, "the store can be written")
+    """Write one row, trying for a second while others write, and name what prevents it."""
+    deadline = time.monotonic() + PROBE_SECONDS
+    while True:
+        try:
+            with writing(engine, patient=False) as session:
+                tasks.record_heartbeat(session, WRITE_PROBE, HealthStatus.OK)
+            return HealthCheck("writes", HealthStatus.OK, "the store is writable")
+        except StoreUnavailable as error:
+            if time.monotonic() > deadline:
+                return _report_unwritable(engine, str(error.orig))
+        except StoreError as error:
+            return report_damage(str(error.orig))
+        time.sleep(RETRY_SECONDS)
 
 
 def _report_unwritable(engine: Engine, reason: str) -> HealthCheck:
     holder = find_lock_holder(engine)
     if holder is not None:
         text = f"Process {holder} ({_read_command(holder)}) holds the write lock of the store, so nothing can be saved."
-        return HealthCheck("writes", HealthStatus.FAILED, text, f"Wait for it, or end it: kill {holder}.")
-    text = f"The store cannot be written, so nothing can be saved: {reason.removesuffix('.')}."
+        return HealthCheck("writes", HealthStatus.FAILED, text, f"Wait for it, or stop it: kill {holder}.")
+    text = f"The store is not writable, so nothing can be saved: {reason.removesuffix('.')}."
     return HealthCheck(
         "writes", HealthStatus.FAILED, text, "See docs/operations.md, “When the store cannot be written”."
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import and_, delete, or_, select, tuple_
@@ -43,10 +43,15 @@ from tickets.conversation import timeline
 from tickets.shared import events
 from tickets.shared.canary import CANARY
 
+from . import tasks
+
 BATCH = 2000
 IDEMPOTENCY_DAYS = 2
 LOGIN_DAYS = 30
 DRAFT_DAYS = 7
+ATTACHMENT_DAYS = 1
+"""How long an uploaded file without a row stays, so that an upload in progress is not touched."""
+MAX_RUNS_READ = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,3 +170,48 @@ def find_expired_runs(session: Session, run_ids: list[int], days: int) -> list[i
 def find_stored_files(session: Session, names: list[str]) -> set[str]:
     """Return which of these stored names belong to an attachment."""
     return set(session.scalars(select(Attachment.stored_as).where(Attachment.stored_as.in_(names))))
+
+
+# ------------------------------------------------------------------------------------------------------------- reporting
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """The last pass that deleted something of a kind, and how many rows or files that were."""
+
+    at: datetime
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionKind:
+    """A kind of rows or files, the days that it is kept after it is no longer needed, and its last deletion."""
+
+    name: str
+    days: int
+    last: Deletion | None
+
+
+def list_kinds(session: Session, days: dict[str, int]) -> list[RetentionKind]:
+    """List every kind with a rule, the tables first, with its last deletion by the recorded runs of the tasks."""
+    last = _find_deletions(session)
+    kept_days = {rule.table: rule.days for rule in list_rules(days)}
+    kept_days |= {kind: days[kind] for kind in ("runs", "slots", "logs", "backups")} | {"attachments": ATTACHMENT_DAYS}
+    return [RetentionKind(name, number, last.get(name)) for name, number in kept_days.items()]
+
+
+def _find_deletions(session: Session) -> dict[str, Deletion]:
+    deletions: dict[str, Deletion] = {}
+    for run in tasks.list_task_runs(session, "retention", MAX_RUNS_READ):
+        summary = run.summary or {}
+        _add_deletions(deletions, run, {**summary.get("rows", {}), **summary.get("files", {})})
+    for run in tasks.list_task_runs(session, "backup", MAX_RUNS_READ):
+        _add_deletions(deletions, run, {"backups": (run.summary or {}).get("removed", 0)})
+    return deletions
+
+
+def _add_deletions(deletions: dict[str, Deletion], run: TaskRun, counts: dict[str, int]) -> None:
+    """Add what a run has deleted of kinds of which no later run has deleted anything."""
+    for kind, count in counts.items():
+        if count:
+            deletions.setdefault(kind, Deletion(run.ended or run.started, count))

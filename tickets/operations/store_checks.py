@@ -86,7 +86,7 @@ def _check_pause(session: Session) -> HealthCheck:
     reason = runtime_flags.get_pause_reason(session)
     if reason is None:
         return _pass("dispatch", "not paused")
-    return _warn("dispatch", f"Dispatch is paused: {reason.removesuffix('.')}.", "Resume it on the Tasks page.")
+    return _warn("dispatch", f"Dispatch is paused: {reason.removesuffix('.')}.", "Resume it on the Settings page.")
 
 
 def _check_silent_runs(session: Session) -> HealthCheck:
@@ -97,11 +97,9 @@ def _check_silent_runs(session: Session) -> HealthCheck:
     )
     names = sorted(identifier for (identifier,) in rows)
     if not names:
-        return _pass("runs", "every live run gives signs of life")
-    detail = (
-        f"{format_count(len(names), 'live run')} gave no sign of life for longer than allowed: {_format_names(names)}."
-    )
-    return _warn("runs", detail, "Open the ticket: pickup settles a run once its process is proven to be gone.")
+        return _pass("runs", "all live runs are responding")
+    detail = f"{format_count(len(names), 'live run')} stopped responding: {_format_names(names)}."
+    return _warn("runs", detail, "Open the ticket. A run is ended automatically once its process is gone.")
 
 
 def _check_messages(session: Session) -> HealthCheck:
@@ -114,16 +112,16 @@ def _check_messages(session: Session) -> HealthCheck:
     expired = select(QueuedMessage.ticket_id).where(
         QueuedMessage.state == DeliveryState.EXPIRED, QueuedMessage.offered > ago(EXPIRY_WINDOW), ~sent_again
     )
-    named = select(Ticket.identifier).where(Ticket.status.not_in(CLOSED_STATES)).limit(MAX_NAMED + 1)
-    late_names = sorted(name for (name,) in fetch_rows(session, named.where(Ticket.id.in_(late))))
-    expired_names = sorted(name for (name,) in fetch_rows(session, named.where(Ticket.id.in_(expired))))
+    open_tickets = select(Ticket.identifier).where(Ticket.status.not_in(CLOSED_STATES)).limit(MAX_NAMED + 1)
+    late_names = sorted(name for (name,) in fetch_rows(session, open_tickets.where(Ticket.id.in_(late))))
+    expired_names = sorted(name for (name,) in fetch_rows(session, open_tickets.where(Ticket.id.in_(expired))))
     if expired_names:
-        detail = f"Messages expired before an agent took them: {_format_names(expired_names)}."
-        return _warn("messages", detail, "Send them again on the ticket.")
+        detail = f"Messages expired before the agent received them: {_format_names(expired_names)}."
+        return _warn("messages", detail, "Send them again from the ticket.")
     if late_names:
-        detail = f"Messages have waited for more than {format_span(OFFER_LIMIT)} for their agent: {_format_names(late_names)}."
-        return _warn("messages", detail, "See on the ticket whether its agent still answers, and stop the run if not.")
-    return _pass("messages", "none late")
+        detail = f"Messages have been waiting for their agent for more than {format_span(OFFER_LIMIT)}: {_format_names(late_names)}."
+        return _warn("messages", detail, "Check whether the agent still responds, and stop the run if it does not.")
+    return _pass("messages", "none delayed")
 
 
 def _check_check_ins(session: Session) -> HealthCheck:
@@ -134,8 +132,8 @@ def _check_check_ins(session: Session) -> HealthCheck:
         return _pass("check-ins", "none overdue")
     return _warn(
         "check-ins",
-        f"{format_count(len(names), 'ticket')} passed the expected check-in: {_format_names(names)}.",
-        "Look at the work, then set a new check-in or remove it.",
+        f"{format_count(len(names), 'ticket')} missed the expected check-in: {_format_names(names)}.",
+        "Review the work, then set a new check-in or remove it.",
     )
 
 
@@ -153,9 +151,11 @@ def _check_landings(session: Session) -> HealthCheck:
         if (plan := landing.get_plan(ticket)) and plan.since < now() - LANDING_LIMIT
     ]
     if not late:
-        return _pass("landings", "none late")
-    detail = f"Approved work has waited for more than {format_span(LANDING_LIMIT)} to be landed: {_format_names(late)}."
-    return _warn("landings", detail, "Start Mission Control on the host that holds its branch.")
+        return _pass("landings", "none delayed")
+    detail = (
+        f"Approved work has been waiting to land for more than {format_span(LANDING_LIMIT)}: {_format_names(late)}."
+    )
+    return _warn("landings", detail, "Start Mission Control on the host that has its branch.")
 
 
 def _check_outcomes(session: Session) -> HealthCheck:
@@ -173,12 +173,12 @@ def _check_outcomes(session: Session) -> HealthCheck:
     bad = sum(row.outcome in BAD_OUTCOMES or row.status is TicketStatus.BLOCKED for row in recent)
     if len(recent) < MIN_OUTCOMES or 2 * bad <= len(recent):
         return _pass(
-            "outcomes", f"{len(recent) - bad} of the last {len(recent)} runs went well" if recent else "no runs today"
+            "outcomes", f"{len(recent) - bad} of the last {len(recent)} runs succeeded" if recent else "no runs today"
         )
     return _warn(
         "outcomes",
         f"{bad} of the last {len(recent)} runs failed or left their ticket blocked.",
-        "Open the newest ones under Activity: they usually have one cause.",
+        "See the latest ones under Activity. They usually share one cause.",
     )
 
 
@@ -191,9 +191,9 @@ def _check_agents(session: Session) -> HealthCheck:
     rows = fetch_rows(session, query.group_by(Ticket.assigned_to)).all() if faults else []
     waiting = {str(name): count for name, count in rows}
     if not waiting:
-        return _pass("agents", "every agent with work is logged in")
+        return _pass("agents", "all agents with work are logged in")
     parts = [f"{name} ({faults[name]}, {format_count(count, 'ticket')})" for name, count in sorted(waiting.items())]
-    return _warn("agents", f"Agents with tickets to do cannot start: {', '.join(parts)}.", "See the Team page.")
+    return _warn("agents", f"Agents with tickets in To do cannot start: {', '.join(parts)}.", "See the Team page.")
 
 
 def _check_unseen(session: Session) -> HealthCheck:
@@ -205,15 +205,17 @@ def _check_unseen(session: Session) -> HealthCheck:
     )
     names = [name for (name,) in fetch_rows(session, query.limit(MAX_NAMED + 1))]
     if not names:
-        return _pass("needs-you", "what waits for a person has been seen")
-    detail = f"{format_count(len(names), 'ticket')} need a person, and nobody has opened the board since: {_format_names(names)}."
-    return _warn("needs-you", detail, "Open the overview: it lists what waits.")
+        return _pass("needs-you", "up to date")
+    count = format_count(len(names), "ticket")
+    detail = f"Nobody has opened the board since {count} began to wait for a person: {_format_names(names)}."
+    return _warn("needs-you", detail, "Open the overview to see what needs you.")
 
 
 def _check_incidents(session: Session) -> HealthCheck:
     """Check for open incidents of which no other check tells."""
     conditions = and_(
         Incident.state != IncidentState.CLOSED,
+        ~Incident.fingerprint.startswith(incidents.PICKUP_PREFIX, autoescape=True),
         ~Incident.fingerprint.startswith(incidents.CHECK_PREFIX, autoescape=True),
     )
     titles = [title for (title,) in fetch_rows(session, select(Incident.title).where(conditions).limit(MAX_NAMED + 1))]
@@ -226,9 +228,10 @@ def _check_clock(session: Session) -> HealthCheck:
     """Check that no event is of the future. A clock that was set back would delay retries, wakes and leases."""
     newest = session.get(TicketEvent, events.get_last_id(session))
     if newest is None or newest.ts <= now() + CLOCK_TOLERANCE:
-        return _pass("clock", "no stored time is in the future")
+        return _pass("clock", "no event is in the future")
     text = f"The clock was set back: the newest event is {format_span(newest.ts - now())} in the future."
-    return _warn("clock", text, "Set the clock of this machine; retries and wakes wait until then.")
+    remedy = "Correct the clock of this machine. Retries and wake-ups wait until then."
+    return HealthCheck("clock", HealthStatus.FAILED, text, remedy)
 
 
 def _check_wal(session: Session) -> HealthCheck:
@@ -236,5 +239,5 @@ def _check_wal(session: Session) -> HealthCheck:
     megabytes = {name: f"{size / (1 << 20):.1f} MB" for name, size in sizes.items()}
     if sizes["wal"] <= WAL_WARNING_BYTES:
         return _pass("wal", f"database {megabytes['database']}, write-ahead log {megabytes['wal']}")
-    text = f"The write-ahead log of the database has grown to {megabytes['wal']}, as something keeps it from being emptied."
-    return _warn("wal", text, "End programs that read mc.db for minutes, or restart Mission Control.")
+    text = f"The write-ahead log of the database has grown to {megabytes['wal']} because something keeps it from being truncated."
+    return _warn("wal", text, "Stop programs that have been reading mc.db for minutes, or restart Mission Control.")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import HealthStatus, Heartbeat, Switch, TaskState, format_clock, now
+from models import HealthStatus, Heartbeat, Switch, TaskState, now
 from settings import Settings
 from tickets.shared import runtime_flags
 
@@ -19,11 +18,9 @@ from .cron import Task
 from .health_check import HealthCheck, format_span
 
 SCHEDULER_LIMIT = timedelta(seconds=90)
-START_SECONDS = 60.0
-"""Time after a start in which what is overdue is about to run."""
 LATE_LIMIT = timedelta(seconds=60)
 """How long after its time a task may begin, or end where it takes no longer."""
-RUN_NOW = "Run it on the Tasks page, and read its output there."
+RUN_NOW = "Run it from the Tasks page and check its output."
 
 
 def check_tasks(session: Session, settings: Settings, folder: Path, *, just_started: bool) -> list[HealthCheck]:
@@ -34,7 +31,7 @@ def check_tasks(session: Session, settings: Settings, folder: Path, *, just_star
     beats = tasks.load_heartbeats(session)
     decisions = {state.task: state for state in session.scalars(select(TaskState))}
     scheduler = beats.get(tasks.SCHEDULER)
-    first = session.scalar(select(Switch.changed).where(Switch.name == runtime_flags.EPOCH)) or now()
+    first = _find_beginning(session)
     checks = [_check_scheduler(scheduler, first)] if settings.scheduler else []
     running = _list_running(scheduler)
     for task in _load_tasks(folder, _read_state(folder)):
@@ -44,9 +41,19 @@ def check_tasks(session: Session, settings: Settings, folder: Path, *, just_star
         else:
             start = beat.ts if beat else first
             start = max(start, decision.changed) if decision else start
-            is_late = not just_started and _is_late(task, start, settings.zone, task.name in running)
+            is_late = not just_started and _is_late(task, start, settings, task.name in running)
             checks.append(_check_task(task, beat, start, is_late))
     return checks
+
+
+def check_scheduler(session: Session) -> HealthCheck:
+    """Check the heartbeat of the scheduler."""
+    return _check_scheduler(tasks.load_heartbeats(session).get(tasks.SCHEDULER), _find_beginning(session))
+
+
+def _find_beginning(session: Session) -> datetime:
+    """Find when the store was made or restored, before which nothing can have run."""
+    return session.scalar(select(Switch.changed).where(Switch.name == runtime_flags.EPOCH)) or now()
 
 
 def _read_state(folder: Path) -> tuple[tuple[str, int], ...]:
@@ -62,14 +69,14 @@ def _load_tasks(folder: Path, _state: tuple[tuple[str, int], ...]) -> tuple[Task
 def _check_scheduler(beat: Heartbeat | None, first: datetime) -> HealthCheck:
     if beat is None and now() - first < SCHEDULER_LIMIT:
         return HealthCheck(tasks.SCHEDULER, HealthStatus.OK, "has not been started yet")
-    remedy = "Restart Mission Control with bin/run; the scheduler's log is on the Logs page."
+    remedy = "Restart Mission Control with bin/run. The scheduler's log is on the Logs page."
     if beat is None or abs(now() - beat.ts) > SCHEDULER_LIMIT:
-        seen = f"was last seen {format_span(abs(now() - beat.ts))} ago" if beat else "has not been seen yet"
-        text = f"The scheduler {seen}, so no scheduled task runs."
+        age_text = f"was last seen {format_span(abs(now() - beat.ts))} ago" if beat else "has not been seen yet"
+        text = f"The scheduler {age_text}, so no scheduled tasks run."
         return HealthCheck(tasks.SCHEDULER, HealthStatus.FAILED, text, remedy)
     if beat.status != HealthStatus.OK:
         text = f"The scheduler reports: {_describe_trouble(beat) or beat.status}."
-        return HealthCheck(tasks.SCHEDULER, HealthStatus(beat.status), text, "Correct the file it names in tasks/.")
+        return HealthCheck(tasks.SCHEDULER, HealthStatus(beat.status), text, "Fix the file it names in tasks/.")
     return HealthCheck(tasks.SCHEDULER, HealthStatus.OK, f"seen {format_span(abs(now() - beat.ts))} ago")
 
 
@@ -78,12 +85,13 @@ def _list_running(beat: Heartbeat | None) -> set[str]:
     return set(tasks.read_summary(beat).get("running", ())) if beat and tasks.is_alive(beat) else set()
 
 
-def _is_late(task: Task, start: datetime, zone: ZoneInfo, is_running: bool) -> bool:
+def _is_late(task: Task, start: datetime, settings: Settings, is_running: bool) -> bool:
     """Return whether a task has not run when it was due after `start`. A running one may take its timeout."""
     moment = now()
     if start > moment + LATE_LIMIT:
         return True  # the clock was set back
-    due = cron.find_next_time(task, start, zone)
+    offset = cron.choose_offset(settings.instance) if settings.scheduler else timedelta()
+    due = cron.find_next_time(task, start, settings.zone, offset)
     allowance = timedelta(seconds=task.head.timeout) if is_running else LATE_LIMIT
     return moment > due + max(allowance, LATE_LIMIT)
 
@@ -91,9 +99,9 @@ def _is_late(task: Task, start: datetime, zone: ZoneInfo, is_running: bool) -> b
 def _check_disabled(task: Task, decision: TaskState | None) -> HealthCheck:
     if not task.head.enabled:
         return HealthCheck(task.name, HealthStatus.OK, "disabled")
-    who = f" by {decision.changed_by} at {format_clock(decision.changed)}" if decision else ""
+    author = f" by {decision.changed_by}" if decision else ""
     purpose = task.head.description[:1].lower() + task.head.description[1:]
-    text = f"The task {task.name} was disabled{who}, so this is not done: {purpose}"
+    text = f"The task {task.name} was disabled{author}, so this does not happen: {purpose}"
     return HealthCheck(task.name, HealthStatus.WARNING, text, "Enable it on the Tasks page.")
 
 
@@ -101,20 +109,22 @@ def _check_task(task: Task, beat: Heartbeat | None, start: datetime, is_late: bo
     """Check when a task last ran and how it ended. What is due every few minutes is needed for the board to work."""
     wrong = HealthStatus.FAILED if task.is_interval else HealthStatus.WARNING
     if is_late:
-        seen = f"last ran {format_span(abs(now() - start))} ago" if beat else "has never run"
-        text = f"The task {task.name} {seen}, though it is due: {cron.describe_schedule(task)}."
+        age_text = f"last ran {format_span(abs(now() - start))} ago" if beat else "has never run"
+        text = f"The task {task.name} {age_text}, but is scheduled {cron.describe_schedule(task)}."
         return HealthCheck(task.name, wrong, text, RUN_NOW)
     if beat is None:
         return HealthCheck(task.name, HealthStatus.OK, "has not been due yet")
     age = format_span(abs(now() - beat.ts))
     if holder := _find_lasting_holder(task, beat):
-        text = f"The task {task.name} has been skipped for longer than it may take, as {holder} does the same work."
-        return HealthCheck(task.name, wrong, text, "End that process if it hangs.")
+        text = f"The task {task.name} has been skipped for longer than its time limit because {holder} is doing the same work."
+        return HealthCheck(task.name, wrong, text, "Stop that process if it hangs.")
     if beat.status == HealthStatus.OK:
         return HealthCheck(task.name, HealthStatus.OK, f"ran {age} ago")
     trouble = _describe_trouble(beat) or f"it ended as {beat.status}"
     status = wrong if beat.status == HealthStatus.FAILED else HealthStatus.WARNING
-    return HealthCheck(task.name, status, f"The task {task.name} has trouble: {trouble.removesuffix('.')}.", RUN_NOW)
+    return HealthCheck(
+        task.name, status, f"The task {task.name} reports a problem: {trouble.removesuffix('.')}.", RUN_NOW
+    )
 
 
 def _find_lasting_holder(task: Task, beat: Heartbeat) -> str | None:

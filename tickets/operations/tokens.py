@@ -22,7 +22,8 @@ PREFIX = "mc_"
 PREFIX_CHARACTERS = 10
 LINK_LIFETIME = timedelta(minutes=10)
 USE_INTERVAL = timedelta(minutes=5)
-LINK_ENDED = "This link was used before or is older than ten minutes. Run bin/mc login for another."
+PROOF_LIFETIME = timedelta(minutes=30)
+LINK_ENDED = "This link was used before or is older than ten minutes. Run bin/mc login for a new one."
 BROWSER_SCOPES = frozenset({Scope.OPERATOR, Scope.VIEWER})
 VALID_LOGINS = (
     select(Login, ApiToken.scope)
@@ -49,12 +50,13 @@ class NewToken(Body):
 
 @dataclass(frozen=True, slots=True)
 class LoginSession:
-    """A logged-in browser with its user, scope and expiry."""
+    """A logged-in browser with its user, scope and expiry, and whether its user has proved lately who it is."""
 
     login_id: int
     name: str
     scope: Scope
     expires: datetime
+    has_proof: bool
 
 
 # ------------------------------------------------------------------------------------------------------------- tokens
@@ -62,7 +64,7 @@ class LoginSession:
 
 def issue_token(session: Session, body: NewToken, actor: Actor) -> tuple[ApiToken, str]:
     """Issue a token, and return it with its secret, which is available only here. Raises `ConflictError` for a name in use."""
-    rights.require(actor, Act.ADMINISTER)
+    rights.require(actor, Act.GIVE_ACCESS)
     if session.scalar(select(ApiToken.id).where(ApiToken.name == body.name)) is not None:
         raise ConflictError(f"There is already a token named {body.name}.", name=body.name)
     secret = PREFIX + secrets.token_urlsafe(32)
@@ -155,7 +157,11 @@ def require_link(session: Session, secret: str) -> None:
 
 def log_in_by_link(session: Session, secret: str, browser: str, days: int) -> str:
     """Consume a login link and return the new login's secret. Raises `Unauthenticated` for a used or expired link."""
-    name = session.scalar(
+    return _open_login(session, _consume_link(session, secret), browser, now() + timedelta(days=days))
+
+
+def _consume_link(session: Session, secret: str) -> str:
+    name: str | None = session.scalar(
         update(LoginLink)
         .where(LoginLink.secret_hash == hash_token(secret), *_build_link_conditions())
         .values(consumed=now())
@@ -163,7 +169,7 @@ def log_in_by_link(session: Session, secret: str, browser: str, days: int) -> st
     )
     if name is None:
         raise Unauthenticated(LINK_ENDED)
-    return _open_login(session, name, browser, now() + timedelta(days=days))
+    return name
 
 
 def require_browser_token(session: Session, secret: str) -> ApiToken:
@@ -206,7 +212,31 @@ def is_login_valid(session: Session, login_id: int) -> bool:
 
 def _find_login(session: Session, query: Select[Login, Scope], **values: str) -> LoginSession | None:
     row = session.execute(query, values).first()
-    return LoginSession(row[0].id, row[0].name, row[1] or Scope.OPERATOR, row[0].expires) if row else None
+    if row is None:
+        return None
+    login, scope = row
+    has_proof = (login.proof_at or login.created) > now() - PROOF_LIFETIME
+    return LoginSession(login.id, login.name, scope or Scope.OPERATOR, login.expires, has_proof)
+
+
+def require_proof(session: Session, secret: str) -> None:
+    """Raise `Unauthenticated` or `Forbidden` unless the secret is that of a login link or of an operator's token."""
+    if find_link_name(session, secret) is not None:
+        return
+    token = find_by_secret(session, secret)
+    if token is None:
+        raise Unauthenticated("This is neither a valid token nor an unused link of the last ten minutes.")
+    if token.scope is not Scope.OPERATOR:
+        raise Forbidden("This is no operator's token. Paste another, or a link of bin/mc login.")
+
+
+def record_proof(session: Session, login_id: int, secret: str, actor: Actor) -> None:
+    """Record that the user of a login has given a login link, which is consumed, or an operator's token."""
+    require_proof(session, secret)
+    if find_link_name(session, secret) is not None:
+        _consume_link(session, secret)
+    session.execute(update(Login).where(Login.id == login_id).values(proof_at=now()))
+    events.append(session, None, "login_confirmed", {"login": login_id}, actor)
 
 
 def log_out(session: Session, login_id: int, actor: Actor) -> None:

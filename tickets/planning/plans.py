@@ -124,7 +124,7 @@ def _require_open(session: Session, ticket: Ticket, version: int) -> TicketPlan:
         )
     if newest.state is not PlanState.PROPOSED or ticket.closed:
         state = "closed with its ticket" if ticket.closed else newest.state.value
-        raise ConflictError(f"The plan of {ticket.identifier} is {state} already.", version=version)
+        raise ConflictError(f"The plan of {ticket.identifier} is already {state}.", version=version)
     return newest
 
 
@@ -152,7 +152,7 @@ def _decide(session: Session, plan: TicketPlan, state: PlanState, actor: Actor, 
     decision = {"state": state, "comment": comment, "decided_by": actor.name, "decided": now()}
     open_plan = (TicketPlan.id == plan.id, TicketPlan.state == PlanState.PROPOSED)
     if session.scalar(update(TicketPlan).where(*open_plan).values(**decision).returning(TicketPlan.id)) is None:
-        raise ConflictError("Somebody else has decided the plan.", version=plan.version)
+        raise ConflictError("Somebody else has already decided on the plan.", version=plan.version)
 
 
 def _tell(

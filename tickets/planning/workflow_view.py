@@ -16,7 +16,7 @@ END_LABELS = {
     Gate.PERSON: "A person approves",
     Gate.REVIEWER: "A reviewer approves",
     Gate.CHECKS: "The checks pass",
-    Gate.NONE: "Its agent says so",
+    Gate.NONE: "The agent reports it is done",
 }
 
 
@@ -88,24 +88,24 @@ def _describe_wait(ticket: Ticket, here: TicketPhase, live: Run | None) -> str:
     """Describe in a sentence what the phase waits for."""
     owner = ticket.assigned_to or "somebody"
     if live is not None and ticket.status is TicketStatus.IN_PROGRESS:
-        return f"{live.agent} is at work."
+        return f"{live.agent} is working."
     return {
-        TicketStatus.INBOX: "It waits to be triaged.",
-        TicketStatus.TODO: f"It waits for {owner} to start.",
-        TicketStatus.IN_PROGRESS: f"{owner} is at work.",
-        TicketStatus.NEEDS_INPUT: "It waits for an answer.",
+        TicketStatus.INBOX: "Waiting for triage.",
+        TicketStatus.TODO: f"Waiting for {owner} to start.",
+        TicketStatus.IN_PROGRESS: f"{owner} is working.",
+        TicketStatus.NEEDS_INPUT: "Waiting for an answer.",
         TicketStatus.IN_REVIEW: landing.describe_landing(ticket) or _describe_review(here),
-        TicketStatus.WAITING: f"It is parked {wake_conditions.describe_wake(ticket.wake)}.",
-        TicketStatus.BLOCKED: "It is blocked.",
+        TicketStatus.WAITING: f"Parked {wake_conditions.describe_wake(ticket.wake)}.",
+        TicketStatus.BLOCKED: "Blocked.",
     }[ticket.status]
 
 
 def _describe_review(here: TicketPhase) -> str:
     if ticket_phases.is_undecided(here):
-        return "It waits for a decision."
+        return "Waiting for a decision."
     if here.gate is Gate.REVIEWER:
-        return "It waits for a reviewer who did none of the work."
-    return "It waits for a person to approve."
+        return "Waiting for a reviewer who did not do the work."
+    return "Waiting for a person to approve."
 
 
 def _choose_decision_move(ticket: Ticket, here: TicketPhase | None, moves: Collection[str]) -> str | None:

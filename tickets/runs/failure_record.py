@@ -22,7 +22,7 @@ STOPS: dict[str, str] = {
     StopCode.CANCELLED: "The ticket was cancelled",
     StopCode.CLOSED: "The ticket was closed",
     StopCode.BLOCKED: "The ticket was blocked",
-    StopCode.OPERATOR: "The ticket was given back to the queue",
+    StopCode.OPERATOR: "The ticket was returned to the queue",
     StopCode.BUDGET: "The ticket was parked, as a budget is used up",
 }
 """Reason of the stop request, by stop code."""
@@ -72,7 +72,7 @@ def _describe_stop(run: Run) -> dict[str, Any]:
         return {}
     cause = f"{STOPS[run.stop_code]} ({run.stop_reason})."
     status = "stopped" if run.stop_code == StopCode.OPERATOR else run.stop_code
-    return {"status": status, "summary": cause, "root_cause": cause, "stop_condition": "the run was told to stop"}
+    return {"status": status, "summary": cause, "root_cause": cause, "stop_condition": "the run was asked to stop"}
 
 
 def _describe_outlook(decision: Decision | None) -> tuple[str, str, str]:
@@ -85,8 +85,12 @@ def _describe_outlook(decision: Decision | None) -> tuple[str, str, str]:
     if decision.move == "park":
         wake = decision.facts["wake"]
         if wake["kind"] == "manual":
-            return "yes: once the cause is settled", "yes", "Wake the ticket when it may go on."
-        return "yes: once the allowance is there again, in the same conversation", "no", "The ticket wakes by itself."
+            return "yes: once the cause is settled", "yes", "Wake the ticket when it can continue."
+        return (
+            "yes: once the allowance is there again, in the same conversation",
+            "no",
+            "The ticket wakes automatically.",
+        )
     return "no: the same would happen again", "yes", str(decision.facts["next_action"])
 
 

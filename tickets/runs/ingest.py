@@ -22,7 +22,7 @@ from tickets.shared.inputs import Moment, WrapperBody
 from tickets.shared.lookup import get_run
 from tickets.workflow import quarantine
 
-from . import heartbeat, model_change, refusals, sessions, usage
+from . import heartbeat, model_change, refusals, run_configuration, sessions, usage
 
 EVENT_TYPE = r"^(agent|run|script|external)\.[a-z][a-z_]{0,39}$"
 BLOCK_EVENTS = {EventType.TEXT, EventType.THINKING, EventType.TOOL_CALL, EventType.TOOL_RESULT}
@@ -136,10 +136,17 @@ def _process_event(session: Session, run: Run, event: WorkerEvent, seq: int) -> 
             model_change.apply_answer(session, run, payloads.read(ModelPayload, payload))
         case EventType.WITHDRAWN:
             _withdraw_request(session, run, payload, seq)
-        case EventType.NOTICE if payload.get("refused"):
-            refusals.record_refusal(session, run.id, payload["refused"])
+        case EventType.NOTICE:
+            _apply_notice(session, run, payloads.read(TextPayload, payload))
         case EventType.SESSION:
             _record_session(session, run, payloads.read(SessionPayload, payload))
+
+
+def _apply_notice(session: Session, run: Run, notice: TextPayload) -> None:
+    if notice.refused:
+        refusals.record_refusal(session, run.id, notice.refused)
+    if notice.ignores_configuration:
+        run_configuration.record_change(run)
 
 
 def _record_session(session: Session, run: Run, payload: SessionPayload) -> None:

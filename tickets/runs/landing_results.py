@@ -82,11 +82,13 @@ def _send_back(session: Session, ticket_id: int, plan: LandingPlan, problem: str
     if not is_awaited(session, ticket_id, plan):
         return False
     if not plan.approved and verdicts.count_send_backs(session, ticket_id, ActorKind.SYSTEM) >= verdicts.MAX_SEND_BACKS:
-        reason = f"{problem} It has come back {verdicts.MAX_SEND_BACKS} times already: look at it, then approve it or request changes."
+        reason = (
+            f"{problem} It has been sent back {verdicts.MAX_SEND_BACKS} times already: approve it or request changes."
+        )
         return record_failure(session, ticket_id, plan, reason)
     order = (
         f"The work was {'approved' if plan.approved else 'complete'}, but {plan.failure_text}. {problem}\n\n"
-        f"Bring {plan.base} into your branch (`git merge {plan.base}`, or rebase onto it), settle this, and hand the work"
+        f"Bring {plan.base} into your branch (`git merge {plan.base}`, or rebase onto it), resolve this, and submit the work"
         " in again."
     )
     transitions.transition(session, ticket_id, "request_changes", MISSION_CONTROL, body=f"{order}\n\n{details}".strip())

@@ -34,7 +34,8 @@ def find_obstacle(run: Run) -> str | None:
     title = program.title if program else run.program or "This program"
     if program is None or not program.can_change_model:
         return f"{title} does not change its model during a run. Set it in the profile for the next run."
-    if run.mode is not RunMode.HEADLESS:
+    is_screen = run.mode is RunMode.TUI and program.can_change_model_on_screen
+    if run.mode is not RunMode.HEADLESS and not is_screen:
         return f"The model of {title}'s own screen is changed on the screen."
     return None
 

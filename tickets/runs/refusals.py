@@ -68,7 +68,7 @@ def allow_refused(session: Session, run: Run, actor: Actor) -> Ticket:
 
     Raises `Forbidden`, and `ConflictError` where the project cannot allow any of them.
     """
-    rights.require(actor, Act.ADMINISTER)
+    rights.require(actor, Act.CHANGE_PROJECTS)
     ticket = get_ticket(session, run.ticket_id)
     project = session.get(Project, ticket.project_id) if ticket.project_id else None
     commands = list_allowable(run.refusals, project.denied_commands) if project else []
@@ -81,7 +81,7 @@ def allow_refused(session: Session, run: Run, actor: Actor) -> Ticket:
         return ticket
     move, field = RESTARTS[ticket.status]
     words = ", ".join(f"`{command}`" for command in commands)
-    facts: dict[str, Any] = {field: f"These commands are allowed now: {words}. Go on with them."}
+    facts: dict[str, Any] = {field: f"These commands are allowed now: {words}. Continue with them."}
     return transition(session, ticket.id, move, actor, **facts)
 
 

@@ -5,6 +5,7 @@ Each write of a worker process proves that its run still claims the ticket. Late
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -90,9 +91,15 @@ class Receipt:
 
 
 def apply_report(session: Session, run_id: int, body: RunReport, policy: RetryPolicy) -> Receipt:
-    """End the run and move its ticket in one transaction, or quarantine the report of a run that lost its claim."""
+    """End the run and move its ticket in one transaction, or quarantine the report of a run that lost its claim.
+
+    A repetition of the report that ended the run is accepted and changes nothing, as its sender missed the response.
+    """
     run = usage.record_usage(session, run_id, body.usage)
     ticket = get_ticket(session, run.ticket_id)
+    digest = compute_digest(body)
+    if run.report_sha256 == digest:
+        return Receipt(True, ticket)
     reason = _find_refusal(run, ticket, body)
     if reason is not None:
         quarantine.store_payload(session, run, "report", reason, body.model_dump(mode="json", by_alias=True))
@@ -108,7 +115,13 @@ def apply_report(session: Session, run_id: int, body: RunReport, policy: RetryPo
         failure_record.write_record(session, run, body.model_dump(mode="json", by_alias=True))
     else:
         _apply_failure(session, run, body, policy)
+    session.execute(update(Run).where(Run.id == run.id).values(report_sha256=digest))
     return Receipt(True, get_ticket(session, run.ticket_id))
+
+
+def compute_digest(body: RunReport) -> str:
+    """Compute the digest by which a repeated report is recognised."""
+    return hashlib.sha256(body.model_dump_json(by_alias=True).encode()).hexdigest()
 
 
 def _find_refusal(run: Run, ticket: Ticket, body: RunReport) -> str | None:
@@ -118,7 +131,7 @@ def _find_refusal(run: Run, ticket: Ticket, body: RunReport) -> str | None:
     if verdict and ticket.status is not TicketStatus.IN_PROGRESS:
         return f"the ticket is {ticket.status.value}, so a verdict of {body.verdict} does not apply"
     if verdict and run.stop_code and not (run.stop_code == StopCode.UNANSWERED and body.verdict is Outcome.QUESTION):
-        return f"the run was told to stop ({run.stop_code})"
+        return f"the run was asked to stop ({run.stop_code})"
     return None
 
 

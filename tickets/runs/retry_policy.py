@@ -36,7 +36,7 @@ class RetryAction(StrEnum):
 class Consequence:
     then: RetryAction
     reason: BlockReason = BlockReason.EXHAUSTED
-    next_action: str = "Read the terminal-state record, correct the cause, then unblock."
+    next_action: str = "Read the terminal-state record, fix the cause, then unblock."
     fresh: bool = False
     cools: bool = False
     """True for failures of the agent's account, which would affect its other tickets too."""
@@ -67,7 +67,7 @@ CONSEQUENCES: dict[Failure, Consequence] = {
     Failure.CRASH: Consequence(RetryAction.RETRY),
     Failure.KILLED: Consequence(RetryAction.RETRY_FREE),
     Failure.ENVIRONMENT: Consequence(
-        RetryAction.RETRY_FREE, BlockReason.ENVIRONMENT, "Correct the machine or the project's settings, then unblock."
+        RetryAction.RETRY_FREE, BlockReason.ENVIRONMENT, "Fix the machine or the project's settings, then unblock."
     ),
     Failure.BUDGET: Consequence(RetryAction.PARK),
     Failure.CHECK_FAILED: Consequence(RetryAction.RETRY),

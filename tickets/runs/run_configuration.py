@@ -11,7 +11,7 @@ from tickets.team.projects import TrustState
 MAX_ITEMS = 200
 OFF = "not taken, as the profile says"
 NOTICES = {
-    TrustState.NEW: "The repository brings configuration that nobody has trusted yet. This run ignored it.",
+    TrustState.NEW: "The repository contains configuration that nobody has trusted yet. This run ignored it.",
     TrustState.CHANGED: "The configuration in this run's workspace is not the one that was trusted. This run ignored it.",
 }
 
@@ -60,3 +60,9 @@ def read_configuration(run: Run) -> RunConfiguration | None:
         brought=tuple(stored["brought"]),
         problem=stored["problem"],
     )
+
+
+def record_change(run: Run) -> None:
+    """Record that the workspace's configuration changed between its judgement and the start of the agent."""
+    if run.configuration is not None:
+        run.configuration = {**run.configuration, "trust": TrustState.CHANGED.value}

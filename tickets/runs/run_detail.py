@@ -10,7 +10,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import (
-    Profile,
     Program,
     Project,
     QueuedMessage,
@@ -23,9 +22,7 @@ from models import (
     TicketEvent,
 )
 from protocol import (
-    AGENT_PROGRAMS,
     COORDINATION,
-    PERMISSION_POLICIES,
     ChecklistPayload,
     CoordinationPayload,
     EventType,
@@ -33,7 +30,7 @@ from protocol import (
 )
 from tickets.shared import lookup, payloads
 from tickets.shared.errors import NoSuchRun
-from tickets.team import installed_programs
+from tickets.team import permission_view
 from tickets.team.projects import TrustState
 from tickets.workflow import quarantine
 
@@ -41,6 +38,8 @@ from . import failure_record, run_configuration, runtime
 
 View = dict[str, Any]
 OUTPUT_EVENTS = (EventType.TEXT, EventType.THINKING, EventType.TOOL_CALL, EventType.STEP)
+MAX_SHOWN_ITEMS, MAX_DONE_ITEMS, MAX_ITEM_CHARACTERS = 100, 20, 500
+"""What a page shows of a checklist: items in all, done ones before the first open one, and characters of each."""
 MAX_FIRST_EVENTS = 50
 """The program's version and the agent's first output are among this many first events."""
 PAGE_SIZE = 50
@@ -95,9 +94,20 @@ def _has_pending_request(session: Session, run: Run) -> bool:
 
 
 def build_checklist(run: Run) -> View | None:
-    """Build the checklist that the agent of a run keeps, None where it has none."""
+    """Build the checklist that the agent of a run keeps, None where it has none. A long one is shown around its open items."""
     items = payloads.read(ChecklistPayload, {"items": run.checklist}).items if run.checklist else ()
-    return {"items": items, "done": sum(item.state == "done" for item in items)} if items else None
+    if not items:
+        return None
+    open_index = next((index for index, item in enumerate(items) if item.state != "done"), len(items))
+    start = max(0, min(open_index - MAX_DONE_ITEMS, len(items) - MAX_SHOWN_ITEMS))
+    listed_items = items[start : start + MAX_SHOWN_ITEMS]
+    return {
+        "items": [{"text": item.text[:MAX_ITEM_CHARACTERS], "state": item.state} for item in listed_items],
+        "done": sum(item.state == "done" for item in items),
+        "total": len(items),
+        "earlier": start,
+        "later": len(items) - start - len(listed_items),
+    }
 
 
 def _drop_empty(facts: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -147,7 +157,7 @@ def _list_program_facts(session: Session, run: Run, opening: list[TicketEvent]) 
     payload = next((event.payload_json for event in opening if event.event_type == EventType.SESSION), {})
     agent_session = payloads.read(SessionPayload, payload)
     program = session.get(Program, (run.host, run.program)) if run.program else None
-    version = agent_session.version or (f"{program.version} by now" if program and program.version else "")
+    version = agent_session.version or (f"{program.version} (current)" if program and program.version else "")
     return [
         ("Phase", run.phase),
         ("Profile", run.profile),
@@ -158,7 +168,7 @@ def _list_program_facts(session: Session, run: Run, opening: list[TicketEvent]) 
         ("Mode", run.mode.value),
         ("Conversation", run.conversation_id),
         ("Resumed", "yes, the conversation of an earlier run" if run.resumes else None),
-        ("Begun as", "a copy of conversation " + run.forks if run.forks else None),
+        ("Started from", "a copy of conversation " + run.forks if run.forks else None),
         ("Host", run.host),
     ]
 
@@ -174,11 +184,8 @@ def _describe_coordination(opening: list[TicketEvent]) -> str | None:
 
 def _describe_policy(session: Session, run: Run) -> str:
     """Describe what the run's profile allows by now."""
-    profile = session.get(Profile, run.profile) if run.profile else None
-    if profile is None or AGENT_PROGRAMS[profile.program].built_in:
-        return ""
-    policy = PERMISSION_POLICIES[profile.permissions]
-    return f"{policy.title}. {policy.explanation} {installed_programs.describe_confinement(session, run.host)}"
+    view = permission_view.describe_permissions(session, run.profile, None, run.host)
+    return view.summary if view else ""
 
 
 def _list_place_facts(run: Run) -> list[tuple[str, Any]]:
@@ -194,7 +201,7 @@ def _list_place_facts(run: Run) -> list[tuple[str, Any]]:
 def _list_times(run: Run, opening: list[TicketEvent]) -> list[tuple[str, datetime | None]]:
     first = next((event.ts for event in opening if event.event_type in OUTPUT_EVENTS), None)
     beat = None if run.ended else run.heartbeat
-    return [("Started", run.started), ("First word", first), ("Last beat", beat), ("Ended", run.ended)]
+    return [("Started", run.started), ("First output", first), ("Last heartbeat", beat), ("Ended", run.ended)]
 
 
 def _list_usage(run: Run) -> list[tuple[str, Any]]:

@@ -12,6 +12,7 @@ class Actor:
     """The author of a write: `name` is recorded in the event log.
 
     `run_id` is set for the worker process of a run, whose access is limited to `ticket_id`. A viewer has `writes` false.
+    `has_proof` is false for a browser whose log-in is too old for the acts of `rights.PROOF_REQUIRED`.
     """
 
     kind: ActorKind
@@ -19,6 +20,7 @@ class Actor:
     run_id: int | None = None
     ticket_id: int | None = None
     writes: bool = True
+    has_proof: bool = True
 
     @classmethod
     def human(cls, name: str = "operator") -> Actor:

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from models import Gate, Planning, TicketStatus
+from models import BlockReason, Gate, Planning, TicketStatus
 
 GATES = {
     Gate.PERSON: "A person approves",
     Gate.REVIEWER: "A reviewer approves",
     Gate.CHECKS: "The checks pass",
-    Gate.NONE: "Nothing further",
+    Gate.NONE: "The agent reports it is done",
 }
 PLANNING = {
-    Planning.FIRST: "Plan first, a person approves it",
+    Planning.FIRST: "Plan first, approved by a person",
     Planning.NONE: "Start without a plan",
+}
+
+BLOCK_REASONS = {
+    BlockReason.DEPENDENCY: "Waiting on something else",
+    BlockReason.NEEDS_HUMAN: "Needs a person",
+    BlockReason.CAPABILITY: "Agent cannot do this",
+    BlockReason.ENVIRONMENT: "Machine or project needs fixing",
+    BlockReason.EXHAUSTED: "Retries used up",
 }
 
 
 def format_status(status: TicketStatus) -> str:
     """Format a status for use in a sentence: `to do`, `in progress`, `needs input`."""
     return "to do" if status is TicketStatus.TODO else status.value.replace("_", " ")
+
+
+def format_status_label(status: TicketStatus) -> str:
+    """Format a status as its label on the board: `To do`, `In progress`, `Needs input`."""
+    return format_status(status).capitalize()
+
+
+def format_block_reason(reason: str) -> str:
+    """Format the stored reason of a block as its label: `Retries used up`."""
+    return BLOCK_REASONS[BlockReason(reason)]
 
 
 def format_code_block(text: str) -> str:

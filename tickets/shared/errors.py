@@ -68,6 +68,16 @@ class Forbidden(DomainError):
     code, status = "forbidden", 403
 
 
+class ProofRequired(Exception):
+    """The last proof of who uses this browser is too old for this act.
+
+    It is no `DomainError`, so that forms do not show it as their own: one page asks for the proof and sends the form again.
+    """
+
+    code, status = "proof_required", 403
+    message = "Confirm access: you last confirmed it more than 30 minutes ago. Nothing was changed."
+
+
 class Unauthenticated(DomainError):
     """Log in, or send a valid token."""
 
@@ -75,31 +85,31 @@ class Unauthenticated(DomainError):
 
 
 class IllegalMove(DomainError):
-    """The ticket cannot make this move from its present state."""
+    """This action is not available in the ticket's current state."""
 
     code, status = "illegal_move", 409
 
 
 class LandingPending(IllegalMove):
-    """The ticket is approved already, and its work is being landed."""
+    """The ticket is already approved, and its work is being landed."""
 
     code = "landing_pending"
 
 
 class CannotLand(DomainError):
-    """The work cannot be landed that way."""
+    """The work cannot be landed this way."""
 
     code, status = "cannot_land", 409
 
 
 class StaleTicket(DomainError):
-    """The ticket was changed since you read it. Read it again and repeat your change."""
+    """The ticket has changed since you loaded it. Reload it and try again."""
 
     code, status = "stale_ticket", 409
 
 
 class StaleProject(DomainError):
-    """The project was changed since you read it. Read it again and repeat your change."""
+    """The project has changed since you loaded it. Reload it and try again."""
 
     code, status = "stale_project", 409
 
@@ -124,7 +134,7 @@ class RuntimeBusy(DomainError):
 
 
 class ConflictError(DomainError):
-    """This already exists, or contradicts an existing object."""
+    """This already exists or conflicts with an existing object."""
 
     code, status = "conflict", 409
 

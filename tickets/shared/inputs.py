@@ -106,7 +106,7 @@ class NoteInput(MoveInput):
 
 
 class CloseInput(MoveInput):
-    note: Words = Field(title="Why is it closed without its evidence?")
+    note: Words = Field(title="Reason for closing without evidence")
 
 
 class AnswerInput(MoveInput):
@@ -116,8 +116,8 @@ class AnswerInput(MoveInput):
 class FeedbackInput(MoveInput):
     """Feedback for another attempt, taken up by the earlier phase `phase` or by the one that `workflow.RULES` selects."""
 
-    body: Words = Field(title="What must change?")
-    phase: Line | None = Field(None, title="Who takes it up")
+    body: Words = Field(title="What needs to change?")
+    phase: Line | None = Field(None, title="Send back to")
 
 
 class FinishInput(NoteInput):
@@ -126,7 +126,7 @@ class FinishInput(NoteInput):
 
 class ApproveInput(FinishInput):
     waive: Words | None = Field(None, title="Reason for approving with missing or failed evidence")
-    landing: Landing | None = Field(None, title="What becomes of the branch")
+    landing: Landing | None = Field(None, title="Branch")
 
 
 class FailLandingInput(MoveInput):
@@ -145,8 +145,8 @@ class ParkInput(NoteInput):
 
 class BlockInput(MoveInput):
     reason: BlockReason = Field(title="Reason")
-    owner: Name = Field(title="Who must act")
-    next_action: Words = Field(title="What must they do")
+    owner: Name = Field(title="Who needs to act")
+    next_action: Words = Field(title="What they need to do")
 
 
 class ReleaseInput(NoteInput):

@@ -1,6 +1,6 @@
 """Conversion of event payloads to their shapes (`protocol.py`), tolerant of what a wrapper has sent.
 
-This is the only place that distrusts a payload: new events pass through `normalize`, and stored events are read in the
+This is the only place that ignores_configuration a payload: new events pass through `normalize`, and stored events are read in the
 same way. A value that does not fit is displayed as plain text where a text is expected, and left out elsewhere. The
 event log keeps the payload unchanged.
 """

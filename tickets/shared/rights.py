@@ -11,7 +11,7 @@ from typing import Any
 from models import ActorKind
 
 from .actors import Actor
-from .errors import Forbidden
+from .errors import Forbidden, ProofRequired
 
 
 class Act(StrEnum):
@@ -29,10 +29,14 @@ class Act(StrEnum):
     SET_TERMS = "edits gate, acceptance or campaign owner"
     REMOVE_FILE = "removes a file"
     TRUST_REPOSITORY = "trusts the configuration that a repository brings"
-    ADMINISTER = "changes team, projects, tokens, tasks or the pause"
+    GIVE_ACCESS = "issues tokens"
+    CHANGE_PROFILES = "changes profiles"
+    CHANGE_PROJECTS = "changes projects"
+    ADMINISTER = "changes team, workspaces, tasks or the pause, or revokes tokens"
 
 
 PEOPLE = frozenset({ActorKind.HUMAN})
+ADMINISTRATORS = PEOPLE | {ActorKind.SYSTEM}
 ALLOWED: dict[Act, frozenset[ActorKind]] = {
     Act.SPEAK: PEOPLE | {ActorKind.ORCHESTRATOR, ActorKind.SERVICE},
     Act.REPLY: PEOPLE,
@@ -46,9 +50,16 @@ ALLOWED: dict[Act, frozenset[ActorKind]] = {
     Act.SET_TERMS: PEOPLE,
     Act.REMOVE_FILE: PEOPLE,
     Act.TRUST_REPOSITORY: PEOPLE,
-    Act.ADMINISTER: PEOPLE | {ActorKind.SYSTEM},
+    Act.GIVE_ACCESS: ADMINISTRATORS,
+    Act.CHANGE_PROFILES: ADMINISTRATORS,
+    Act.CHANGE_PROJECTS: ADMINISTRATORS,
+    Act.ADMINISTER: ADMINISTRATORS,
 }
 """A program never lets an agent use a tool, takes no conversation from a person, and does not lower the bar it is held to."""
+PROOF_REQUIRED = frozenset(
+    {Act.GIVE_ACCESS, Act.CHANGE_PROFILES, Act.CHANGE_PROJECTS, Act.PARK_ON_PROBE, Act.TRUST_REPOSITORY}
+)
+"""Acts that give access or choose commands that run on this machine: a browser proves anew who uses it."""
 EVENTS_OF_READERS = frozenset({"logged_out"})
 
 
@@ -58,14 +69,20 @@ def may(actor: Actor, act: Act) -> bool:
 
 
 def require(actor: Actor, act: Act, **detail: Any) -> None:
-    """Raise `Forbidden` unless the actor is allowed to do this."""
+    """Raise `Forbidden` unless the actor is allowed to do this, and `ProofRequired` where a browser has to prove who uses it."""
     require_writer(actor)
     if actor.kind in ALLOWED[act]:
+        _require_proof(actor, act)
         return
     if ALLOWED[act] == PEOPLE:
         raise Forbidden(f"Only a person {act}, and {actor.name} is of kind {actor.kind}.", **detail)
     kinds = " or ".join(sorted(kind.value for kind in ALLOWED[act]))
     raise Forbidden(f"Only an actor of kind {kinds} {act}, and {actor.name} is of kind {actor.kind}.", **detail)
+
+
+def _require_proof(actor: Actor, act: Act) -> None:
+    if act in PROOF_REQUIRED and not actor.has_proof:
+        raise ProofRequired
 
 
 def require_writer(actor: Actor, event_type: str = "") -> None:

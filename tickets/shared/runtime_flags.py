@@ -64,5 +64,10 @@ def take_lease(session: Session, name: str, holder: str, seconds: int) -> str | 
     return None
 
 
+def is_leased(session: Session, name: str) -> bool:
+    row = session.get(Lease, name)
+    return row is not None and row.until > now()
+
+
 def end_lease(session: Session, name: str, holder: str) -> None:
     session.execute(delete(Lease).where(Lease.name == name, Lease.holder == holder))

@@ -105,7 +105,7 @@ def get_profile(session: Session, name: str) -> Profile:
 
 
 def add_profile(session: Session, body: NewProfile, actor: Actor) -> Profile:
-    rights.require(actor, Act.ADMINISTER)
+    rights.require(actor, Act.CHANGE_PROFILES)
     if session.get(Profile, body.name) is not None:
         raise ConflictError(f"There is already a profile named {body.name}.", field="name", name=body.name)
     profile = Profile(**body.model_dump(exclude={"mode"}), mode=RunMode(body.mode))
@@ -116,7 +116,7 @@ def add_profile(session: Session, body: NewProfile, actor: Actor) -> Profile:
 
 def edit_profile(session: Session, name: str, body: EditProfile, actor: Actor) -> Profile:
     """Change a profile from the next run on. Raises `NotFound`, `Invalid`."""
-    rights.require(actor, Act.ADMINISTER)
+    rights.require(actor, Act.CHANGE_PROFILES)
     profile = get_profile(session, name)
     fields = sent_fields(body, may_be_null=("provider", "model", "context_size", "effort", "instruction"))
     if "mode" in fields:

@@ -120,18 +120,14 @@ MAY_BE_NULL = ("clone_url", "push_address", "check_command", "setup_command", "t
 
 
 def add_project(session: Session, body: NewProject, actor: Actor, branches: Collection[str] | None = None) -> Project:
-    """Add a project whose base is one of the `branches`, if its repository has been examined.
+    """Add a project whose base is one of the `branches` of its repository, None where that could not be read here.
 
     Raises `Invalid` for an unsafe folder or a bad branch, `ConflictError` for a slug in use.
     """
-    rights.require(actor, Act.ADMINISTER)
+    rights.require(actor, Act.CHANGE_PROJECTS)
     _require_safe(body)
     _require_address(body.push_address)
-    if branches is not None and body.base_branch not in branches:
-        raise Invalid(
-            f"The repository has no branch {body.base_branch}. Make it with git branch, or choose another.",
-            field="base_branch",
-        )
+    _require_branch(body.folder, body.base_branch, branches)
     if session.scalar(select(Project.id).where(Project.slug == body.slug)) is not None:
         raise ConflictError(f"There is already a project named {body.slug}.", field="slug", slug=body.slug)
     project = Project(**body.model_dump())
@@ -141,32 +137,38 @@ def add_project(session: Session, body: NewProject, actor: Actor, branches: Coll
     return project
 
 
-def edit_project(session: Session, slug: str, body: EditProject, actor: Actor) -> Project:
+def edit_project(
+    session: Session, slug: str, body: EditProject, actor: Actor, branches: Collection[str] | None = None
+) -> Project:
     """Change a project against the version that was read, without effect on runs that have started.
 
-    Raises `NotFound`, `Invalid`, `StaleProject`.
+    A new base, or that of a new folder, is one of the `branches` as in `add_project`. Raises `NotFound`, `Invalid`, `StaleProject`.
     """
-    rights.require(actor, Act.ADMINISTER)
+    rights.require(actor, Act.CHANGE_PROJECTS)
     _require_safe(body)
     fields = {name: getattr(body, name) for name in body.model_fields_set if name != "version"}
     empty = [name for name, value in fields.items() if value is None and name not in MAY_BE_NULL]
     if empty:
         raise Invalid("These fields cannot be empty.", fields=dict.fromkeys(empty, "must not be null"))
-    before = {name: getattr(get_project(session, slug), name) for name in fields}
+    project = get_project(session, slug)
+    before = {name: getattr(project, name) for name in fields}
+    place, base = body.folder or project.folder, body.base_branch or project.base_branch
+    if (place, base) != (project.folder, project.base_branch):  # a base that has vanished must not stop other changes
+        _require_branch(place, base, branches)
     if body.push_address != before.get("push_address"):  # one from before addresses were checked may stay
         _require_address(body.push_address)
-    project = session.scalar(
+    edited_project = session.scalar(
         update(Project)
         .where(Project.slug == slug, Project.version == body.version)
         .values(version=Project.version + 1, **fields)
         .returning(Project)
         .execution_options(populate_existing=True, synchronize_session=False)
     )
-    if project is None:
+    if edited_project is None:
         raise StaleProject(project=slug)
     difference = {name: [before[name], value] for name, value in fields.items() if before[name] != value}
     events.append(session, None, "project_edited", {"project": slug, "changes": difference}, actor)
-    return project
+    return edited_project
 
 
 def _require_safe(body: NewProject | EditProject) -> None:
@@ -179,6 +181,16 @@ def _require_safe(body: NewProject | EditProject) -> None:
             if name.startswith(("/", "-")) or ".." in name.split("/"):
                 message = "Copied and linked files must be relative paths within the project's folder."
                 raise Invalid(message, field=field, value=name)
+
+
+def _require_branch(folder: str, branch: str, branches: Collection[str] | None) -> None:
+    if branches is None or branch in branches:
+        return
+    if not branches:
+        message = f"{folder} is not a git repository with commits: run git init in it, and commit what is there."
+        raise Invalid(message, field="folder")
+    message = f"The repository has no branch {branch}. Make it with git branch, or choose another."
+    raise Invalid(message, field="base_branch")
 
 
 def _require_address(address: str | None) -> None:
@@ -272,7 +284,7 @@ class DraftResult:
 
 def request_draft(session: Session, body: NewDraft, actor: Actor) -> ProjectDraft:
     """Request an examination of a possible project by a job, which answers within seconds, or after the clone."""
-    rights.require(actor, Act.ADMINISTER)
+    rights.require(actor, Act.CHANGE_PROJECTS)
     clone = "://" in body.source or body.source.startswith("git@")
     if not clone and (not body.source.startswith("/") or ".." in body.source.split("/")):
         raise Invalid(

@@ -41,9 +41,13 @@ class NewSlotRequest(Body):
     action: SlotAction
 
 
-def find_problems(session: Session) -> dict[int, str]:
-    """Find the problems that keep runs from starting, by project."""
-    return {project: f"{problem} ({host})" for project, host, problem in fetch_rows(session, OPEN_PROBLEMS)}
+def find_problems(session: Session, host: str | None = None) -> dict[int, str]:
+    """Find the problems that keep runs from starting on a host, or on any, by project."""
+    return {
+        project: f"{problem} ({observer})"
+        for project, observer, problem in fetch_rows(session, OPEN_PROBLEMS)
+        if host in (None, observer)
+    }
 
 
 def list_states(session: Session, project_id: int) -> list[RepositoryState]:
@@ -53,9 +57,10 @@ def list_states(session: Session, project_id: int) -> list[RepositoryState]:
 
 
 def list_problem_projects(session: Session, host: str) -> list[Project]:
-    """List the projects with which a host had a problem when it last looked."""
+    """List the projects with which a host had a problem when it last looked, the longest not examined first."""
     query = select(Project).join(RepositoryState, RepositoryState.project_id == Project.id)
-    return list(session.scalars(query.where(RepositoryState.host == host, RepositoryState.problem != "")))
+    query = query.where(RepositoryState.host == host, RepositoryState.problem != "")
+    return list(session.scalars(query.order_by(RepositoryState.checked)))
 
 
 def record_state(session: Session, project_id: int, host: str, **facts: Any) -> None:

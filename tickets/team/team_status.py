@@ -52,7 +52,7 @@ def _build_member(row: Agent, busy: int, program: ProgramStatus | None) -> Membe
     reason = _explain_unavailable(row, program)
     if reason is None:
         free = busy < row.capacity
-        return Member(row.name, row.title, f"{'free' if free else 'busy'}, {busy} of {row.capacity} at work", free)
+        return Member(row.name, row.title, f"{'available' if free else 'busy'}, {busy} of {row.capacity} busy", free)
     return Member(row.name, row.title, reason, row.kind is AgentKind.HUMAN, _find_fault(row, program))
 
 
@@ -63,7 +63,7 @@ def _explain_unavailable(row: Agent, program: ProgramStatus | None) -> str | Non
     if not row.runnable or row.profile is None:
         return "not started by Mission Control"
     if row.cooldown_until and row.cooldown_until > now():
-        return f"rests until {format_clock(row.cooldown_until)}"
+        return f"cooling down until {format_clock(row.cooldown_until)}"
     return _find_fault(row, program)
 
 

@@ -198,7 +198,7 @@ def find_shortfalls(session: Session, ticket: Ticket) -> list[Shortfall]:
     kinds = {row.kind for row in rows}
     required_kinds = ["commit", *(["check"] if project.check_command else [])]
     absent = [
-        Shortfall(kind, f"MC has not observed any {kind}")
+        Shortfall(kind, f"Mission Control has not observed any {kind}")
         for kind in required_kinds
         if kind not in kinds and "observation" not in kinds
     ]

@@ -37,14 +37,14 @@ from tickets.team import installed_programs
 from . import ticket_phases
 
 OPTION_LABELS = {
-    Landing.LEAVE: "Leave the branch",
+    Landing.LEAVE: "Do not merge",
     Landing.MERGE: "Merge",
-    Landing.SQUASH: "Squash",
+    Landing.SQUASH: "Squash and merge",
     Landing.PUSH: "Push the branch",
     Landing.PULL_REQUEST: "Open a pull request",
 }
 APPROVE_LABELS = {
-    Landing.LEAVE: "Approve, leave the branch",
+    Landing.LEAVE: "Approve (no merge)",
     Landing.MERGE: "Approve and merge",
     Landing.SQUASH: "Approve and squash",
     Landing.PUSH: "Approve and push",
@@ -65,7 +65,7 @@ FAILURE_TEXTS = {
 }
 NOTHING_TO_LAND = (
     "{ticket} has nothing to land: another phase follows, or Mission Control has seen no commit of it. Approve it"
-    " without a way to land."
+    " without landing it."
 )
 NO_FORGE = (
     "A pull request is opened by gh or glab, and neither is installed on {host}. Install one and log in (Mission Control"

@@ -18,7 +18,10 @@ MAX_CHARACTERS = 64_000
 
 
 def store_payload(session: Session, run: Run, kind: str, reason: str, payload: Any) -> None:
+    """Store the payload of a run for operators, once however often it is sent."""
     text = json.dumps(payload, ensure_ascii=False)[:MAX_CHARACTERS]
+    if _is_stored(session, run, kind, text):
+        return
     session.add(Quarantined(ticket_id=run.ticket_id, run_id=run.id, kind=kind, reason=reason, payload=text))
     events.append(
         session,
@@ -28,6 +31,11 @@ def store_payload(session: Session, run: Run, kind: str, reason: str, payload: A
         Actor.system(),
         run.id,
     )
+
+
+def _is_stored(session: Session, run: Run, kind: str, text: str) -> bool:
+    own = (Quarantined.ticket_id == run.ticket_id, Quarantined.run_id == run.id, Quarantined.kind == kind)
+    return session.scalar(select(Quarantined.id).where(*own, Quarantined.payload == text).limit(1)) is not None
 
 
 def refuse_late(session: Session, run_id: int, kind: str, payload: Any) -> ClaimLost | None:

@@ -109,7 +109,7 @@ def is_usage_reset(wake: dict[str, Any] | None) -> bool:
 def describe_wake(wake: dict[str, Any] | None) -> str:
     """Describe a wake condition for people."""
     if not wake:
-        return "until somebody wakes it"
+        return "until someone wakes it"
     at = format_clock(datetime.fromisoformat(wake["at"])) if wake.get("at") else ""
     return {
         "time": f"until {at}",
@@ -117,6 +117,6 @@ def describe_wake(wake: dict[str, Any] | None) -> str:
         "ticket": f"until {wake.get('ticket')} is done",
         "answer": "until a question is answered",
         "probe": f"until `{' '.join(wake.get('probe', []))}` succeeds",
-        "manual": "until somebody wakes it",
+        "manual": "until someone wakes it",
         "agent_idle": f"until {wake.get('agent')} has been idle for {wake.get('minutes')} minutes",
     }[wake["kind"]]

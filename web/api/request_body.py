@@ -1,4 +1,5 @@
-"""Request bodies: whole ones only, and JSON strictly validated, without values that a database cannot store."""
+"""Request bodies: whole ones only, JSON strictly validated, without values that a database cannot store, redacted where a
+program sends them."""
 
 from __future__ import annotations
 
@@ -10,14 +11,21 @@ from typing import Any
 
 from flask import Flask, request
 from pydantic import TypeAdapter
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from werkzeug.exceptions import UnsupportedMediaType
 
+import auth
+from auth import Right
+from redaction import SHAPES
 from tickets.shared.errors import Invalid
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 EVENTS = "text/event-stream"
+PROGRAM_RIGHTS = frozenset({Right.RUN, Right.SERVICE, Right.ORCHESTRATOR})
+"""Callers whose texts are redacted. What a person writes is stored as it is."""
+ESCAPED_CONTROL = re.compile(rb"\\u00[0189]")
+"""A control character in JSON, which may stand inside a token."""
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 # Matches valid JSON that may not be storable, so that only bodies with a match are searched value by value.
 UNSTORABLE_PATTERN = re.compile(rb"\\u0000|[0-9]{19}|NaN|Infinity|[eE]\+?[0-9]{3}")
@@ -74,7 +82,30 @@ def read_body(kind: Any, *, batch: bool = False) -> Any:
     raw = raw or b"{}"
     if UNSTORABLE_PATTERN.search(raw):
         _refuse_unstorable(raw)
+    if is_program():
+        raw = _redact_json(raw)
     return _get_adapter(kind).validate_json(raw, strict=True)
+
+
+def is_program() -> bool:
+    """Return whether an agent, a wrapper or another program has sent the request."""
+    return auth.get_caller().right in PROGRAM_RIGHTS
+
+
+def read_text() -> str:
+    """Read the request's body as text to be stored, redacted where a program sends it."""
+    text = request.get_data(as_text=True)
+    return SHAPES.clean_text(text) if is_program() else text
+
+
+def _redact_json(raw: bytes) -> bytes:
+    """Redact the texts of a JSON body. One without a secret stays as it came, since that is found much faster."""
+    if not ESCAPED_CONTROL.search(raw) and not SHAPES.has_secret(raw.decode("utf-8", "replace")):
+        return raw
+    try:
+        return to_json(SHAPES.clean_value(from_json(raw)))
+    except ValueError:
+        return raw  # the validation says what is wrong
 
 
 def _refuse_unstorable(raw: bytes) -> None:

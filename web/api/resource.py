@@ -24,8 +24,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from flask import Blueprint, Response, request
 
 import auth
+import failpoints
 from auth import Right
 from database import Session, reading, writing
+from failpoints import Failpoint
 from models import Run
 from settings import Settings
 from tickets.runs.notify_run import notify_run
@@ -52,12 +54,16 @@ RUNS = frozenset({Right.RUN})
 
 @dataclass(slots=True)
 class Call:
-    """Context of a request for a view: the transaction, the caller, and functions to call after the commit."""
+    """Context of a request for a view: the transaction, the caller, and functions to call after the commit.
+
+    `examination` is the result of the route's `examine`.
+    """
 
     session: Session
     caller: auth.Caller
     settings: Settings
     after: list[Callable[[], None]] = field(default_factory=list)
+    examination: Any = None
 
     @property
     def actor(self) -> Actor:
@@ -122,18 +128,20 @@ class Resource(Blueprint):
         batch: bool = False,
         secret: bool = False,
         late: bool = False,
+        examine: Callable[..., Any] | None = None,
     ) -> Declaration:
         """Declare a write.
 
         With `batch` the body is one object, an array or NDJSON. With `secret` the response is not stored for
         `Idempotency-Key`. With `late` the view itself handles a request from a run that has ended, which is refused and
-        quarantined otherwise.
+        quarantined otherwise. `examine` is called with the body and the arguments of the path before the transaction, for
+        what takes longer than one may, and its result is the call's `examination`.
         """
 
         def declare(view: View) -> View:
             options = {"errors": errors, "batch": batch, "repeatable": not secret}
             route = _build_route(self, view, method, rule, rights, status, **options)
-            self._add(route, lambda args: _serve_write(view, route, args, late=late))
+            self._add(route, lambda args: _serve_write(view, route, args, late, examine))
             return view
 
         return declare
@@ -216,11 +224,15 @@ def _serve_read(view: View, route: Route, args: dict[str, Any]) -> Response:
         return respond(view(call, **_load_path_arguments(call, args), **inputs), route.status)
 
 
-def _serve_write(view: View, route: Route, args: dict[str, Any], *, late: bool) -> Response:
+def _serve_write(
+    view: View, route: Route, args: dict[str, Any], late: bool, examine: Callable[..., Any] | None
+) -> Response:
     inputs = _parse_request(route)
+    examination = examine(inputs["body"], **args) if examine else None
 
     def work(call: Call) -> Any:
-        refusal = None if late else refuse_late(call, route.name, request.get_data(as_text=True))
+        call.examination = examination
+        refusal = None if late else refuse_late(call, route.name, request_body.read_text())
         return refusal or view(call, **_load_path_arguments(call, args), **inputs)
 
     return perform(work, route.status, parse_idempotency_key(request.get_data()) if route.repeatable else None)
@@ -247,6 +259,7 @@ def perform(work: Callable[[Call], Any], status: int, key: idempotency.KeyedRequ
         text = "" if refusal or data is None else _dump_json(data)
         if key and refusal is None:
             idempotency.store_response(session, key, idempotency.StoredResponse(status, text))
+    failpoints.kill_at(Failpoint.COMMITTED)
     for follow in call.after:
         follow()
     if refusal is not None:

@@ -50,7 +50,7 @@ def change() -> Response | tuple[str, int]:
     for reference in tickets:
         result.take(reference, partial(_change_ticket, change_request, reference))
     done = "moved" if change_request.move else "changed"
-    undo_offer = {"tickets": result.undoable, "label": f"Take back {len(result.undoable)}"} if result.undoable else None
+    undo_offer = {"tickets": result.undoable, "label": f"Undo {len(result.undoable)}"} if result.undoable else None
     tone = "warn" if result.refused else "good"
     layout.flash_note(result.words(_format_title(act), done), tone, undo_offer, floats=True, stays=bool(result.refused))
     return redirect_to_board(request.form.get("query", ""))

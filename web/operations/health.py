@@ -40,7 +40,7 @@ def read_health(call: Call) -> HealthJson:
     }
 
 
-@auth.public
+@auth.serve_everywhere
 def alive() -> tuple[str, int, dict[str, str]]:
     """Report that this process serves requests, without reading the database."""
     return "ok\n", 200, {"Content-Type": "text/plain; charset=utf-8"}

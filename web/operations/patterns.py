@@ -23,7 +23,7 @@ PHASES = [
     PhaseView("QA", "waived", None, "person", "A person approves", [], None, "Only words changed.", None, False),
 ]
 WORKFLOW = {
-    "shown": Workflow(PHASES, PHASES[1], "It waits for a decision.", "decide"),
+    "shown": Workflow(PHASES, PHASES[1], "Waiting for a decision.", "decide"),
     "plans": True,
     "usual": (),
     "kinds": {"codex": "agent"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,12 +34,12 @@ class SpoolState:
 
 def read_state(settings: Settings, run: Run) -> SpoolState:
     """Read the spool of a run. Those of runs on other machines are not readable and have a `problem`."""
-    if run.host != socket.gethostname():
+    if run.host != settings.machine_name:
         return SpoolState(run.last_run_seq, problem=f"It is on {run.host}.")
     folder = settings.run_path(run.id)
     segments = sorted(folder.glob("events*.jsonl")) if folder.is_dir() else []
     if not segments:
-        return SpoolState(run.last_run_seq, problem="Its directory is no longer there, or holds no events.")
+        return SpoolState(run.last_run_seq, problem="Its directory is gone, or has no events.")
     sizes = [segment.lstat().st_size for segment in segments]
     acknowledged = _read_word(folder / ACKED_FILE)
     return SpoolState(
@@ -56,7 +55,7 @@ def _read_report_state(folder: Path) -> str:
     status = _read_word(folder / REPORTED_FILE)
     if status:
         return "delivered" if status == "200" else f"refused ({status[:3]})"
-    return "waits to be delivered" if (folder / REPORT_FILE).is_file() else "none"
+    return "waiting to be delivered" if (folder / REPORT_FILE).is_file() else "none"
 
 
 def _read_word(path: Path) -> str:

@@ -12,6 +12,7 @@ import auth
 from auth import Right
 from database import Session, reading, writing
 from models import Heartbeat, IncidentState, TaskRun
+from redaction import SHAPES
 from tickets.operations import incidents, task_files, tasks
 from tickets.operations.task_files import TaskNote
 from tickets.shared import events, paging
@@ -163,4 +164,4 @@ def _read_last_lines(name: str) -> str | None:
     if file is None:
         return None
     with file:
-        return log_tail.read_last_lines(file, LOG_LINES).decode(errors="replace")
+        return SHAPES.clean_text(log_tail.read_last_lines(file, LOG_LINES).decode(errors="replace"))

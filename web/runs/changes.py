@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import socket
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
+import auth
 from database import end_read
 from models import Run
+from redaction import OMISSION_MARK, Redaction
 from tickets.lifecycle.schemas import FileJson
 from tickets.shared.errors import NotFound
 from tickets.shared.inputs import Body, FilePath
 from web.api.resource import ANYBODY, RUNS, Call, Resource
+from workers.contract import spec as specs
 from workers.repository import changes
-from workers.repository.git import GitError
+from workers.repository.git import GitError, GitHung
 
 from . import diff
 
@@ -24,6 +29,10 @@ blueprint = Resource("changes", __name__)
 
 MAX_PATCH_BYTES = 256 << 10
 MAX_FILES = 200
+MAX_GIT_THREADS = 4
+"""Threads that may wait for git. In a repository in which it hangs, each does so for the whole time limit of a call."""
+GIT_SLOTS = threading.BoundedSemaphore(MAX_GIT_THREADS)
+WAIT_SECONDS = 3.0
 MAX_UNFOLDED_LINES = 400
 """Number of diff lines above which a file is shown collapsed."""
 
@@ -56,9 +65,20 @@ class CommitRange:
         """Return the range of a run. Raises `NotFound`, with the reason, if its changes are not on this machine."""
         if not run.repository or not run.branch or not run.base_sha:
             raise NotFound("This run has no branch of its own.", run=run.id)
-        if run.host != socket.gethostname():
+        if run.host != auth.get_instance().settings.machine_name:
             raise NotFound(f"This run's changes are on {run.host}, where it ran.", run=run.id)
         return cls(Path(run.repository), run.base_sha, run.branch)
+
+
+@contextmanager
+def hold_git_slot() -> Iterator[None]:
+    """Hold a slot for calls of git, so that pages without git still answer. Raises `GitHung` when none becomes free."""
+    if not GIT_SLOTS.acquire(timeout=WAIT_SECONDS):
+        raise GitHung("git does not answer earlier requests: try again later")
+    try:
+        yield
+    finally:
+        GIT_SLOTS.release()
 
 
 @blueprint.reads("/runs/<number:run>/changes", rights=ANYBODY | RUNS)
@@ -67,18 +87,23 @@ def read_changes(call: Call, run: Run, query: PatchQuery) -> ChangesJson:
     commit_range = CommitRange.from_run(run)
     end_read(call.session)
     try:
-        changed_files = changes.list_changes(commit_range.repository, commit_range.base, commit_range.head)
-        patch = changes.read_patch(
-            commit_range.repository, commit_range.base, commit_range.head, query.path, max_bytes=query.max_bytes
-        )
+        with hold_git_slot():
+            changed_files = changes.list_changes(commit_range.repository, commit_range.base, commit_range.head)
+            patch = changes.read_patch(
+                commit_range.repository, commit_range.base, commit_range.head, query.path, max_bytes=query.max_bytes
+            )
     except (GitError, OSError) as error:
-        raise NotFound("The changes of this run can no longer be read.", run=run.id, reason=str(error)[:500]) from error
+        raise NotFound(
+            "The changes of this run are no longer available.", run=run.id, reason=str(error)[:500]
+        ) from error
     files = [FileJson.read(change) for change in changed_files]
+    end = OMISSION_MARK if patch.truncated else ""
+    text = _read_redaction(run).redact_text(patch.text + end)
     return {
         "base": commit_range.base,
         "head": commit_range.head,
         "files": files,
-        "patch": patch.text,
+        "patch": text.removesuffix(end),
         "truncated": patch.truncated,
     }
 
@@ -124,15 +149,21 @@ def load_changes(run: Run) -> ChangesView:
     """Load the commits of a run, with the patch truncated at `MAX_PATCH_BYTES`."""
     try:
         commit_range = CommitRange.from_run(run)
-        changed_files = changes.list_changes(commit_range.repository, commit_range.base, commit_range.head)
-        patch = changes.read_patch(
-            commit_range.repository, commit_range.base, commit_range.head, max_bytes=MAX_PATCH_BYTES
-        )
+        with hold_git_slot():
+            changed_files = changes.list_changes(commit_range.repository, commit_range.base, commit_range.head)
+            patch = changes.read_patch(
+                commit_range.repository, commit_range.base, commit_range.head, max_bytes=MAX_PATCH_BYTES
+            )
     except NotFound as error:
         return ChangesView(run.generation, problem=error.message)
+    except GitHung as error:
+        return ChangesView(run.generation, problem=f"The changes cannot be read now: {error}.")
     except (GitError, OSError):
         return ChangesView(run.generation, problem="The branch or its base commit is no longer in the repository.")
     hunks = diff.parse_diff(patch.text, truncated=patch.truncated)
+    redaction = _read_redaction(run)
+    if redaction.has_secret(patch.text):
+        hunks = {header: tuple(_redact_hunk(hunk, redaction) for hunk in parts) for header, parts in hunks.items()}
     files = tuple(
         FileDiff(
             change.path,
@@ -146,3 +177,13 @@ def load_changes(run: Run) -> ChangesView:
     )
     more = max(0, len(changed_files) - MAX_FILES)
     return ChangesView(run.generation, commit_range.head, commit_range.base, files, more, patch.truncated)
+
+
+def _read_redaction(run: Run) -> Redaction:
+    """Read the secrets of a run, which its agent may have committed."""
+    return specs.read_redaction(auth.get_instance().settings.run_path(run.id))
+
+
+def _redact_hunk(hunk: diff.Hunk, redaction: Redaction) -> diff.Hunk:
+    lines = tuple(replace(line, text=redaction.redact_text(line.text)) for line in hunk.lines)
+    return replace(hunk, heading=redaction.redact_text(hunk.heading), lines=lines)

@@ -10,7 +10,6 @@ The WebSocket sends the screen as binary frames, and text frames {"type": "ended
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -28,7 +27,7 @@ from tickets.shared.inputs import Body
 from tickets.shared.rights import Act
 from web.site import headers
 from web.stream import sockets
-from web.stream.log_tail import PaneLog, read_last_lines
+from web.stream.log_tail import PaneLog
 from web.stream.sockets import GOING_AWAY, WebSocketConnection
 from workers.host.tmux import Tmux
 from workers.run.console_client import ConsoleClient, find_pane
@@ -156,7 +155,7 @@ def _load_console(run_id: int) -> ConsoleView:
 def _find_obstacle(run: Run, identifier: str) -> str | None:
     if run.mode is RunMode.EXTERNAL:
         return "external"
-    if run.host != socket.gethostname():
+    if run.host != auth.get_instance().settings.machine_name:
         return "elsewhere"
     if run.state is RunState.ENDED:
         return "gone"
@@ -167,8 +166,4 @@ def _find_obstacle(run: Run, identifier: str) -> str | None:
 
 def _read_log(run: Run, identifier: str) -> str:
     """Read the end of the pane's log, or "" if there is none."""
-    file = PaneLog.for_run(auth.get_instance().settings, run.id, identifier).open()
-    if file is None:
-        return ""
-    with file:
-        return read_last_lines(file, MAX_LOG_LINES).decode(errors="replace")
+    return PaneLog.for_run(auth.get_instance().settings, run.id, identifier).read_end(MAX_LOG_LINES) or ""

@@ -13,6 +13,7 @@ from auth import Right
 from database import Session, reading, writing
 from models import Run, RunState, Ticket
 from tickets.board import evidence_tab, ticket_detail
+from tickets.operations import home_state
 from tickets.runs import claims, model_change, refusals, reports, run_detail
 from tickets.runs.model_change import ChangeModel, find_obstacle
 from tickets.runs.notify_run import notify_run
@@ -40,11 +41,13 @@ def load_runs_tab(session: Session, ticket: Ticket) -> View:
     if run is None:
         return {"runs": [ticket_detail.build_run(row) for row in runs], "attempt": None}
     operates = auth.get_caller().right is Right.OPERATOR
+    settings = auth.get_instance().settings
     return {
         "attempt": run_detail.build_details(session, run),
         "cost": run.cost_usd,
         "newest": runs[0].id == run.id,
-        "log": log_tail.PaneLog.for_run(auth.get_instance().settings, run.id, ticket.identifier).path.is_file(),
+        "log": log_tail.PaneLog.for_run(settings, run.id, ticket.identifier).path.is_file(),
+        "lacks_files": home_state.lacks_files(run, settings.runs_dir, settings.machine_name),
         "stops": operates and run.state is not RunState.ENDED and run.stop_code is None,
         "model": {"may": operates and run.ended is None, "order": run.model_order, "obstacle": find_obstacle(run)},
         "stop": {"code": run.stop_code, "reason": run.stop_reason} if run.stop_code else None,
@@ -68,15 +71,11 @@ def show_log(reference: str, run: int) -> Response:
     with reading(auth.get_instance().engine) as session:
         ticket = get_ticket(session, reference)
         row = run_detail.get_run(session, ticket.id, run)
-    file = log_tail.PaneLog.for_run(auth.get_instance().settings, row.id, ticket.identifier).open()
-    if file is None:
+    log = log_tail.PaneLog.for_run(auth.get_instance().settings, row.id, ticket.identifier)
+    text = log.read_end(log_tail.DEFAULT_LINES)
+    if text is None:
         raise NotFound("This run has no log on this machine.", run=run)
-    with file:
-        return Response(
-            log_tail.read_last_lines(file, log_tail.DEFAULT_LINES),
-            mimetype="text/plain",
-            headers={"Cache-Control": "no-store"},
-        )
+    return Response(text, mimetype="text/plain", headers={"Cache-Control": "no-store"})
 
 
 @blueprint.post("/ticket/<reference>/runs/<number:run>/model")

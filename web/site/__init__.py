@@ -2,8 +2,10 @@
 
 BLUEPRINTS = (
     "login",
+    "proof",
     "metrics",
     "help",
     "offline",
+    "former_address",
 )
 """Modules of this package that have a Blueprint named `blueprint`."""

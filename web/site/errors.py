@@ -10,16 +10,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
-from flask import Flask, Response, current_app, g, jsonify, redirect, request
+from flask import Flask, Response, current_app, g, jsonify, redirect, render_template, request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.wrappers import Response as AnyResponse
 
+import auth
 from database import StoreUnavailable
-from tickets.shared.errors import DomainError, Invalid
+from tickets.shared.errors import DomainError, Invalid, ProofRequired
 from tickets.shared.errors import convert_validation_error as convert_validation_error
 
-from . import layout
+from . import layout, proof_form
 
 API = "/api/"
 SOCKETS = "/ws/"
@@ -34,10 +35,10 @@ TITLES = {
     401: "Log in",
     403: "Not allowed",
     404: "Not found",
-    409: "Not possible now",
+    409: "Not possible right now",
     410: "No longer available",
     413: "Too large",
-    422: "Not valid",
+    422: "Invalid request",
     500: "Server error",
     503: "Busy",
 }
@@ -59,6 +60,8 @@ class Problem:
 
 def install(app: Flask) -> None:
     app.register_error_handler(DomainError, _handle_domain_error)
+    app.register_error_handler(auth.PlainAddress, _handle_plain_address)
+    app.register_error_handler(ProofRequired, _handle_proof_required)
     app.register_error_handler(
         ValidationError, lambda error: build_response(_build_problem(convert_validation_error(error)))
     )
@@ -117,6 +120,20 @@ def _handle_domain_error(error: DomainError) -> AnyResponse:
     return build_response(_build_problem(error))
 
 
+def _handle_plain_address(error: auth.PlainAddress) -> AnyResponse:
+    """Answer a browser that came to the address of programs, as API or page: it has nothing to log in at there."""
+    if wants_json():
+        return build_response(_build_problem(error))
+    return Response(render_template("site/plain_address.html"), error.status)
+
+
+def _handle_proof_required(error: ProofRequired) -> AnyResponse:
+    """Ask a browser that sent a form to prove who uses it, with all that was entered, and tell a program."""
+    if wants_json() or request.method != "POST":
+        return build_response(Problem(error.status, error.code, error.message))
+    return Response(proof_form.render_proof_form(request.full_path.rstrip("?")), error.status)
+
+
 def _build_problem(error: DomainError) -> Problem:
     return Problem(error.status, error.code, error.message, error.detail)
 
@@ -137,7 +154,7 @@ def _handle_http_error(error: HTTPException) -> AnyResponse:
 
 def _handle_store_error(error: Exception) -> AnyResponse:
     """Report that the database is full, locked or unreachable (503): nothing was written, and a retry is safe."""
-    words = "The database cannot be read or written at the moment. Nothing was changed: try again."
+    words = "The database cannot be read or written at the moment. Nothing was changed. Try again."
     return _log_and_respond(Problem(503, "store_unavailable", words), error)
 
 
@@ -149,5 +166,5 @@ def _log_and_respond(problem: Problem, error: Exception) -> AnyResponse:
     """Log an internal error with its traceback under a random reference, and disclose only the reference."""
     reference = secrets.token_hex(4)
     current_app.logger.error("request failed, reference %s", reference, exc_info=error)
-    words = f"{problem.message} The server's log has the details under {reference}."
+    words = f"{problem.message} See the server log for details, under {reference}."
     return build_response(replace(problem, message=words, reference=reference))

@@ -14,8 +14,9 @@ from werkzeug.datastructures import MultiDict
 
 import auth
 from database import Session
-from models import AgentKind, Landing, WakeKind
+from models import AgentKind, BlockReason, Landing, WakeKind
 from tickets.lifecycle.moves import Move
+from tickets.shared.display_names import BLOCK_REASONS
 from tickets.shared.errors import Invalid
 from tickets.shared.inputs import ParkInput
 from tickets.shared.ticket_fields import BY_NAME
@@ -29,22 +30,22 @@ Field = dict[str, Any]
 LONG_FIELDS = {"body", "note", "waive", "next_action"}
 EDIT_FIELDS = {"assigned_to", "priority"}
 WAKE_CHOICES = [
-    (WakeKind.MANUAL.value, "When somebody wakes it"),
+    (WakeKind.MANUAL.value, "When someone wakes it"),
     (WakeKind.TIME.value, "At a time"),
     (WakeKind.TICKET.value, "When another ticket is done"),
-    (WakeKind.ANSWER.value, "When somebody writes on it"),
-    (WakeKind.AGENT_IDLE.value, "When an agent has had nothing to do"),
+    (WakeKind.ANSWER.value, "When someone comments on it"),
+    (WakeKind.AGENT_IDLE.value, "When an agent has been idle"),
     (WakeKind.PROBE.value, "When a command succeeds"),
 ]
 """Wake conditions that a person may choose; only the server sets the reset of a usage limit, whose time it knows."""
 REQUIRED_WAKE_FIELDS = {
-    "time": [("wake_at", "Say when it is to wake.")],
-    "ticket": [("wake_ticket", "Name the ticket that it waits for, like MC-12.")],
+    "time": [("wake_at", "Choose when it should wake.")],
+    "ticket": [("wake_ticket", "Enter the ticket to wait for, such as MC-12.")],
     "agent_idle": [
-        ("wake_agent", "Choose the agent that it waits for."),
-        ("wake_minutes", "Say for how many minutes."),
+        ("wake_agent", "Choose the agent to wait for."),
+        ("wake_minutes", "Enter the number of minutes."),
     ],
-    "probe": [("wake_probe", "Write the command that has to succeed.")],
+    "probe": [("wake_probe", "Enter the command that must succeed.")],
 }
 WAKE_FIELDS = ("wake_kind", "wake_at", "wake_ticket", "wake_agent", "wake_minutes", "wake_probe")
 
@@ -101,10 +102,14 @@ def _list_choices(annotation: Any) -> list[tuple[str, str]]:
     kinds = get_args(annotation) if get_origin(annotation) is UnionType else (annotation,)
     for kind in kinds:
         if isinstance(kind, type) and issubclass(kind, Enum):
-            return [(str(member.value), _format_label(str(member.value))) for member in kind]
+            return [(str(member.value), _format_member(member)) for member in kind]
         if get_origin(kind) is Literal:
             return [(value, _format_label(value)) for value in get_args(kind)]
     return []
+
+
+def _format_member(member: Enum) -> str:
+    return BLOCK_REASONS[member] if isinstance(member, BlockReason) else _format_label(str(member.value))
 
 
 def _format_label(value: str) -> str:

@@ -16,13 +16,13 @@ from . import layout
 blueprint = Blueprint("help", __name__)
 
 MEANINGS = {
-    TicketStatus.INBOX: "Filed, and not yet looked at. Nothing starts from here.",
-    TicketStatus.TODO: "Ready. An agent starts it as soon as all checks pass. The ticket lists those that do not.",
-    TicketStatus.IN_PROGRESS: "Somebody works on it: an agent in a run, or a person.",
+    TicketStatus.INBOX: "New and not triaged yet. Nothing starts from here.",
+    TicketStatus.TODO: "Ready. An agent starts it as soon as all conditions are met. The ticket lists those that are not.",
+    TicketStatus.IN_PROGRESS: "An agent or a person is working on it.",
     TicketStatus.NEEDS_INPUT: "The agent has a question. Your answer sends the ticket back to the same conversation.",
     TicketStatus.IN_REVIEW: "Submitted with its evidence, or approved and about to land. Whoever did the work cannot approve it.",
     TicketStatus.WAITING: "Parked until a time, another ticket, an answer or a person wakes it.",
-    TicketStatus.BLOCKED: "It cannot continue by itself. The ticket says who has to do what.",
+    TicketStatus.BLOCKED: "It cannot continue on its own. The ticket says who needs to do what.",
     TicketStatus.DONE: "Closed with the work complete.",
     TicketStatus.CANCELLED: "Closed without completing the work.",
 }

@@ -32,7 +32,9 @@ def open_link(link: str) -> str | tuple[str, int]:
         name = tokens.find_link_name(session, link)
     if name is None:
         return _render_form(mode="token", error=tokens.LINK_ENDED), 410
-    return _render_form(mode="link", link_token=link, user=name)
+    host = auth.get_instance().secret_host
+    hosts_line = f"127.0.0.1 {host}" if request.host.startswith(host) else ""
+    return _render_form(mode="link", link_token=link, user=name, hosts_line=hosts_line)
 
 
 @blueprint.post("/login")
@@ -51,14 +53,14 @@ def log_in() -> AnyResponse | tuple[str, int]:
                 tokens.log_out(session, former.number, former.actor)
     except DomainError as refusal:
         return _render_form(mode="token", error=refusal.message), refusal.status
-    response = redirect(_parse_own_path(request.form.get("next", "")), 303)
+    response = redirect(parse_own_path(request.form.get("next", "")), 303)
     response.set_cookie(
         auth.get_cookie_name(settings),
         secret,
         max_age=settings.session_days * DAY_SECONDS,
         httponly=True,
         samesite="Lax",
-        secure=settings.behind_tls,
+        secure=auth.uses_tls(),
     )
     return response
 
@@ -74,10 +76,10 @@ def log_out() -> AnyResponse:
 
 
 def _render_form(**context: str) -> str:
-    return render_template("site/login.html", next=_parse_own_path(request.args.get("next", "")), **context)
+    return render_template("site/login.html", next=parse_own_path(request.args.get("next", "")), **context)
 
 
-def _parse_own_path(target: str) -> str:
+def parse_own_path(target: str) -> str:
     """Return the path to continue at, or `/` for anything that a browser could read as an address of another server."""
     parts = urlsplit(target)
     is_plain = target.isprintable() and "\\" not in target

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, current_app, jsonify, render_template, request
+from flask import Blueprint, Response, current_app, jsonify, render_template
 
 import auth
 
@@ -14,18 +15,22 @@ from .assets import Assets
 blueprint = Blueprint("offline", __name__)
 
 PAGE = "/offline"
-LAZY_PREFIXES = ("app/", "css/", "console.js", "worker.js", "vendor/xterm")
+LAZY_PREFIXES = ("app/", "css/", "console.js", "worker.js", "former_", "copy_drafts.js", "vendor/xterm")
 """Files that the service worker caches at their first use. It caches all others when it is installed."""
 
 
 @blueprint.get("/worker.js")
-@auth.public
+@auth.serve_everywhere
 def worker() -> Response:
     """Serve the service worker with its configuration, which contains the version of the static files.
 
-    It is served from the root, since the scope of a service worker is the path of its own URL.
+    It is served from the root, since the scope of a service worker is the path of its own URL. At a plain address, where
+    earlier versions have installed one, it is a worker that removes itself.
     """
     assets, instance = _get_assets(), auth.get_instance().settings.instance
+    if not auth.is_browser_address():
+        text = f"const INSTANCE = {json.dumps(instance)};\n{assets.text('former_worker.js')}"
+        return Response(text, mimetype="text/javascript")
     config = {
         "instance": instance,
         "version": assets.version,
@@ -40,10 +45,11 @@ def worker() -> Response:
 @blueprint.get("/manifest.webmanifest")
 @auth.public
 def manifest() -> Response:
-    """Serve the web app manifest, whose name contains the host to distinguish several boards."""
+    """Serve the web app manifest, whose name contains the plain address to distinguish several boards."""
+    settings = auth.get_instance().settings
     answer = jsonify(
-        id=f"/?instance={auth.get_instance().settings.instance}",
-        name=f"Mission Control ({request.host})",
+        id=f"/?instance={settings.instance}",
+        name=f"Mission Control ({urlsplit(settings.public_url or settings.api_url).netloc})",
         short_name="Mission Control",
         description="The board for delegated work.",
         start_url="/",

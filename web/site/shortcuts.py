@@ -32,22 +32,22 @@ def _split_keys(key: str) -> list[str]:
 
 
 EVERYWHERE = (
-    Shortcut(("/", "$mod+k"), "Search, go somewhere, do something"),
+    Shortcut(("/", "$mod+k"), "Search or run an action"),
     Shortcut(("c",), "New ticket"),
-    Shortcut(("t",), "Switch between full and relative times"),
-    Shortcut(("$mod+Enter",), "Send what is being written"),
-    Shortcut(("Shift+?",), "The keys of this page"),
+    Shortcut(("t",), "Switch between absolute and relative times"),
+    Shortcut(("$mod+Enter",), "Submit the form or comment"),
+    Shortcut(("Shift+?",), "Keyboard shortcuts for this page"),
 )
 BOARD = (
-    Shortcut(("h", "j", "k", "l"), "Go from card to card"),
-    Shortcut(("Enter",), "Open the card in focus"),
-    Shortcut(("m",), "Moves of the card in focus"),
-    Shortcut(("x",), "Select the card in focus"),
-    Shortcut(("Shift+X",), "Select all from the last one selected to it"),
-    Shortcut(("Space",), "Pick the card in focus up; ← → carry it, Enter drops it, Esc puts it back"),
+    Shortcut(("h", "j", "k", "l"), "Move between cards"),
+    Shortcut(("Enter",), "Open the focused card"),
+    Shortcut(("m",), "Actions for the focused card"),
+    Shortcut(("x",), "Select the focused card"),
+    Shortcut(("Shift+X",), "Select a range of cards"),
+    Shortcut(("Space",), "Pick up the focused card; ← → to move it, Enter to drop it, Esc to cancel"),
 )
-TICKET = (Shortcut(("r",), "Write"), Shortcut(("e",), "Edit the title; Esc leaves what is being edited"))
-CHANGES = (Shortcut(("ArrowDown", "ArrowUp"), "Go from line to line of a file"),)
+TICKET = (Shortcut(("r",), "Write a comment"), Shortcut(("e",), "Edit the title; Esc to cancel"))
+CHANGES = (Shortcut(("ArrowDown", "ArrowUp"), "Move between lines of a file"),)
 
 
 def list_groups(nav: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Shortcut]]]:

@@ -112,14 +112,14 @@ def build_budget_notes(values: Values, settings: Settings) -> list[str]:
         return ["The script agent uses no tokens and no money: only runs and minutes can be limited."]
     is_alias = program == "claude" and not str(model).startswith("claude-")
     if model and not is_alias and find_price(settings.all_prices, model) is None:
-        money = "is enforced only at the end of each turn" if program == "claude" else "cannot hold"
+        money = "is enforced only at the end of each turn" if program == "claude" else "cannot be enforced"
         notes.append(
-            f"No price is set for the model {model}, so a budget in US dollars {money}. Prices are on the team page."
+            f"No price is set for the model {model}, so a budget in US dollars {money}. Prices are on the Team page."
         )
     elif not model or is_alias:
-        notes.append("A budget in US dollars holds only for a model with a price: see Prices on the team page.")
+        notes.append("A budget in US dollars applies only to models with a price: see Prices on the Team page.")
     if program == "codex":
-        notes.append("Codex counts a turn when it has ended, so a budget of turns does not stop one that goes on.")
+        notes.append("Codex counts a turn when it ends, so a budget of turns does not stop a turn in progress.")
     return notes
 
 

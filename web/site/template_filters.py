@@ -11,6 +11,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from tickets.shared import display_names
+
 Moment = datetime | str | None
 
 _UNITS = ((86400 * 365, "y"), (86400 * 30, "mo"), (86400, "d"), (3600, "h"), (60, "min"))
@@ -114,6 +116,7 @@ def render_code(text: str) -> Markup:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
+    "block_reason": display_names.format_block_reason,
     "iso": format_iso,
     "stamp": format_utc,
     "age": format_age,

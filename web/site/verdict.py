@@ -13,9 +13,10 @@ import auth
 from database import Session, StoreError
 from models import HealthStatus
 from settings import Settings
-from tickets.operations import health, local_checks
+from tickets.operations import health, local_checks, task_checks
 from tickets.operations.health import HealthReport
 from tickets.operations.health_check import HealthCheck
+from tickets.operations.start_grace import StartGrace
 
 from . import metrics
 
@@ -23,10 +24,6 @@ MAX_BUSY_SHARE = 0.8
 """Share of a worker's threads in use above which health warns, since few are left for further requests."""
 SUSTAINED_SECONDS = 20.0
 """How long a fault of a web process must last, as a moment of load is none."""
-START_SECONDS = 60.0
-"""Time after a start, or after the machine has slept, in which the first look at the checks may still be due."""
-SLEEP_SECONDS = 15.0
-"""Difference between the two clocks that a sleep of the machine or a change of the time causes."""
 PROBE_SECONDS = 5.0
 """How long the result of a write probe is used, which all threads of a process share."""
 
@@ -68,10 +65,10 @@ class Observer:
             return health.build_report([*self._check_self(), local_checks.report_damage(str(error.orig))])
         age = next(check for check in results if check.name == health.CHECK_AGE)
         if health.is_overdue(age) and not self._grace.is_starting():
-            for check in self._find_reasons():
+            for check in (*self._find_reasons(), *self._check_scheduler(session)):
                 results = health.replace_check(results, check)
         elif not age.ok:
-            starting = HealthCheck(age.name, HealthStatus.OK, "the first checks are being made")
+            starting = HealthCheck(age.name, HealthStatus.OK, "the first checks are running")
             results = health.replace_check(results, starting)
         for check in self._check_self():
             results = health.replace_check(results, check)
@@ -95,35 +92,25 @@ class Observer:
         lasts = moment - self._since.setdefault(name, moment) >= SUSTAINED_SECONDS
         return result if lasts else HealthCheck(name, HealthStatus.OK, "busy for a moment")
 
+    def _check_scheduler(self, session: Session) -> list[HealthCheck]:
+        return [task_checks.check_scheduler(session)] if self.settings.scheduler else []
+
     def _find_reasons(self) -> list[HealthCheck]:
         """Find out why nothing stores results: no write is possible, or no program can start."""
         with self._probing:
             if time.monotonic() >= self._probe_until:
                 write = local_checks.probe_write(self._instance.engine)
-                self._probe_results = [write, local_checks.check_settings(self.settings.home)]
+                home = self.settings.home
+                self._probe_results = [write, local_checks.check_settings(home), local_checks.check_home(home)]
                 self._probe_until = time.monotonic() + PROBE_SECONDS
             return self._probe_results
 
 
-class StartGrace:
-    """Tells whether this process began moments ago, or the machine woke from sleep, by its two clocks."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-        self._offset = time.time() - self._start
-
-    def is_starting(self) -> bool:
-        offset = time.time() - time.monotonic()
-        if abs(offset - self._offset) > SLEEP_SECONDS:
-            self._start, self._offset = time.monotonic(), offset
-        return time.monotonic() - self._start < START_SECONDS
-
-
 def _check_event_log(failing: list[str]) -> HealthCheck:
     if not failing:
-        return HealthCheck("event-log", HealthStatus.OK, "every web worker reads it")
+        return HealthCheck("event-log", HealthStatus.OK, "every web worker can read it")
     text = f"Web worker {', '.join(failing)} cannot read the event log, so its pages get no live updates."
-    return HealthCheck("event-log", HealthStatus.FAILED, text, "See the log of the web workers on the Logs page.")
+    return HealthCheck("event-log", HealthStatus.FAILED, text, "See the web log on the Logs page.")
 
 
 def _check_threads(workers: list[metrics.WebWorker], threads: int) -> HealthCheck:
@@ -131,4 +118,4 @@ def _check_threads(workers: list[metrics.WebWorker], threads: int) -> HealthChec
     if not crowded:
         return HealthCheck("web", HealthStatus.OK, f"{len(workers)} {'worker' if len(workers) == 1 else 'workers'}")
     details = ", ".join(f"{worker.busy} of {threads} threads of web worker {worker.pid}" for worker in crowded)
-    return HealthCheck("web", HealthStatus.WARNING, f"{details} are busy.", "Set more threads with MC_THREADS.")
+    return HealthCheck("web", HealthStatus.WARNING, f"{details} are busy.", "Increase MC_THREADS.")

@@ -8,7 +8,7 @@ from contextlib import suppress
 from flask import Flask, Response
 
 import auth
-from database import NOTE_MILLISECONDS, StoreError, writing_at_once
+from database import StoreError, writing
 from models import HealthStatus
 from tickets.operations import store_checks, tasks
 
@@ -31,6 +31,6 @@ class VisitRecorder:
         is_page = response.status_code == 200 and response.mimetype == "text/html"
         if is_page and caller is not None and caller.cookie and time.monotonic() >= self._due:
             self._due = time.monotonic() + INTERVAL_SECONDS
-            with suppress(StoreError), writing_at_once(auth.get_instance().engine, NOTE_MILLISECONDS) as session:
+            with suppress(StoreError), writing(auth.get_instance().engine, patient=False) as session:
                 tasks.record_heartbeat(session, store_checks.VISIT, HealthStatus.OK, caller.actor.name)
         return response

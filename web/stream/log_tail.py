@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from redaction import SHAPES, Redaction, read_run_secrets
 from settings import Settings
 from web.site.stream_response import Alarm
 
 DEFAULT_LINES = 200
 MAX_LINES = 5000
-CHUNK_BYTES = 64 << 10
+CHUNK_BYTES = 256 << 10
+"""More than any line of a pane log, so that no secret is cut between two reads."""
 MAX_TAIL_BYTES = 1 << 20
+MAX_SPEC_BYTES = 4 << 20
+SPEC_FILE = "spec.json"
 POLL_SECONDS = 0.2
 NEWER_RUN_SECONDS = 2.0
 CURSOR = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
@@ -38,6 +42,25 @@ class PaneLog:
     def open(self) -> IO[bytes] | None:
         """Open the log for reading, or return None when it does not exist."""
         return open_regular_file(self.path)
+
+    def read_end(self, lines: int) -> str | None:
+        """Read the redacted last lines, or return None when the log does not exist."""
+        file = self.open()
+        if file is None:
+            return None
+        with file:
+            return self.load_redaction().clean_text(read_last_lines(file, lines).decode(errors="replace"))
+
+    def load_redaction(self) -> Redaction:
+        """Load the secrets of the run, which older logs contain and which an agent may have written into this one."""
+        file = open_regular_file(self.path.with_name(SPEC_FILE))
+        if file is None:
+            return SHAPES
+        with file:
+            try:
+                return Redaction(read_run_secrets(file.read(MAX_SPEC_BYTES)))
+            except ValueError:
+                return SHAPES
 
 
 def open_regular_file(path: Path) -> IO[bytes] | None:
@@ -63,10 +86,12 @@ def open_regular_file(path: Path) -> IO[bytes] | None:
 
 
 def read_last_lines(file: IO[bytes], count: int) -> bytes:
-    """Read the last `count` lines, of at most the last megabyte."""
+    """Read the last `count` whole lines, of at most the last megabyte."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - MAX_TAIL_BYTES))
     lines = file.read(MAX_TAIL_BYTES).splitlines(keepends=True)
+    if size > MAX_TAIL_BYTES:
+        del lines[0]
     return b"".join(lines[-count:])
 
 
@@ -78,6 +103,7 @@ class TailStream:
         self._lines = lines
         self._look_for_newer = Alarm(NEWER_RUN_SECONDS)
         self._file: IO[bytes] | None = None
+        self._redaction = SHAPES
         self._offset = 0
         self._log = newest()
         self._resume(cursor or "")
@@ -112,7 +138,7 @@ class TailStream:
             self.close()
             self._log, self._file, self._offset = log, None, 0
         if self._file is None and self._log is not None:
-            self._file = self._log.open()
+            self._file, self._redaction = self._log.open(), self._log.load_redaction()
         return self._file is not None
 
     def _read(self) -> bytes:
@@ -121,13 +147,15 @@ class TailStream:
         assert self._file is not None
         self._file.seek(self._offset)
         data = self._file.read(CHUNK_BYTES)
-        whole = data if len(data) == CHUNK_BYTES else data[: data.rfind(b"\n") + 1]
+        is_full = len(data) == CHUNK_BYTES
+        whole = data[: data.rfind(b"\n") + 1] or data * is_full
         self._offset += len(whole)
         return self._tell(whole) if whole else b""
 
     def _tell(self, lines: bytes) -> bytes:
         assert self._log is not None
-        data = json.dumps({"run": self._log.run_id, "text": lines.decode(errors="replace")}, ensure_ascii=False)
+        text = self._redaction.clean_text(lines.decode(errors="replace"))
+        data = json.dumps({"run": self._log.run_id, "text": text}, ensure_ascii=False)
         return self._id() + f"event: tail\ndata: {data}\n\n".encode()
 
     def _id(self) -> bytes:

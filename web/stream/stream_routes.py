@@ -112,11 +112,10 @@ def pane(ticket: str) -> Response:
         newest = _build_log_finder(ticket_id)
         return _serve_stream(_get_streams().tails, lambda: log_tail.TailStream(newest, _read_cursor(), lines))
     log = _build_log_finder(ticket_id)()
-    file = log.open() if log else None
-    if file is None:
+    text = log.read_end(lines) if log else None
+    if text is None:
         raise NotFound("The newest run of this ticket has no log on this machine.")
-    with file:
-        return Response(log_tail.read_last_lines(file, lines), mimetype="text/plain", headers=HEADERS)
+    return Response(text, mimetype="text/plain", headers=HEADERS)
 
 
 def get_hub() -> Hub:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,14 @@ from tickets.workflow import landing
 from web.site import layout, team_forms
 from web.site.errors import convert_validation_error
 
-from . import home_folders, project_trust
+from . import home_folders, project_branches, project_trust
 
 blueprint = Blueprint("project_pages", __name__)
 
 View = dict[str, Any]
 DRAFT_TIMEOUT_SECONDS = 20
 LANDINGS = {
-    Landing.LEAVE: "Approval closes the ticket; you merge when you like.",
+    Landing.LEAVE: "Approval closes the ticket. You merge when you want.",
     Landing.MERGE: "A merge commit on the base branch, in this machine's repository.",
     Landing.SQUASH: "One commit on the base branch, with the ticket's title and the branch's subjects.",
     Landing.PUSH: "To the push address, with your own git credentials.",
@@ -39,8 +38,8 @@ LANDINGS = {
 }
 NO_FORGE = "Neither gh nor glab is installed here: install one and log in, or approval is refused."
 TRUST_NOTES = {
-    True: "What the repository of {project} brings is honoured from the next run on.",
-    False: "What the repository of {project} brings is no longer honoured.",
+    True: "Trusted. The repository configuration of {project} is used from the next run.",
+    False: "Trust withdrawn. The repository configuration of {project} is no longer used.",
 }
 DEFAULTS = {"max_runs": 2, "gate": Gate.PERSON.value, "landing": Landing.LEAVE.value, "ports": 4}
 """Initial values of a new project's form."""
@@ -113,12 +112,13 @@ def add_project(draft: int) -> Response | tuple[str, int]:
     facts = row.facts or {}
     try:
         body = {name: facts.get(name) for name in ("folder", "clone_url")} | _read_body()
+        branches = project_branches.read_branches(str(facts.get("folder", ""))) or facts.get("branches")
         with writing(auth.get_instance().engine) as session:
             project = projects.add_project(
                 session,
                 NewProject.model_validate(body | {"slug": request.form.get("slug", "")}),
                 auth.get_actor(),
-                facts.get("branches"),
+                branches,
             )
     except (ValidationError, DomainError) as error:
         errors, status = _parse_refusal(error)
@@ -154,8 +154,10 @@ def edit_project(slug: str) -> Response | tuple[str, int]:
         body: View = {"version": request.form.get("version"), "folder": request.form.get("folder")} | _read_body()
         if request.form.get("archive"):
             body |= {"archived": True}
+        edit = EditProject.model_validate(body)
+        branches = project_branches.read_branches_for_edit(edit, slug)
         with writing(auth.get_instance().engine) as session:
-            projects.edit_project(session, slug, EditProject.model_validate(body), auth.get_actor())
+            projects.edit_project(session, slug, edit, auth.get_actor(), branches)
     except (ValidationError, DomainError) as error:
         errors, status = _parse_refusal(error)
         return _render_form(project.name, request.form.to_dict(), errors, project), status
@@ -179,7 +181,7 @@ def request_slot(slug: str) -> Response:
     fields = {name: request.form.get(name, "") for name in ("host", "slot", "action")}
     with writing(auth.get_instance().engine) as session:
         repositories.request_slot(session, slug, NewSlotRequest.model_validate(fields), auth.get_actor())
-    layout.flash_note(f"{fields['slot']} is changed by {fields['host']} in a moment.")
+    layout.flash_note(f"{fields['slot']} will be changed by {fields['host']} in a moment.")
     return redirect(f"/settings/projects/{slug}#slots", 303)
 
 
@@ -234,7 +236,7 @@ def _render_form(
         "base_branch": [(branch, branch) for branch in branches],
     }
     with reading(auth.get_instance().engine) as session:
-        confinement = installed_programs.describe_confinement(session, socket.gethostname())
+        confinement = installed_programs.describe_confinement(session, auth.get_instance().settings.machine_name)
     context: View = {"form": values, "errors": errors, "row": project, "choices": choices, "message": message}
     context["confinement"] = confinement
     if project:
@@ -248,7 +250,7 @@ def _list_landings() -> list[tuple[str, str, str]]:
     """List the ways of landing as (value, label, help), where the help says if this machine lacks the program for it."""
     with reading(auth.get_instance().engine) as session:
         lacking = installed_programs.find_hosts_without(session, installed_programs.FORGE_CLIENTS)
-    helps = {Landing.PULL_REQUEST: NO_FORGE} if socket.gethostname() in lacking else {}
+    helps = {Landing.PULL_REQUEST: NO_FORGE} if auth.get_instance().settings.machine_name in lacking else {}
     return [(way.value, landing.OPTION_LABELS[way], helps.get(way, words)) for way, words in LANDINGS.items()]
 
 

@@ -14,13 +14,13 @@ from auth import Right
 from database import reading, writing
 from models import Scope
 from settings import Settings, list_keys
-from tickets.operations import tokens
+from tickets.operations import retention, tokens
 from tickets.operations.tokens import NewToken
 from tickets.shared import runtime_flags
 from tickets.shared.errors import DomainError
 from tickets.team import agents, profiles, projects
 from tickets.workflow import landing
-from web.site import layout
+from web.site import former_address, layout
 from web.site.errors import convert_validation_error
 
 blueprint = Blueprint("settings_page", __name__)
@@ -28,7 +28,7 @@ layout.add_nav_item("settings", "/settings", "settings", "Settings", "Machine", 
 
 View = dict[str, Any]
 MAX_REASON_LENGTH = 300
-LIFETIMES = [("365", "a year"), ("30", "30 days"), ("7", "a week"), ("", "until it is revoked")]
+LIFETIMES = [("365", "1 year"), ("30", "30 days"), ("7", "7 days"), ("", "No expiration")]
 LIMITS_GROUP = "caps of the web"
 LIMIT_PREFIXES = ("web_workers", "threads", "sse_", "ws_", "body_limit", "attachment_limit")
 SCOPES = [
@@ -53,9 +53,10 @@ def _render_page(**more: Any) -> str:
             "paused": runtime_flags.get_pause_reason(session),
             "projects": projects.list_projects(session),
             "tokens": tokens.list_tokens(session),
+            "retention": retention.list_kinds(session, instance.settings.retention.model_dump()),
             "team": {"agents": len(agents.list_members(session)), "profiles": len(profiles.list_profiles(session))},
         }
-    context["ways"] = landing.OPTION_LABELS
+    context |= {"ways": landing.OPTION_LABELS, "drafts_link": former_address.build_handover_link()}
     context |= {"groups": list_settings(instance.settings), "config_file": str(instance.settings.config_file)}
     context |= {"choices": {"scope": SCOPES, "days": LIFETIMES}, "form": {}, "errors": {}, "secret": None}
     return layout.render_page("team/settings.html", "settings", [("Settings", None)], **(context | more))
@@ -100,7 +101,7 @@ def pause() -> Response:
     reason = " ".join(request.form.get("reason", "").split())[:MAX_REASON_LENGTH]
     with writing(auth.get_instance().engine) as session:
         runtime_flags.set_flag(session, runtime_flags.PAUSE, reason or "maintenance", auth.get_actor())
-    layout.flash_note("Paused: no new runs are started. Live runs continue.", "warn")
+    layout.flash_note("Paused. No new runs start; current runs continue.", "warn")
     return redirect("/settings", 303)
 
 
@@ -108,7 +109,7 @@ def pause() -> Response:
 def resume() -> Response:
     with writing(auth.get_instance().engine) as session:
         runtime_flags.set_flag(session, runtime_flags.PAUSE, None, auth.get_actor())
-    layout.flash_note("Resumed: tickets start again.")
+    layout.flash_note("Resumed. Tickets start again.")
     return redirect("/settings", 303)
 
 

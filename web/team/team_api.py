@@ -10,6 +10,8 @@ from tickets.team.projects import EditProject, NewProject
 from web.api.page import Page
 from web.api.resource import OPERATORS, Call, Resource
 
+from .project_branches import read_branches_for_edit, read_branches_for_new_project
+
 blueprint = Resource("team", __name__)
 
 
@@ -19,16 +21,16 @@ def list_projects(call: Call) -> Page[ProjectJson]:
     return {"items": [ProjectJson.read(row) for row in projects.list_projects(call.session)], "next": None}
 
 
-@blueprint.writes("POST", "/projects", rights=OPERATORS, status=201)
+@blueprint.writes("POST", "/projects", rights=OPERATORS, status=201, examine=read_branches_for_new_project)
 def add_project(call: Call, body: NewProject) -> ProjectJson:
-    """Add a project: a repository that tickets are worked in."""
-    return ProjectJson.read(projects.add_project(call.session, body, call.actor))
+    """Add a project: a repository that tickets are worked in, with a base branch that it has."""
+    return ProjectJson.read(projects.add_project(call.session, body, call.actor, call.examination))
 
 
-@blueprint.writes("PATCH", "/projects/<slug>", rights=OPERATORS)
+@blueprint.writes("PATCH", "/projects/<slug>", rights=OPERATORS, examine=read_branches_for_edit)
 def edit_project(call: Call, slug: str, body: EditProject) -> ProjectJson:
     """Change a project, refused if its `version` has changed since it was read."""
-    return ProjectJson.read(projects.edit_project(call.session, slug, body, call.actor))
+    return ProjectJson.read(projects.edit_project(call.session, slug, body, call.actor, call.examination))
 
 
 @blueprint.reads("/agents")

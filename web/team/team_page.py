@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from itertools import groupby
 from typing import Any, TypeVar
@@ -39,7 +38,7 @@ PROGRAMS = [
 DEFAULT_PROGRAM = next(name for name, program in AGENT_PROGRAMS.items() if not program.built_in)
 MODES = [("headless", "Headless: over pipes"), ("tui", "Its own screen in tmux")]
 PERMISSIONS = [(name, policy.title, policy.explanation) for name, policy in PERMISSION_POLICIES.items()]
-PLAN_FIRST = [("no", "Start without a plan"), ("yes", "Plan first, a person approves it")]
+PLAN_FIRST = [("no", "Start without a plan"), ("yes", "Plan first, approved by a person")]
 KINDS = {"agent": "agent", "human": "person"}
 
 
@@ -129,7 +128,7 @@ def add_agent() -> Response | tuple[str, int]:
         agent = agents.add_agent(
             session, NewAgent.model_validate(body | team_forms.build_agent_body(request.form)), auth.get_actor()
         )
-        return f"{agent.name} is on the team."
+        return f"{agent.name} was added to the team."
 
     return _save_form(save, lambda errors: _render_agent_form(_read_form("runnable"), errors))
 
@@ -159,7 +158,7 @@ def edit_agent(name: str) -> Response | tuple[str, int]:
 def end_cooldown(name: str) -> Response:
     with writing(auth.get_instance().engine) as session:
         agents.edit_agent(session, name, EditAgent(cooldown_until=None), auth.get_actor())
-    layout.flash_note(f"{name} may work again.")
+    layout.flash_note(f"The cooldown of {name} has ended.")
     return redirect("/team", 303)
 
 
@@ -217,7 +216,7 @@ def edit_profile(name: str) -> Response | tuple[str, int]:
 
 def _render_profile_form(values: View, errors: Errors, profile: Profile | None = None) -> str:
     with reading(auth.get_instance().engine) as session:
-        confinement = installed_programs.describe_confinement(session, socket.gethostname())
+        confinement = installed_programs.describe_confinement(session, auth.get_instance().settings.machine_name)
     context = {
         "confinement": confinement,
         "choices": {"program": PROGRAMS, "mode": MODES, "permissions": PERMISSIONS, "plan_first": PLAN_FIRST},

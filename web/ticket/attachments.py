@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from io import BytesIO
+from typing import IO, Any
 
 from flask import Response, request, send_file
 from werkzeug.datastructures import FileStorage
@@ -11,11 +12,13 @@ from werkzeug.datastructures import FileStorage
 import auth
 from database import reading
 from models import Ticket
+from redaction import SHAPES
 from tickets.conversation import attachments
 from tickets.conversation.attachments import ReceivedFile, Upload
 from tickets.lifecycle.schemas import AttachmentJson
 from tickets.shared import lookup
 from tickets.shared.errors import ClaimLost, Invalid
+from web.api import request_body
 from web.api.page import Page
 from web.api.resource import (
     ANYBODY,
@@ -81,7 +84,7 @@ def upload(ticket: str) -> Response:
 
 def _parse_upload() -> Upload:
     values: dict[str, Any] = {name: value for name, value in request.form.items() if name != "csrf" and value}
-    return Upload.model_validate(values)
+    return Upload.model_validate(SHAPES.clean_value(values) if request_body.is_program() else values)
 
 
 def receive_file(file: FileStorage | None) -> ReceivedFile:
@@ -89,9 +92,19 @@ def receive_file(file: FileStorage | None) -> ReceivedFile:
     if file is None:
         raise Invalid("The form needs a part named `file`.", fields={"file": "Field required"})
     settings = auth.get_instance().settings
-    return attachments.receive_file(
-        settings.attachments_dir, file.stream, file.filename or "", settings.attachment_limit_bytes
-    )
+    name, content = file.filename or "", file.stream
+    if request_body.is_program():
+        name, content = SHAPES.clean_text(name), _redact_content(content, settings.attachment_limit_bytes)
+    return attachments.receive_file(settings.attachments_dir, content, name, settings.attachment_limit_bytes)
+
+
+def _redact_content(content: IO[bytes], limit: int) -> IO[bytes]:
+    """Redact the secrets in a program's file. One that is too large is left to the check of its size."""
+    head = content.read(limit + 1)
+    try:
+        return BytesIO(SHAPES.clean_file(head))
+    except ValueError as error:
+        raise Invalid(f"The file cannot be stored: {error}.", field="file") from error
 
 
 def _build_fingerprint(details: Upload, file: ReceivedFile) -> bytes:

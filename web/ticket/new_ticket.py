@@ -35,9 +35,9 @@ Form = MultiDict[str, str]
 View = dict[str, Any]
 Errors = dict[str, str]
 STARTS = [
-    ("todo", "Now", "Its owner starts as soon as nothing holds it."),
-    ("inbox", "From the inbox", "Somebody looks at it first."),
-    ("waiting", "Later", "It is parked until something wakes it."),
+    ("todo", "Now", "The owner starts as soon as nothing blocks it."),
+    ("inbox", "After triage", "It goes to the inbox first."),
+    ("waiting", "Later", "Parked until something wakes it."),
 ]
 LINKS = [
     ("blocked_by", "Is blocked by"),

@@ -20,7 +20,7 @@ from .ticket_forms import Answer, Change, apply_change, render_refused_form
 blueprint = Blueprint("ticket_links", __name__)
 
 RELATIONS = [(said, said.replace("_", " ").capitalize()) for said in relationships.KIND_BY_WORD if said != "related_to"]
-KINDS = [("vault", "Page of the vault"), ("file", "File of the project"), ("url", "Address")]
+KINDS = [("vault", "Vault page"), ("file", "Project file"), ("url", "Address")]
 
 
 def load_context_tab(session: Session, ticket: Ticket) -> dict[str, Any]:

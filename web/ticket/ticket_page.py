@@ -25,6 +25,8 @@ from tickets.shared import display_names, paging, rights
 from tickets.shared.errors import DomainError, EvidenceMissing, Invalid, NotFound
 from tickets.shared.lookup import get_ticket
 from tickets.shared.rights import Act
+from tickets.team import permission_view
+from tickets.team.permission_view import PermissionView
 from tickets.workflow import evidence, landing, wake_conditions
 from tickets.workflow.evidence import Shortfall
 from web.runs import changes, run_page
@@ -250,11 +252,21 @@ def _load_side(session: Session, view: TicketView, ticket_view: View) -> View:
         "workflow": workflow_page.load_box(session, ticket, view.standing),
         "operates": auth.get_caller().right is auth.Right.OPERATOR,
         "side": ticket_detail.build_side(session, ticket, ticket_view, view.newest, columns.load_owner_kinds(session)),
+        "permissions": _load_permissions(session, view),
         "gates": None if ticket.closed else policy.check_ticket(session, ticket, view.standing.live, limits),
         "edits": ticket_edit.build_edit_forms(session, ticket_view),
         "relations": ticket_links.RELATIONS,
         **ticket_files.load_files(session, ticket),
     }
+
+
+def _load_permissions(session: Session, view: TicketView) -> PermissionView | None:
+    """Load the permissions of the live run, or else those under which the owner would work."""
+    ticket, live = view.ticket, view.standing.live
+    if live:
+        return permission_view.describe_permissions(session, live.profile, ticket.project_id, live.host)
+    host = auth.get_instance().settings.machine_name
+    return permission_view.describe_member_permissions(session, ticket.assigned_to, ticket.project_id, host)
 
 
 # ------------------------------------------------------------------------------------------------- actions of a person
@@ -328,8 +340,8 @@ def make_move(reference: str) -> Response | tuple[str, int]:
         return _render_move_form(reference, name, problem), refusal.status
     notify_run(instance.settings, stopping)
     if offer:
-        message = f"{ticket.identifier} is {display_names.format_status(ticket.status)} now."
-        layout.flash_note(message, undo={"ticket": ticket.identifier, "label": offer.says})
+        message = f"{ticket.identifier} moved to {display_names.format_status_label(ticket.status)}."
+        layout.flash_note(message, undo={"ticket": ticket.identifier, "label": "Undo"})
     return redirect(f"/ticket/{ticket.identifier}", 303)
 
 

@@ -87,7 +87,7 @@ def _render_phases_form(reference: str, typed: list[PhaseRow] | None, error: str
         phases = ticket_phases.list_phases(session, ticket.id)
         choices = phase_forms.load_choices(session)
     rows = typed or _build_rows(phases)
-    title = "Change what follows" if phases else "Start a workflow"
+    title = "Edit later phases" if phases else "Start a workflow"
     return _render_form(
         "ticket/_phases_form", title, ticket, rows=rows, offered=choices, begins=not phases, error=error
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import re
 from pathlib import Path
 
 from protocol import COORDINATION
@@ -14,6 +17,11 @@ VERSION = "2.0.0"
 """Version of the coordination tools, which the server reports and a run shows."""
 PRESENCE_FILE = "coordination.json"
 """Written into the run's directory by a server whose tools a program has listed: {version}."""
+LOCK_FILE = "coordination.lock"
+"""Locked by each server of a run for as long as it lives."""
+ENDED = "Its process has ended."
+_CLOSED = re.compile(rf"\b{COORDINATION}\b.*(Transport closed|has disconnected)", re.DOTALL)
+"""How Codex 0.163 and Claude Code 2.1.332 word a call of tools whose server has ended."""
 SERVER_COMMAND = tuple(isolated_python.build_argv("mc_coordination_mcp", site_packages=False))
 """The command line of the server, which needs the standard library alone."""
 TOKEN_FILE = "api-token"  # noqa: S105 - a file's name
@@ -36,6 +44,34 @@ def build_server_environment(spec: RunSpec, run_dir: Path) -> dict[str, str]:
     }
 
 
+def hold_liveness_lock(run_dir: Path) -> int:
+    """Lock the run's file until this process ends, and return the open file."""
+    handle = os.open(run_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(handle, fcntl.LOCK_SH)  # a program may have several, one for each sub-agent
+    return handle
+
+
+def has_ended(run_dir: Path) -> bool:
+    """Return whether a server of the run was there and none is any more."""
+    try:
+        handle = os.open(run_dir / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+
+
+def is_closed_call(agent_event: AgentEvent) -> bool:
+    """Return whether a tool call failed because the program has lost the server. A refusal is worded by the server itself."""
+    output = str(agent_event.payload.get("output", ""))
+    return agent_event.kind == "tool_result" and bool(agent_event.payload.get("error")) and bool(_CLOSED.search(output))
+
+
 class CoordinationCheck:
     """The check that a program has the coordination tools, with one restart of a server that it lacks.
 
@@ -44,7 +80,7 @@ class CoordinationCheck:
     """
 
     def __init__(self, run_dir: Path, is_expected: bool, can_restart: bool = True) -> None:
-        self._presence = run_dir / PRESENCE_FILE
+        self._run_dir = run_dir
         self._is_expected = is_expected
         self._state = ""
         self._may_restart = can_restart
@@ -52,9 +88,19 @@ class CoordinationCheck:
         self.needs_restart = False
 
     @property
-    def is_present(self) -> bool:
+    def was_present(self) -> bool:
         """True once a program has listed the tools of a server of this run."""
-        return self._presence.exists()
+        return (self._run_dir / PRESENCE_FILE).exists()
+
+    @property
+    def is_present(self) -> bool:
+        """True while a server of this run lives whose tools a program has listed."""
+        return self.was_present and not has_ended(self._run_dir)
+
+    @property
+    def is_lost(self) -> bool:
+        """True when the server was ready and has ended. A program that ends takes its server along."""
+        return self._state == "ready" and has_ended(self._run_dir)
 
     def take_status(self, is_ready: bool, reason: str = "") -> list[AgentEvent]:
         """Take the status of the server and return the events of a change."""
@@ -87,7 +133,7 @@ class CoordinationCheck:
 
     def _read_version(self) -> str:
         try:
-            return str(json.loads(self._presence.read_bytes())["version"])
+            return str(json.loads((self._run_dir / PRESENCE_FILE).read_bytes())["version"])
         except (OSError, ValueError, KeyError, TypeError):
             return ""
 

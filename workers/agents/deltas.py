@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from redaction import Redaction, StreamRedaction
 from workers.contract.agent_events import AgentEvent, make_event
-from workers.contract.redaction import Redaction
 
 INTERVAL_SECONDS = 0.25
 """Seconds between two events of one block."""
@@ -15,6 +15,7 @@ INTERVAL_SECONDS = 0.25
 
 @dataclass(slots=True)
 class _Block:
+    stream: StreamRedaction
     pending: str = ""
     sent: int = 0
     due: float = 0.0
@@ -34,14 +35,11 @@ class DeltaThrottle:
 
     def add(self, block: str, kind: str, piece: str, parent: str | None = None) -> list[AgentEvent]:
         """Return the `delta` event that is now due, if any. `offset` counts characters of the block."""
-        state = self._blocks.setdefault(block, _Block())
+        state = self._blocks.get(block) or self._begin(block)
         state.pending += piece
         if self._clock() < state.due:
             return []
-        clean = self._redaction.redact_text(state.pending)
-        held_length = self._redaction.measure_secret_prefix(clean)
-        visible = clean[: len(clean) - held_length]
-        state.pending = clean[len(clean) - held_length :]
+        visible, state.pending = state.stream.feed(state.pending), ""
         if not visible:
             return []
         state.due = self._clock() + INTERVAL_SECONDS
@@ -51,3 +49,7 @@ class DeltaThrottle:
     def close(self, block: str) -> None:
         """Forget a block that is complete."""
         self._blocks.pop(block, None)
+
+    def _begin(self, block: str) -> _Block:
+        state = self._blocks[block] = _Block(StreamRedaction(self._redaction))
+        return state

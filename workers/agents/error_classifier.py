@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from workers.contract.agent_events import AgentEvent, format_title, make_event, strip_controls
+from redaction import strip_controls
+from workers.contract.agent_events import AgentEvent, make_event, shorten_line
 
 Wordings = Mapping[str, str]
 """Failure class -> regular expression of the texts that tell it; the first class that matches counts."""
@@ -48,14 +49,14 @@ def classify_error(text: str, status: int | None = None, wordings: Wordings = _N
 
 
 def explain_exit(exit_code: int, stderr: str, wordings: Wordings = _NO_WORDINGS) -> AgentEvent | None:
-    """Make the error event of a program that exited without one on its stream. None for a clean exit."""
+    """Make the error event of a program that exited without one on its redacted `stderr`. None for a clean exit."""
     if exit_code == 0:
         return None
     lines = [line.strip() for line in strip_controls(stderr).splitlines() if line.strip()]
     if exit_code < 0 or exit_code in (129, 130, 137, 143):
         return make_event("error", failure="killed", message=f"Ended by a signal (exit code {exit_code}).")
     failure = classify_error("\n".join(lines[-20:]), wordings=wordings) if lines else "crash"
-    message = format_title(lines[-1]) if lines else f"Ended with exit code {exit_code} and no message."
+    message = shorten_line(lines[-1]) if lines else f"Ended with exit code {exit_code} and no message."
     return make_event("error", failure="crash" if failure == "agent_failed" else failure, message=message)
 
 

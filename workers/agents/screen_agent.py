@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from protocol import AGENT_PROGRAMS
 from workers.agents.script.program import ScriptAgent
 from workers.contract.agent_events import AgentEvent
 from workers.contract.fields import Fields, format_line, get_object, get_text
@@ -22,11 +23,13 @@ class ScreenAgent(ScriptAgent):
     def __init__(self) -> None:
         super().__init__()
         self._run_dir = Path()
+        self._can_change_model = False
         self._turn_over = False
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         super().prepare(spec, run_dir)
         self._run_dir = run_dir
+        self._can_change_model = AGENT_PROGRAMS[spec.program].can_change_model_on_screen
 
     def command(self, spec: RunSpec) -> list[str]:
         return isolated_python.build_argv("workers.agents.tui.driver", str(self._run_dir))
@@ -34,6 +37,9 @@ class ScreenAgent(ScriptAgent):
     def open(self, prompt: str) -> list[bytes]:
         """Send nothing, as the prompt is an argument of the program."""
         return []
+
+    def set_model(self, uuid: str, model: str) -> list[bytes] | None:
+        return [format_line({"type": "model", "uuid": uuid, "model": model})] if self._can_change_model else None
 
     def answer(self, answer: Mapping[str, Any]) -> list[bytes]:
         return [format_line({"type": "answer", "answer": answer})]

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from protocol import COORDINATION as COORDINATION
-from workers.contract.agent_events import AgentEvent, format_title, make_event
+from workers.contract.agent_events import AgentEvent, get_first_line, make_event
 from workers.contract.fields import get_text
 
 _TITLE_ARGUMENTS = (
@@ -27,7 +27,7 @@ _TITLE_ARGUMENTS = (
 def format_call_title(name: str, arguments: Mapping[str, Any]) -> str:
     """Format one line for a call: its most descriptive argument, else the tool's short name."""
     telling = next(filter(None, (get_text(arguments, key) for key in _TITLE_ARGUMENTS)), "")
-    return format_title(telling or name.rpartition("__")[2] or name)
+    return get_first_line(telling or name.rpartition("__")[2] or name)
 
 
 def make_call_events(call: str, name: str, arguments: Mapping[str, Any], parent: str | None) -> list[AgentEvent]:

@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Any, Literal
 
 from protocol import EARLIER_PERMISSIONS, Permissions, RunLimits, WrapperMode
+from redaction import SHAPES, Redaction, read_run_secrets
 from workers.host import files
 
 SPEC_VERSION = 1
@@ -39,6 +40,7 @@ class RunSpec:
     program's commands; `hidden_folders` hold keys.
     `own_home` is the home folder whose configuration of the program the run takes, None where its profile takes none.
     `repository_configuration`: the workspace brings no configuration, one that a person has trusted, or another one.
+    `repository_digest` is the digest of what was judged so, empty for nothing, None where nothing was judged.
     """
 
     version: int
@@ -88,11 +90,17 @@ class RunSpec:
     prices: Mapping[str, str]
     own_home: str | None
     repository_configuration: RepositoryTrust
+    repository_digest: str | None
 
     @property
     def marker(self) -> str:
         """The environment entry by which every process of this run is found."""
         return format_marker(self.instance, self.run_id)
+
+    @property
+    def all_secrets(self) -> tuple[str, ...]:
+        """The secrets of the environment and the run's own."""
+        return (self.token, self.nonce, *self.secrets)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -120,6 +128,14 @@ def read_spec(run_dir: Path) -> RunSpec:
     return parse_spec(data)
 
 
+def read_redaction(run_dir: Path) -> Redaction:
+    """Read the secrets of a run for a reader of its files. Without a readable spec only the shapes of tokens are known."""
+    try:
+        return Redaction(read_run_secrets((run_dir / SPEC_FILE).read_bytes()))
+    except (OSError, ValueError):
+        return SHAPES
+
+
 def parse_spec(data: object) -> RunSpec:
     """Parse a spec from decoded JSON. Raises `InvalidSpec`."""
     values = _check_values(RunSpec, _upgrade(data) if isinstance(data, dict) else data, "")
@@ -131,7 +147,13 @@ def parse_spec(data: object) -> RunSpec:
 def _upgrade(data: dict[str, Any]) -> dict[str, Any]:
     """Return the spec of a run from before an upgrade with the fields and names of this version."""
     earlier: dict[str, Any] = {"forks": None, "plan": False, "prices": {}, "teardown": None, "folder": None}
-    earlier |= {"copies": (), "links": (), "own_home": None, "repository_configuration": "none"}
+    earlier |= {
+        "copies": (),
+        "links": (),
+        "own_home": None,
+        "repository_configuration": "none",
+        "repository_digest": None,
+    }
     earlier |= {"allowed_commands": (), "denied_commands": (), "hidden_folders": (), "network": False, "sandbox": False}
     policy = str(data.get("permissions"))
     renamed = {"permissions": EARLIER_PERMISSIONS[policy]} if policy in EARLIER_PERMISSIONS else {}

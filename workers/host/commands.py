@@ -14,10 +14,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
+
+from redaction import omit_start
 
 CHUNK_BYTES = 65536
 MAX_OUTPUT_BYTES = 16 * 1024 * 1024
+MAX_ERROR_LENGTH = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class CommandResult:
     def error_text(self) -> str:
         """The end of stderr (else of stdout), for an error message."""
         output = self.stderr.strip() or self.stdout.strip()
-        return output[-2000:].decode("utf-8", "replace")
+        return omit_start(output.decode("utf-8", "replace"), MAX_ERROR_LENGTH)
 
 
 def run(
@@ -72,10 +75,7 @@ def run(
     deadline = time.monotonic() + timeout
     out, err = bytearray(), bytearray()
     try:
-        if process.stdin:
-            with suppress(BrokenPipeError), process.stdin as pipe:
-                pipe.write(stdin)
-        _read({process.stdout: out, process.stderr: err}, deadline, keep)
+        _exchange(process, bytearray(stdin), {process.stdout: out, process.stderr: err}, deadline, keep)
         if max(len(out), len(err)) > keep:
             return CommandResult(None, bytes(out[:keep]), bytes(err[:keep]), truncated=True)
         return CommandResult(process.wait(_get_remaining_seconds(deadline)), bytes(out), bytes(err))
@@ -85,23 +85,47 @@ def run(
         _end(process)
 
 
-def _read(streams: Mapping[IO[bytes] | None, bytearray], deadline: float, keep: int) -> None:
-    """Fill the buffers until the streams close or one of them has more than `keep` bytes."""
+def _exchange(
+    process: subprocess.Popen[bytes],
+    unsent: bytearray,
+    outputs: Mapping[IO[bytes] | None, bytearray],
+    deadline: float,
+    keep: int,
+) -> None:
+    """Write stdin and read the outputs until all streams are closed or an output has more than `keep` bytes."""
     with selectors.DefaultSelector() as selector:
-        for stream, buffer in streams.items():
+        if process.stdin:
+            os.set_blocking(process.stdin.fileno(), False)
+            selector.register(process.stdin, selectors.EVENT_WRITE, unsent)
+        for stream, buffer in outputs.items():
             if stream:
                 selector.register(stream, selectors.EVENT_READ, buffer)
-        while selector.get_map():
+        while selector.get_map() and max(map(len, outputs.values())) <= keep:
             ready = selector.select(_get_remaining_seconds(deadline))
             if not ready:
                 raise TimeoutError
-            for key, _ in ready:
-                chunk = os.read(key.fd, CHUNK_BYTES)
-                key.data.extend(chunk)
-                if not chunk:
+            for key, events in ready:
+                has_more = (_write if events & selectors.EVENT_WRITE else _read)(key.fd, key.data)
+                if not has_more:
                     selector.unregister(key.fileobj)
-                if len(key.data) > keep:
-                    return
+                    cast(IO[bytes], key.fileobj).close()
+
+
+def _write(pipe: int, unsent: bytearray) -> bool:
+    """Write some of the bytes and remove them from `unsent`. False when none are left or nobody reads them."""
+    with suppress(BlockingIOError):
+        try:
+            del unsent[: os.write(pipe, unsent)]
+        except BrokenPipeError:
+            return False
+    return bool(unsent)
+
+
+def _read(pipe: int, buffer: bytearray) -> bool:
+    """Read some bytes into the buffer. False at the end of the stream."""
+    chunk = os.read(pipe, CHUNK_BYTES)
+    buffer.extend(chunk)
+    return bool(chunk)
 
 
 def _get_remaining_seconds(deadline: float) -> float:
@@ -114,6 +138,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    for stream in (process.stdout, process.stderr):
+    for stream in (process.stdin, process.stdout, process.stderr):
         if stream:
             stream.close()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+
+DRAFT_SUFFIX = ".new"
+"""The end of the name of a file that is being written."""
 
 
 def create(path: Path, data: bytes) -> None:
@@ -18,7 +22,7 @@ def replace(path: Path, data: bytes) -> None:
 
     OSError when the disk is full: the file is as it was, and the draft is removed.
     """
-    draft = path.with_name(path.name + ".new")
+    draft = path.with_name(path.name + DRAFT_SUFFIX)
     draft.unlink(missing_ok=True)  # that of a killed process, or a link that leads elsewhere
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -31,6 +35,13 @@ def replace(path: Path, data: bytes) -> None:
         draft.unlink(missing_ok=True)
         raise
     _sync(path.parent)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove the drafts that processes left in a folder when they were killed. None of them may be running."""
+    for draft in folder.glob(f"*{DRAFT_SUFFIX}"):
+        with suppress(OSError):
+            draft.unlink()
 
 
 def _sync(folder: Path) -> None:

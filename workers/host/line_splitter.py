@@ -6,7 +6,8 @@ import json
 import re
 from collections.abc import Iterator
 
-OMISSION_MARK = " [... left out ...] "
+from redaction import OMISSION_MARK
+
 _OPEN_ESCAPE = re.compile(r"(\\+)(?:u[0-9a-fA-F]{0,3})?\Z")
 
 
@@ -61,6 +62,12 @@ def mend_clipped_line(line: bytes) -> bytes | None:
         except (ValueError, RecursionError):
             continue
     return None
+
+
+def mark_omission(line: bytes) -> str:
+    """Return the text of a clipped line with a mark in the place of its missing middle."""
+    start = _find_cut(len(line))
+    return OMISSION_MARK.join(part.decode("utf-8", "ignore") for part in (line[:start], line[start:]))
 
 
 def _find_cut(length: int) -> int:

@@ -72,6 +72,14 @@ def find_by_marker(marker: str) -> list[Identity]:
     return _identify_all(pid for pid in _list_pids() if entry in _read_environment(pid))
 
 
+def read_command(pid: int) -> list[str]:
+    """Read the command line of a process, empty when it is gone."""
+    try:
+        return (PROC / str(pid) / "cmdline").read_text("utf-8", "replace").split("\0")[:-1]
+    except OSError:
+        return []
+
+
 def find_by_open_files(paths: Iterable[Path]) -> list[Identity]:
     """Find other live processes of this user that have one of these files open."""
     names = {str(path) for path in paths}

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import commands
+from . import commands, processes
 from .private_dirs import UnsafeFolder, make_private_dir
 
 HISTORY_LINES = 10_000
@@ -37,6 +38,7 @@ VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 PANE_FORMAT = "#{pane_id}|#{pane_pid}|#{pane_dead}|#{pane_dead_status}|#{session_name}"
 PANE_LINE = re.compile(r"(%[0-9]+)\|([0-9]+)\|([01]?)\|([0-9]*)\|(.+)")
+MISMATCH = "protocol version mismatch"
 NO_SERVER = re.compile(r"no server running on |error connecting to .* \((?:No such file|Connection refused)")
 
 
@@ -62,6 +64,10 @@ class TmuxGarbage(TmuxError):
 
 class NoServer(TmuxError):
     """No tmux server runs on this socket. It has no panes, but that does not prove any process dead."""
+
+
+class TmuxMismatch(TmuxFailed):
+    """The running server was started by another version of tmux, which this one cannot talk to."""
 
 
 class SessionTaken(TmuxFailed):
@@ -225,6 +231,12 @@ class Tmux:
         target = _validate_pane_id(pane)
         self._run("if-shell", "-F", "-t", target, "#{pane_dead}", f"kill-pane -t {target}")
 
+    def end_outdated_server(self) -> None:
+        """End the server without its protocol, which one of another version does not understand. Panes get a HUP."""
+        for process in processes.find_by_marker(f"TMUX_TMPDIR={self.folder}"):
+            if processes.read_command(process.pid)[1:3] == ["-L", self.name]:
+                processes.send_signal(process, signal.SIGTERM)
+
     def _make_folder(self) -> None:
         try:
             make_private_dir(self.folder)
@@ -256,6 +268,11 @@ class Tmux:
             return done.text
         if NO_SERVER.match(done.error_text):
             raise NoServer(done.error_text)
+        if MISMATCH in done.error_text:
+            raise TmuxMismatch(
+                f"the running server was started by another version of tmux ({done.error_text}):"
+                " it is replaced once the runs of this board have ended"
+            )
         raise TmuxFailed(f"tmux {arguments[0]} failed ({done.code}): {done.error_text}")
 
     def _program(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workers.contract.agent_events import strip_controls
+from redaction import Redaction
 from workers.host import processes
 
 TAIL_BYTES = 4096
@@ -60,13 +60,14 @@ def run(
     marker: str,
     log: Path,
     timeout: float,
+    redaction: Redaction,
     give_up: Callable[[], bool] = never_give_up,
 ) -> CheckResult:
     """Run `argv` in a session of its own with all its output in the file `log` (0600).
 
     It is killed, with its whole process tree and all that carry `marker`, after `timeout` seconds, when `give_up`
     returns True, or when it has printed more than `MAX_LOG_BYTES`. Processes that it leaves running are
-    killed too.
+    killed too. The `tail` of the result is redacted, the log is not.
     """
     began = time.monotonic()
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -82,7 +83,7 @@ def run(
         )
     except OSError as error:
         os.write(handle, f"{argv[0]} cannot be started: {error.strerror}\n".encode())
-        return _build_result(argv, NOT_FOUND_EXIT_CODE, began, log)
+        return _build_result(argv, NOT_FOUND_EXIT_CODE, began, log, redaction)
     finally:
         os.close(handle)
     identity = processes.identify(process.pid) or processes.Identity(process.pid, "", "")
@@ -93,7 +94,7 @@ def run(
     if code is None:
         process.kill()
         process.wait()
-    return _build_result(argv, code, began, log, timed_out)
+    return _build_result(argv, code, began, log, redaction, timed_out)
 
 
 def _await_exit(process: subprocess.Popen[bytes], is_over: Callable[[], bool]) -> int | None:
@@ -107,11 +108,10 @@ def _await_exit(process: subprocess.Popen[bytes], is_over: Callable[[], bool]) -
 
 
 def _build_result(
-    argv: Sequence[str], code: int | None, began: float, log: Path, timed_out: bool = False
+    argv: Sequence[str], code: int | None, began: float, log: Path, redaction: Redaction, timed_out: bool = False
 ) -> CheckResult:
     seconds = round(time.monotonic() - began, 3)
     with log.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(-min(TAIL_BYTES, file.tell()), os.SEEK_END)
-        tail = strip_controls(file.read(TAIL_BYTES).decode("utf-8", "replace"))
+        tail = redaction.read_tail(file, TAIL_BYTES)
     return CheckResult(tuple(argv), code, seconds, digest, tail, timed_out)

@@ -173,6 +173,12 @@ def list_branches(folder: Path) -> list[str]:
     ).splitlines()
 
 
+def list_base_branches(folder: Path) -> list[str]:
+    """List the branches that `resolve_branch` resolves: the local ones, and the recorded ones of origin."""
+    places = ("--format=%(refname:lstrip=3)", "refs/remotes/origin")
+    return [*list_branches(folder), *check_output(folder, "for-each-ref", *places).splitlines()]
+
+
 def find_remote_branch(folder: Path, remote: str = "origin") -> str | None:
     """Find the remote's default branch, such as `main`, as far as the clone has recorded it."""
     prefix = f"refs/remotes/{validate_revision(remote)}/"

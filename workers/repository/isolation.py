@@ -392,7 +392,7 @@ def _make_common_folder(place: GitPlace, settings: Mapping[str, str], owner: str
     try:
         folder = _make_state_folder() / digest[:32]
         if _read_text(folder / "config") != config:
-            with _hold_lock(folder.parent):
+            with _hold_lock(folder.with_name("lock")):
                 _replace_common_folder(folder, links, config)
     except (OSError, UnsafeFolder) as error:
         raise GitFailed(f"The folder for Mission Control's own git configuration cannot be used: {error}") from error
@@ -405,8 +405,20 @@ def _make_state_folder() -> Path:
 
 
 @contextmanager
-def _hold_lock(folder: Path) -> Iterator[None]:
-    with (folder / "lock").open("w") as lock:
+def hold_repository_lock(common_dir: Path) -> Iterator[None]:
+    """Wait for the lock of a repository, which stands outside of it, and hold it for the length of the block."""
+    digest = hashlib.sha256(os.fsencode(common_dir.resolve())).hexdigest()
+    try:
+        file = _make_state_folder() / f"{digest[:32]}.lock"
+    except (OSError, UnsafeFolder) as error:
+        raise GitFailed(f"The lock of {common_dir} cannot be used: {error}") from error
+    with _hold_lock(file):
+        yield
+
+
+@contextmanager
+def _hold_lock(file: Path) -> Iterator[None]:
+    with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -110,7 +110,7 @@ def merge_onto_base(
             look(candidate)
             if _move_base(job, candidate):
                 return MergeResult(candidate.commit, already=False, note=_describe_checkout(job, candidate))
-    raise LandingError(f"The branch {job.base} keeps moving. Approve again when nothing else changes it.")
+    raise LandingError(f"The branch {job.base} keeps moving. Approve again when nothing else is changing it.")
 
 
 def push_branch(job: LandingJob) -> str:
@@ -125,7 +125,7 @@ def push_branch(job: LandingJob) -> str:
     done = git.run(job.repository, "push", "--quiet", "--no-follow-tags", "--", address, target, timeout=PUSH_SECONDS)
     if done.code != 0:
         raise LandingError(
-            f"{strip_credentials(address)} did not take {job.branch}: {format_error(done)} Settle that with git push,"
+            f"{strip_credentials(address)} did not take {job.branch}: {format_error(done)} Resolve that with git push,"
             " then approve again."
         )
     return strip_credentials(address)
@@ -253,11 +253,11 @@ def _require_verified(job: LandingJob) -> None:
     """Require that the branch still contains the verified commit, since nothing else may be landed."""
     short = job.commit[:10]
     if not git.has_branch(job.repository, job.branch):
-        raise LandingError(f"The branch {job.branch} is gone. Bring it back, or close the ticket.")
+        raise LandingError(f"The branch {job.branch} is gone. Restore it, or close the ticket.")
     if not git.is_merged(job.repository, job.commit, f"refs/heads/{job.branch}"):
         raise LandingError(
             f"The branch {job.branch} has moved to something that does not contain {short}, the commit that was verified."
-            " Request changes, so that the work is handed in again."
+            " Request changes, so that the work is submitted again."
         )
 
 
@@ -370,4 +370,4 @@ def _format_refusal(job: LandingJob, place: Path, done: commands.CommandResult) 
             f"The branch {job.base} is checked out in {place}, where {', '.join(files)} would be overwritten."
             " Commit or put aside what is not committed there, then approve again."
         )
-    return f"The branch {job.base} cannot be moved in {place}: {format_error(done)} Settle that, then approve again."
+    return f"The branch {job.base} cannot be moved in {place}: {format_error(done)} Resolve that, then approve again."

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from protocol import Observations
+from redaction import Redaction
 
 from . import checks, git, worktree_cleanup, worktrees
 
@@ -34,6 +35,7 @@ class CheckSettings:
     marker: str
     folder: Path
     timeout: float
+    redaction: Redaction
     setup: Sequence[str] | None = None
     prepare_base: Callable[[Path], None] = lambda _scratch: None
     base_check: bool = True
@@ -138,5 +140,6 @@ def _run(argv: Sequence[str], cwd: Path, checking: CheckSettings, log: str) -> c
         marker=checking.marker,
         log=checking.folder / log,
         timeout=checking.timeout,
+        redaction=checking.redaction,
         give_up=checking.give_up,
     )

@@ -122,12 +122,12 @@ def _inspect_repository(root: Path) -> RepositoryFacts:
 
 def _explain(facts: RepositoryFacts) -> str:
     if not facts.branches:
-        return "This repository has no commits yet. Make a first one, so that there is something to start from."
+        return "This repository has no commits yet. Make a first commit, so that there is something to start from."
     if not facts.dirty:
         return f"A clean repository on {facts.current_branch or 'no branch'}."
     paths = "1 path has" if facts.dirty == 1 else f"{facts.dirty} paths have"
     return (
-        f"{paths} uncommitted changes. They stay as they are: agents work in worktrees of their own, "
+        f"{paths} uncommitted changes. They stay as they are. Agents work in their own worktrees, "
         "start from the last commit, and do not see these changes until you commit them."
     )
 

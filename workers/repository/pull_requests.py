@@ -64,7 +64,7 @@ def _choose_program(remote: str) -> str:
         if candidates
         else "does not tell whether it is for gh or for glab"
     )
-    raise LandingError(f"The remote {landing.strip_credentials(remote)} {why}. Settle that, or approve another way.")
+    raise LandingError(f"The remote {landing.strip_credentials(remote)} {why}. Resolve that, or approve another way.")
 
 
 def _run_program(job: LandingJob, argv: list[str]) -> str:
@@ -81,7 +81,7 @@ def _run_program(job: LandingJob, argv: list[str]) -> str:
     if done.code != 0:
         message = landing.format_error(done)
         raise LandingError(
-            f"The program {argv[0]} did not open a pull request: {message} Settle that with {argv[0]}, then approve again."
+            f"The program {argv[0]} did not open a pull request: {message} Resolve that with {argv[0]}, then approve again."
         )
     return done.text
 

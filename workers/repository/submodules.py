@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from redaction import omit_start
+
 from . import git, isolation
 
 FETCH_SECONDS = 600.0
@@ -71,4 +73,4 @@ def _initialise(workspace: Path, submodule: _Submodule) -> str | None:
         return f"The submodule {submodule.path} is not initialised: {error}."
     if done.code == 0:
         return None
-    return f"The submodule {submodule.path} is not initialised: {done.error_text[-MAX_NOTE_LENGTH:]}"
+    return f"The submodule {submodule.path} is not initialised: {omit_start(done.error_text, MAX_NOTE_LENGTH)}"

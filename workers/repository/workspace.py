@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from redaction import Redaction
 from workers.host import commands
 
 from . import git, old_slots, workspace_slots, worktrees
@@ -209,7 +210,7 @@ def discard(project: Path, path: Path, holders: Container[str | None]) -> str | 
     return saved_ref
 
 
-def run_set_up(path: Path, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
+def run_set_up(path: Path, argv: Sequence[str], env: Mapping[str, str], timeout: float, redaction: Redaction) -> None:
     """Run the project's set-up command in a workspace. `SetUpFailed` has the reason and the end of the output."""
     try:
         done = commands.run(argv, timeout=timeout, cwd=path, env=env)
@@ -217,7 +218,7 @@ def run_set_up(path: Path, argv: Sequence[str], env: Mapping[str, str], timeout:
         raise SetUpFailed(f"{argv[0]} cannot be started: {error.strerror}") from error
     if done.code != 0:
         reason = f"did not end within {timeout:g} seconds" if done.timed_out else f"failed ({done.code})"
-        tail = (done.stdout + done.stderr)[-TAIL_BYTES:].decode("utf-8", "replace")
+        tail = redaction.clean_text((done.stdout + done.stderr).decode("utf-8", "replace"), TAIL_BYTES, "end")
         raise SetUpFailed(f"{shlex.join(argv)} {reason}:\n{tail}")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from workers.host import files
 
 from . import git
-from .isolation import list_entries
+from .isolation import hold_repository_lock, list_entries
 
 REBASE_HEADS = ("rebase-merge/head-name", "rebase-apply/head-name")
 """The files with the name of a branch that is being rebased, while HEAD is detached."""
@@ -31,15 +31,21 @@ def check_out_detached(repository: Path, path: Path, at: str) -> Iterator[None]:
 
 
 def add_worktree(repository: Path, path: Path, *options: str, at: str) -> None:
-    """Add a work tree. Its `.git` file names the repository itself, not the common folder of the isolated call."""
+    """Add a work tree. Its `.git` file names the repository itself, not the common folder of the isolated call.
+
+    One at a time, since git fails over the record of another one that is not written yet.
+    """
     argv = ("worktree", "add", "--quiet", *options, str(path), git.validate_revision(at))
-    git.check_output(repository, *argv, timeout=git.CHECKOUT_SECONDS)
+    with hold_repository_lock(git.find_common_dir(repository)):
+        git.check_output(repository, *argv, timeout=git.CHECKOUT_SECONDS)
     (path / ".git").write_text(f"gitdir: {git.find_git_dir(path)}\n", "utf-8")
 
 
 def remove_worktree(repository: Path, path: Path) -> None:
     """Remove a work tree, or git's record of one whose folder is gone. Anything else at the path stays."""
-    git.run(repository, "worktree", "remove", "--force", "--force", str(path), timeout=git.CHECKOUT_SECONDS)
+    argv = ("worktree", "remove", "--force", "--force", str(path))
+    with hold_repository_lock(git.find_common_dir(repository)):
+        git.run(repository, *argv, timeout=git.CHECKOUT_SECONDS)
 
 
 def is_work_tree_root(path: Path) -> bool:

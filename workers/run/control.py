@@ -10,17 +10,17 @@ import json
 import os
 import selectors
 import socket
-import threading
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from protocol import StopCode, StopOrder
 
-from .api import STALE_STATUSES, ApiClient, Unreachable
+from .api import STALE_STATUSES, ApiClient, ApiResponse, Unreachable
+from .supervised_thread import FailureLog, SupervisedThread
 
 BEAT_SECONDS = 5.0
 
@@ -57,36 +57,37 @@ class Mailbox:
         return [self._mail.popleft() for _ in range(len(self._mail))]
 
 
-class HeartbeatThread(threading.Thread):
+class HeartbeatThread(SupervisedThread):
     """A thread that sends heartbeats until closed. `status` builds the body, and orders go into `mailbox`."""
 
     def __init__(
-        self, api: ApiClient, run_id: int, place: Path, status: Callable[[], Mapping[str, Any]], mailbox: Mailbox
+        self,
+        api: ApiClient,
+        run_id: int,
+        place: Path,
+        status: Callable[[], Mapping[str, Any]],
+        mailbox: Mailbox,
+        log: FailureLog | None = None,
     ) -> None:
-        super().__init__(name="control", daemon=True)
+        super().__init__("control", log)
         self._api = api
         self._path = f"/runs/{run_id}/heartbeat"
         self._place = place
         self._status = status
         self._mailbox = mailbox
-        self._closed = False
         self._nudge = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.asked = 0
         self.answered = 0
 
-    def run(self) -> None:
-        with selectors.DefaultSelector() as selector:
+    def work(self) -> None:
+        with selectors.DefaultSelector() as selector, _open_socket(self._place) as hints:
             selector.register(self._nudge, selectors.EVENT_READ, lambda: os.eventfd_read(self._nudge))
-            hints = _open_socket(self._place)
             if hints:
                 selector.register(hints, selectors.EVENT_READ, lambda: hints.recv(512))
-            while not self._closed:
+            while not self._closing.is_set():
                 self._send_heartbeat()
                 for key, _ in selector.select(BEAT_SECONDS):
                     key.data()
-        if hints:
-            hints.close()
-            self._place.unlink(missing_ok=True)
 
     def look(self) -> int:
         """Send a heartbeat at once. `answered` reaches the returned number when it is over, with or without a response."""
@@ -96,20 +97,25 @@ class HeartbeatThread(threading.Thread):
 
     def close(self) -> None:
         """Stop the heartbeats and remove the socket."""
-        self._closed = True
+        self._closing.set()
         os.eventfd_write(self._nudge, 1)
         self.join(self._api.timeout)
 
     def _send_heartbeat(self) -> None:
         beat_number = self.asked
-        with suppress(Unreachable):
-            answer = self._api.post(self._path, json.dumps(self._status()).encode())
-            if answer.status == 200:
-                self._mailbox.add(parse_orders(answer.data))
-            elif answer.status in STALE_STATUSES:
-                self._mailbox.add(Orders(StopOrder(f"The server refused this run ({answer.status}).", StopCode.STALE)))
-        self.answered = beat_number
-        os.eventfd_write(self._mailbox.fileno(), 1)
+        try:
+            self._take_answer(self._api.post(self._path, json.dumps(self._status()).encode()))
+        except Unreachable:
+            return  # the next heartbeat comes soon
+        finally:
+            self.answered = beat_number
+            os.eventfd_write(self._mailbox.fileno(), 1)
+
+    def _take_answer(self, answer: ApiResponse) -> None:
+        if answer.status == 200:
+            self._mailbox.add(parse_orders(answer.data))
+        elif answer.status in STALE_STATUSES:
+            self._mailbox.add(Orders(StopOrder(f"The server refused this run ({answer.status}).", StopCode.STALE)))
 
 
 def parse_orders(data: Mapping[str, Any]) -> Orders:
@@ -137,14 +143,23 @@ def _list_objects(data: object) -> list[Mapping[str, Any]]:
     return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
 
 
-def _open_socket(place: Path) -> socket.socket | None:
-    """Open the run's datagram socket. None when that fails, since the heartbeat is enough."""
-    hints = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+@contextmanager
+def _open_socket(place: Path) -> Iterator[socket.socket | None]:
+    """Open the run's datagram socket, and remove it in the end. None when that fails, since the heartbeat is enough."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hints:
+        hints.setblocking(False)
+        is_bound = _bind(hints, place)
+        try:
+            yield hints if is_bound else None
+        finally:
+            if is_bound:
+                place.unlink(missing_ok=True)
+
+
+def _bind(hints: socket.socket, place: Path) -> bool:
     try:
         place.unlink(missing_ok=True)
         hints.bind(str(place))
     except OSError:
-        hints.close()
-        return None
-    hints.setblocking(False)
-    return hints
+        return False
+    return True

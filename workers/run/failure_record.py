@@ -6,7 +6,7 @@ import re
 from typing import Any, Protocol
 
 from protocol import FAILURES, Outcome
-from workers.contract.agent_events import strip_controls
+from redaction import strip_controls
 from workers.contract.spec import RunSpec
 
 from .spool import CURRENT_FILE

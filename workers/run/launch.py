@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import failpoints
 from workers.contract import spec as specs
 from workers.contract.spec import PROMPT, RunSpec
 from workers.host import files
@@ -40,7 +41,10 @@ def start_wrapper(tmux: Tmux, run_dir: Path, spec: RunSpec, prefix: Sequence[str
     argv = [*prefix, sys.executable, "-m", "workers.run.wrapper", str(run_dir)]
     try:
         return tmux.new_session(
-            f"mc-{spec.identifier}", argv, cwd=ROOT, env={**isolation.select_configuration_variables(), name: value}
+            f"mc-{spec.identifier}",
+            argv,
+            cwd=ROOT,
+            env={**isolation.select_configuration_variables(), **failpoints.select_variables(), name: value},
         )
     except TmuxError as error:
         if revoke_run(run_dir) and not was_started(run_dir):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
+import failpoints
+from failpoints import Failpoint
 from protocol import DeliveryMode, ReceiptState
 from workers.contract.agent import AgentAdapter
 from workers.contract.agent_events import AgentEvent, make_event
@@ -27,12 +28,18 @@ FINAL_STATES = frozenset({ReceiptState.ACCEPTED, ReceiptState.CANCELLED, Receipt
 
 
 class MessageDelivery:
-    """Delivers each message, answer and interrupt once, however often the server repeats it."""
+    """Delivers each message, answer and interrupt once, however often the server repeats it.
 
-    def __init__(self, agent: AgentAdapter, child: AgentProcess, recorder: Recorder) -> None:
+    `on_message` is called before each message is delivered.
+    """
+
+    def __init__(
+        self, agent: AgentAdapter, child: AgentProcess, recorder: Recorder, on_message: Callable[[], None]
+    ) -> None:
         self._agent = agent
         self._child = child
         self._recorder = recorder
+        self._on_message = on_message
         self._sources: dict[str, str] = {}
         self._taken: set[str] = set()
         self._answered: set[str] = set()
@@ -42,7 +49,6 @@ class MessageDelivery:
         self.nudged = False
         self.awaits_person = False
         self.has_approved_plan = False
-        self.last_message = 0.0
 
     def take(self, orders: Orders) -> None:
         """Carry out the new orders of a heartbeat's response."""
@@ -117,9 +123,10 @@ class MessageDelivery:
 
     def _deliver(self, message: Mapping[str, Any]) -> None:
         uuid = str(message["uuid"])
-        self.last_message = time.time()
+        self._on_message()
         lines = self._agent.send(uuid, str(message.get("body", "")))
         self._child.write(lines)
+        failpoints.kill_at(Failpoint.MESSAGE_TAKEN)
         self._record_receipt(uuid, ReceiptState.QUEUED)
         if lines:
             self._unwritten.append(uuid)

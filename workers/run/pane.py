@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from protocol import EventType
-from workers.contract.agent_events import strip_controls
+from redaction import strip_controls
 from workers.contract.fields import get_objects
 
 MAX_LOG_BYTES = 8 * 1024 * 1024

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import failpoints
+from failpoints import Failpoint
 from workers.host import files
 
 from .api import STALE_STATUSES, ApiClient, Unreachable
@@ -46,6 +48,7 @@ def deliver_report(
     while True:
         status = _post_report(api, run_id, body) if flush(api.timeout) else None
         if status == 200 or status in STALE_STATUSES:
+            failpoints.kill_at(Failpoint.REPORTED)
             with suppress(OSError):
                 files.replace(run_dir / REPORTED_FILE, str(status).encode())
             return status

@@ -9,6 +9,7 @@ from protocol import MAX_BATCH_EVENTS, EventType
 
 from .api import NDJSON_TYPE, STALE_STATUSES, ApiClient, ApiResponse, Unreachable
 from .spool import Spool, SpoolPosition
+from .supervised_thread import FailureLog, SupervisedThread
 
 MAX_BATCH_BYTES = 1_000_000
 LINGER_SECONDS = 0.05
@@ -21,14 +22,14 @@ its port, says nothing about them.
 """
 
 
-class Sender(threading.Thread):
+class Sender(SupervisedThread):
     """Posts events in order, in batches, and retries while the server is down.
 
-    Ends when closed, or when the server refuses the run. The rest stays in the spool for the reaper.
+    Ends when closed, when the server refuses the run, or when the spool is gone. The rest stays in the spool for the reaper.
     """
 
-    def __init__(self, spool: Spool, api: ApiClient, ticket_id: int) -> None:
-        super().__init__(name="sender", daemon=True)
+    def __init__(self, spool: Spool, api: ApiClient, ticket_id: int, log: FailureLog | None = None) -> None:
+        super().__init__("sender", log)
         self._spool = spool
         self._api = api
         self._path = f"/tickets/{ticket_id}/events"
@@ -37,23 +38,28 @@ class Sender(threading.Thread):
         self._lines = MAX_BATCH_EVENTS
         self._pause = 0.0
         self._hurry = threading.Event()
-        self._closed = threading.Event()
         self.refused: int | None = None
+        self.is_spool_gone = False
 
-    def run(self) -> None:
-        while not self._closed.is_set() and self.refused is None:
+    def work(self) -> None:
+        while not self._closing.is_set() and not self.is_finished:
             if self._spool.wait_for_events(self._sent, timeout=1.0):
                 self._hurry.wait(LINGER_SECONDS)
                 self._send_batch()
                 if self._hurry.wait(self._pause):
                     self._hurry.clear()
 
+    @property
+    def is_finished(self) -> bool:
+        """True when no further event will be sent."""
+        return self.refused is not None or self.is_spool_gone
+
     def flush(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds, and return True when everything spooled has reached the server."""
         deadline = time.monotonic() + timeout
         last = self._spool.last_seq
         self._hurry.set()
-        while self.refused is None and self.is_alive():
+        while not self.is_finished and self.is_alive():
             left = deadline - time.monotonic()
             if self._spool.wait_acknowledged(last, max(0.0, min(left, 0.2))) or left <= 0:
                 break
@@ -61,11 +67,15 @@ class Sender(threading.Thread):
 
     def close(self) -> None:
         """Stop sending. Unsent events stay in the spool."""
-        self._closed.set()
+        self._closing.set()
         self._hurry.set()
 
     def _send_batch(self) -> None:
-        batch, after = self._spool.batch(self._position, self._lines, MAX_BATCH_BYTES)
+        try:
+            batch, after = self._spool.batch(self._position, self._lines, MAX_BATCH_BYTES)
+        except FileNotFoundError:
+            self.is_spool_gone = True
+            return
         try:
             answer = self._api.post(self._path, b"".join(batch), NDJSON_TYPE)
         except Unreachable:

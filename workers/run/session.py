@@ -12,20 +12,21 @@ from pathlib import Path
 from typing import Literal
 
 from protocol import Outcome, StopCode, StopOrder, WrapperState
+from redaction import Redaction
 from workers.contract.agent import AgentAdapter
 from workers.contract.agent_events import AgentEvent, make_event, make_raw_event
 from workers.contract.pricing import Pricing
-from workers.contract.redaction import Redaction
 from workers.contract.spec import RunSpec
 from workers.host import processes, subreaper
-from workers.host.line_splitter import LineSplitter, mend_clipped_line, split_merged
+from workers.host.line_splitter import LineSplitter, mark_omission, mend_clipped_line, split_merged
 
 from .agent_process import AgentProcess
 from .control import HeartbeatThread, Mailbox, Orders
 from .message_delivery import MessageDelivery
 from .recorder import Recorder, StderrRecorder
 from .shutdown import LimitTimers, Shutdown, find_exhausted_budget
-from .verdict import SIGNAL_FILE, Cause, judge_failure, parse_message, read_signal
+from .signal_watch import SignalWatch
+from .verdict import Cause, judge_failure, parse_message, read_signal
 
 TICK_SECONDS = 0.25
 SETTLE_SECONDS = 0.5
@@ -36,7 +37,6 @@ PENDING_SECONDS = 30.0
 """How long an idle agent may leave a message unaccepted."""
 SIGNAL_SECONDS = 20.0
 """How long an agent may go on after it reported its verdict through a tool."""
-MAX_RAW_LENGTH = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class Session:
         self._run_dir = run_dir
         self._agent = agent
         self._recorder = recorder
+        self._redaction = redaction
         self._pricing = Pricing(spec.prices, spec.model)
         self._mailbox = mailbox
         self._lines = LineSplitter(spec.limits.line_bytes)
@@ -78,7 +79,8 @@ class Session:
         self._child = self._start(agent.command(spec))
         now = time.monotonic()
         self._timers = LimitTimers(spec.limits, started=now, heard=now)
-        self._delivery = MessageDelivery(agent, self._child, recorder)
+        self._signal = SignalWatch(run_dir)
+        self._delivery = MessageDelivery(agent, self._child, recorder, self._signal.mark_message)
 
     @property
     def state(self) -> WrapperState:
@@ -122,8 +124,7 @@ class Session:
         elif whole := mend_clipped_line(line):
             parts = [whole]
         else:
-            text = line[:MAX_RAW_LENGTH].decode("utf-8", "replace")
-            self._take_all([make_raw_event(text, f"longer than {self._spec.limits.line_bytes} bytes")])
+            self._take_all([make_raw_event(mark_omission(line), f"longer than {self._spec.limits.line_bytes} bytes")])
             return
         for part in parts:
             self._take_all(self._agent.parse(part))
@@ -178,7 +179,7 @@ class Session:
             self._begin_shutdown(cause, interrupt=True)
         elif self._has_settled(now):
             self._judge_turn(now)
-        elif self._is_late_after_signal():
+        elif self._is_late_after_signal(now):
             self._begin_shutdown(Cause("finished"), interrupt=True)
 
     def _tell_state(self) -> None:
@@ -236,20 +237,11 @@ class Session:
 
     def _has_fresh_signal(self) -> bool:
         """True when the agent reported through a tool, after the last message (which may have changed its verdict)."""
-        return self._read_signal_time() >= self._delivery.last_message and bool(
-            read_signal(self._run_dir, self._spec.nonce)
-        )
+        return self._signal.is_fresh and bool(read_signal(self._run_dir, self._spec.nonce, self._redaction))
 
-    def _is_late_after_signal(self) -> bool:
-        signal_time = self._read_signal_time()
-        late = 0 < signal_time < time.time() - SIGNAL_SECONDS
-        return late and not self._delivery.has_pending_messages and self._has_fresh_signal()
-
-    def _read_signal_time(self) -> float:
-        try:
-            return (self._run_dir / SIGNAL_FILE).stat().st_mtime
-        except OSError:
-            return 0.0
+    def _is_late_after_signal(self, now: float) -> bool:
+        is_late = self._signal.measure_age(now) > SIGNAL_SECONDS
+        return is_late and not self._delivery.has_pending_messages and self._has_fresh_signal()
 
     # Shutdown
 

@@ -21,7 +21,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import failpoints
+from failpoints import Failpoint
 from protocol import EventType
+from workers.host import files
 
 CURRENT_FILE = "events.jsonl"
 ACKED_FILE = "acked"
@@ -72,7 +75,7 @@ class Spool:
         self.last_seq = max((segment.last_seq for segment in self._segments), default=0)
         self.acknowledged = read_acknowledged(run_dir)
         self.lost = 0
-        self._open()
+        self._file = self._open()
         self._end_torn_line()
 
     def append(self, event_type: str, payload: Mapping[str, Any]) -> bool:
@@ -113,9 +116,16 @@ class Spool:
             self.acknowledged = max(self.acknowledged, seq)
             self._grown.notify_all()
             with suppress(OSError):  # a resend costs little, as the server ignores duplicates
-                draft = self._folder / f"{ACKED_FILE}.new"
-                draft.write_text(str(self.acknowledged))
-                draft.rename(self._folder / ACKED_FILE)
+                self._write_acknowledged()
+
+    def _write_acknowledged(self) -> None:
+        draft = self._folder / f"{ACKED_FILE}{files.DRAFT_SUFFIX}"
+        try:
+            draft.write_text(str(self.acknowledged))
+            draft.rename(self._folder / ACKED_FILE)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
 
     def wait_acknowledged(self, seq: int, timeout: float) -> bool:
         """Wait up to `timeout` seconds, and return True when the server has every event up to `seq`."""
@@ -126,9 +136,8 @@ class Spool:
         os.fsync(self._file)
         os.close(self._file)
 
-    def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._file = os.open(self._folder / CURRENT_FILE, flags, 0o600)
+    def _open(self, name: str = CURRENT_FILE) -> int:
+        return os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def _end_torn_line(self) -> None:
         """Terminate a line that a crash has cut off, so that the next one is intact."""
@@ -184,16 +193,29 @@ class Spool:
         segment.size += len(line)
         self.last_seq = segment.last_seq = self.last_seq + 1
         if segment.size >= self._limit // SEGMENT_COUNT:
-            self._rotate()
+            with suppress(OSError):  # on a full disk the segment grows, and the next event tries again
+                self._rotate()
         self._grown.notify_all()
         return True
 
     def _rotate(self) -> None:
+        """Begin a new segment. OSError leaves everything as it was."""
+        full, current = self._segments[-1], self._folder / CURRENT_FILE
+        numbered = self._folder / f"events.{full.number}.jsonl"
+        draft = self._folder / f"{CURRENT_FILE}{files.DRAFT_SUFFIX}"
+        new_file = self._open(draft.name)
+        try:
+            current.rename(numbered)
+            failpoints.kill_at(Failpoint.SPOOL_ROTATED)
+            draft.rename(current)
+        except OSError:
+            os.close(new_file)
+            if numbered.exists():
+                numbered.rename(current)
+            raise
         os.close(self._file)
-        full = self._segments[-1]
-        (self._folder / CURRENT_FILE).rename(self._folder / f"events.{full.number}.jsonl")
+        self._file = new_file
         self._segments.append(_Segment(full.number + 1, last_seq=full.last_seq))
-        self._open()
 
     def _build_path(self, number: int) -> Path:
         return self._folder / (CURRENT_FILE if number == self._segments[-1].number else f"events.{number}.jsonl")

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from redaction import Redaction
+
 TAIL_BYTES = 32_000
 TERM_SECONDS = 10.0
 POLL_SECONDS = 0.1
@@ -22,7 +24,7 @@ POLL_SECONDS = 0.1
 class ProcessResult:
     """The result of a child process. A negative `code` is a signal's number, `cut` says why we ended it.
 
-    `summary` is its last line of JSON, if any."""
+    `tail` is redacted. `summary` is its last line of JSON, if any."""
 
     code: int
     cut: str | None
@@ -30,7 +32,9 @@ class ProcessResult:
     summary: dict[str, Any] | None
 
 
-def run(argv: Sequence[str], cwd: Path, timeout: float, log: Path, stopping: threading.Event) -> ProcessResult:
+def run(
+    argv: Sequence[str], cwd: Path, timeout: float, log: Path, stopping: threading.Event, redaction: Redaction
+) -> ProcessResult:
     """Run `argv` until it ends, `timeout` seconds have passed or `stopping` is set. `log` (0600) holds its output.
 
     Raises OSError when it cannot be started. Processes that it has put into a session of their own, such as a tmux
@@ -45,7 +49,8 @@ def run(argv: Sequence[str], cwd: Path, timeout: float, log: Path, stopping: thr
     finally:
         os.close(handle)
     end_reason = _await_exit(process, timeout, stopping)
-    tail = log.read_bytes()[-TAIL_BYTES:].decode("utf-8", "replace")
+    with log.open("rb") as file:
+        tail = redaction.read_tail(file, TAIL_BYTES)
     return ProcessResult(process.returncode, end_reason, tail, _parse_summary(tail))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from redaction import Redaction
 from workers.contract.spec import RunSpec
 from workers.host import files
 from workers.repository import checks
@@ -25,6 +26,7 @@ def tear_down(run_dir: Path, spec: RunSpec) -> str | None:
         marker=spec.marker,
         log=run_dir / "teardown.log",
         timeout=TEARDOWN_SECONDS,
+        redaction=Redaction(spec.all_secrets),
     )
     files.replace(run_dir / RESULT_FILE, json.dumps(outcome.as_json()).encode())
     return None if outcome.has_passed else describe_failure(outcome)

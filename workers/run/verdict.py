@@ -25,8 +25,9 @@ from protocol import (
     ReportMessage,
     StopCode,
 )
+from redaction import Redaction, cut_text
 from workers.contract import spec as specs
-from workers.contract.agent_events import clip_text, format_title, make_event
+from workers.contract.agent_events import MAX_TEXT_BYTES, get_first_line, shorten_line
 from workers.contract.fields import get_objects
 from workers.contract.spec import InvalidSpec, RunSpec
 
@@ -86,8 +87,8 @@ class Cause:
     code: str = ""
 
 
-def read_signal(run_dir: Path, nonce: str) -> Verdict | None:
-    """Read the verdict that the coordination tools wrote for this run. A file with another nonce is ignored."""
+def read_signal(run_dir: Path, nonce: str, redaction: Redaction) -> Verdict | None:
+    """Read the redacted verdict that the coordination tools wrote for this run. A file with another nonce is ignored."""
     path = run_dir / SIGNAL_FILE
     try:
         signal = json.loads(path.read_bytes()) if path.stat().st_size <= MAX_SIGNAL_BYTES else None
@@ -95,21 +96,25 @@ def read_signal(run_dir: Path, nonce: str) -> Verdict | None:
         return None
     if not isinstance(signal, dict) or signal.get("nonce") != nonce or signal.get("verdict") not in AGENT_VERDICTS:
         return None
-    kind, summary = Outcome(signal["verdict"]), clip_text(str(signal.get("summary") or ""))
+    signal = redaction.clean_value(signal)
+    kind, summary = Outcome(signal["verdict"]), cut_text(str(signal.get("summary") or ""), MAX_TEXT_BYTES)
     claims = _parse_claims(signal.get("claims"))
     if kind is Outcome.QUESTION:
-        question = make_event("question", asked=signal.get("question") or summary).payload["asked"]
-        return Verdict(kind, summary, _build_question(question), claims)
+        return Verdict(kind, summary, _build_question(signal.get("question") or summary), claims)
     return Verdict(kind, summary, claims=claims)
 
 
 def _parse_claims(value: object) -> tuple[Mapping[str, Any], ...]:
     """Convert the agent's claims to the server's format, so that one invalid claim does not cost the verdict."""
     claims = [claim for claim in value if isinstance(claim, dict)] if isinstance(value, list) else []
-    whole = [(clip_text(str(claim.get("text") or ""), MAX_CLAIM_BYTES).strip(), claim) for claim in claims]
+    whole = [(cut_text(str(claim.get("text") or ""), MAX_CLAIM_BYTES).strip(), claim) for claim in claims]
     return tuple(
         asdict(
-            ClaimMessage(format_title(str(claim.get("kind") or "")) or "claim", text, _parse_index(claim.get("item")))
+            ClaimMessage(
+                shorten_line(get_first_line(str(claim.get("kind") or ""))) or "claim",
+                text,
+                _parse_index(claim.get("item")),
+            )
         )
         for text, claim in whole[:MAX_CLAIMS]
         if text
@@ -243,7 +248,8 @@ def recover_report(run_dir: Path) -> dict[str, Any] | None:
     facts = RunFacts()
     for entry in spool.replay_events(run_dir):
         facts.take(entry["event_type"], entry["payload"])
-    verdict = read_signal(run_dir, spec.nonce) or judge_failure(facts) or parse_message(facts.final_message)
+    signal = read_signal(run_dir, spec.nonce, Redaction(spec.all_secrets))
+    verdict = signal or judge_failure(facts) or parse_message(facts.final_message)
     return build_report(spec, verdict, facts, None, None) if verdict else None
 
 

@@ -16,25 +16,27 @@ import os
 import select
 import signal
 import sys
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from protocol import EventType, Failure, HeartbeatMessage, Outcome, StopCode, StopOrder, WrapperState
+from redaction import Redaction
 from workers.agents import UnknownProgram, create_agent
 from workers.contract import attached_files
 from workers.contract import spec as specs
-from workers.contract.redaction import Redaction
+from workers.contract.agent_events import make_event
 from workers.contract.spec import PROMPT, InvalidSpec, RunSpec
 from workers.host import files, processes, subreaper
 from workers.host.private_dirs import UnsafeFolder
-from workers.repository import checks, linked_files, observe, submodules
+from workers.repository import checks, configuration, linked_files, observe, submodules
 from workers.repository.observe import CheckSettings
 
 from . import report as reports
 from . import spool, teardown, verdict
 from .api import ApiClient, Unreachable
-from .control import HeartbeatThread, Mailbox
+from .control import HeartbeatThread, Mailbox, Orders
 from .lock import REVOKED_FILE, LockHeld, hold_lock, was_started
 from .pane import PaneWriter
 from .recorder import Recorder
@@ -53,7 +55,10 @@ PROBE_SECONDS = 2.0
 NOT_STARTED_EXIT_CODE = 75
 """Exit code of a wrapper that did nothing, because the run is taken, revoked or unreadable."""
 
-
+DISTRUST = (
+    "The files in .claude, .codex or .mcp.json have changed since they were judged, by the set-up command or by another"
+    " program. This run ignores them. Commit them, or leave them to the repository, and trust the project again."
+)
 INTERRUPTED_EXIT_CODE = 130
 
 
@@ -100,7 +105,7 @@ class Wrapper:
         self._spec = spec
         self._run_dir = run_dir
         self._started = spool.format_now()
-        self._redaction = Redaction((spec.token, spec.nonce, *spec.secrets))
+        self._redaction = Redaction(spec.all_secrets)
         self._spool = Spool(run_dir, spec.limits.spool_bytes)
         self._recorder = Recorder(self._spool, PaneWriter(run_dir / spec.pane_log), self._redaction)
         self._mailbox = Mailbox()
@@ -109,8 +114,10 @@ class Wrapper:
         self._stop: StopOrder | None = None
         self._identity = processes.identify(os.getpid())
         self._api = ApiClient(spec.api, spec.token)
-        self._sender = Sender(self._spool, self._api, spec.ticket_id)
-        self._control = HeartbeatThread(self._api, spec.run_id, Path(spec.socket), self._build_status, self._mailbox)
+        self._sender = Sender(self._spool, self._api, spec.ticket_id, self)
+        self._control = HeartbeatThread(
+            self._api, spec.run_id, Path(spec.socket), self._build_status, self._mailbox, self
+        )
 
     def run(self) -> None:
         """Do all the steps, with a report and an exit record whatever happens."""
@@ -129,6 +136,7 @@ class Wrapper:
             self._control.close()
             self._sender.close()
             self._spool.close()
+            files.remove_drafts(self._run_dir)
             self._write_exit_record(report, status)
 
     def _run_to_verdict(self) -> tuple[Verdict, int | None]:
@@ -136,6 +144,7 @@ class Wrapper:
         try:
             self._fetch_missing_files()
             self._set_up()
+            self._judge_configuration()
             end = self._run_agent()
         except CannotStart as error:
             return self._make_start_failure(str(error)), None
@@ -145,7 +154,7 @@ class Wrapper:
         self._recorder.run(EventType.RUN_ENDED, exit_code=end.exit_code, signal=signal_number)
         for process in end.left:
             self._recorder.say(f"Process {process.pid} of this run could not be killed.", "warning")
-        signalled = verdict.read_signal(self._run_dir, self._spec.nonce)
+        signalled = verdict.read_signal(self._run_dir, self._spec.nonce, self._redaction)
         own = verdict.conclude(self._recorder.facts, signalled, end.cause, end.exit_code)
         if self._spec.attended and _was_left(own, end.exit_code):
             own = verdict.make_stop_verdict("The person has left the agent's screen.")
@@ -184,10 +193,23 @@ class Wrapper:
             marker=spec.marker,
             log=self._run_dir / "setup.log",
             timeout=spec.limits.check_seconds,
+            redaction=self._redaction,
             give_up=self._is_stopped,
         )
         if not outcome.has_passed:
             raise CannotStart(f"The set-up command failed (exit code {outcome.exit_code}): {outcome.tail[-500:]}")
+
+    def _judge_configuration(self) -> None:
+        """Ignore what the repository brings when it is not what was judged: the set-up command may have changed it."""
+        judged_digest = self._spec.repository_digest
+        if judged_digest is None or self._spec.repository_configuration == "untrusted":
+            return
+        repository_items = configuration.read_folder(Path(self._spec.workspace))
+        if repository_items.problem or (repository_items.digest or "") != judged_digest:
+            self._spec = replace(self._spec, repository_configuration="untrusted")
+            self._recorder.record_event(
+                make_event("notice", text=DISTRUST, level="warning", ignores_configuration=True)
+            )
 
     def _run_agent(self) -> SessionResult:
         spec = self._spec
@@ -218,6 +240,14 @@ class Wrapper:
         )
         return asdict(message)
 
+    def record_thread_failure(self, thread: str, count: int, text: str) -> None:
+        """Record the failure of a thread of this wrapper with its number."""
+        self._recorder.record_event(make_event("notice", text=text, level="warning", thread=thread, failures=count))
+
+    def end_run(self, order: StopOrder) -> None:
+        """End the run from a thread that cannot go on."""
+        self._mailbox.add(Orders(order))
+
     def _is_stopped(self) -> bool:
         """True when a stop was ordered while no agent runs."""
         for orders in self._mailbox.take():
@@ -225,7 +255,9 @@ class Wrapper:
         return self._stop is not None
 
     def _pause(self, seconds: float) -> bool:
-        """Wait between two attempts to report. True gives up, as the machine may be shutting down."""
+        """Wait between two attempts to report. True gives up, as nothing sends the events or the machine may be shutting down."""
+        if self._sender.is_given_up:
+            return True
         select.select([self._mailbox], [], [], seconds)
         return self._is_stopped() and self._stop is not None and self._stop.code == StopCode.SIGNAL
 
@@ -238,7 +270,7 @@ class Wrapper:
             own = verdict.make_stop_verdict(self._stop.reason)
         self._spool.report_losses()
         report = verdict.build_report(self._spec, own, self._recorder.facts, exit_code, observations)
-        body = reports.save_report(self._run_dir, self._redaction.redact_value(report))
+        body = reports.save_report(self._run_dir, self._redaction.clean_value(report))
         status = reports.deliver_report(
             self._run_dir, self._api, self._spec.run_id, body, self._flush_events, self._pause
         )
@@ -257,7 +289,7 @@ class Wrapper:
         if checking:
             self._recorder.run(EventType.CHECK_STARTED, argv=list(checking.argv))
         base = observe.find_base(Path(spec.workspace), spec.base_sha, spec.base_branch)
-        observations: dict[str, Any] = self._redaction.redact_value(
+        observations: dict[str, Any] = self._redaction.clean_value(
             observe.observe(Path(spec.workspace), base, checking)
         )
         for check, on_base in ((observations["check"], False), (observations["check_base"], True)):
@@ -273,6 +305,7 @@ class Wrapper:
             marker=spec.marker,
             folder=self._run_dir,
             timeout=spec.limits.check_seconds,
+            redaction=self._redaction,
             setup=spec.setup,
             prepare_base=self._prepare_base,
             give_up=self._is_stopped,
@@ -286,7 +319,7 @@ class Wrapper:
 
     def _flush_events(self, seconds: float) -> bool:
         """Return True when all events before the report have arrived, or never will."""
-        return self._sender.flush(seconds) or self._sender.refused is not None
+        return self._sender.flush(seconds) or self._sender.is_finished
 
     def _write_exit_record(self, report: dict[str, Any], status: int | None) -> None:
         record = {
@@ -295,8 +328,10 @@ class Wrapper:
             "verdict": report.get("verdict"),
             "exit_code": report.get("exit_code"),
             "reported": status,
+            "thread_failures": self._sender.failures + self._control.failures,
         }
-        files.replace(self._run_dir / EXIT_FILE, json.dumps(record).encode())
+        with suppress(OSError):  # the report was sent, or somebody has deleted the run's folder
+            files.replace(self._run_dir / EXIT_FILE, json.dumps(record).encode())
         self._recorder.close(f"The run has ended: {record['verdict']}.")
 
 

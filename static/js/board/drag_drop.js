@@ -115,7 +115,7 @@ export class CardDragging {
     this.#keyboardDrag = { card, home, next: card.nextElementSibling, columns, at: columns.indexOf(home), drops };
     this.#startDrag(card);
     const names = columns.filter((column) => column !== home).map(getColumnName).join(", ");
-    return this.#announce(`${card.dataset.card} picked up from ${getColumnName(home)}. The arrow keys choose a column: ${names}. Enter drops it, Escape puts it back.`);
+    return this.#announce(`${card.dataset.card} picked up from ${getColumnName(home)}. Use the arrow keys to choose a column: ${names}. Press Enter to drop it, Escape to cancel.`);
   }
 
   #handleDragKey(event) {
@@ -141,7 +141,7 @@ export class CardDragging {
     column.scrollIntoView({ block: "nearest", inline: "nearest" });
     card.scrollIntoView({ block: "nearest", inline: "nearest" });
     const drop = drops.get(column.dataset.column);
-    this.#announce(column === home ? `Back in ${getColumnName(home)}.` : `${getColumnName(column)}: ${getMoveLabel(card, drop.move)}${drop.asks ? ", which asks for more" : ""}.`);
+    this.#announce(column === home ? `Back in ${getColumnName(home)}.` : `${getColumnName(column)}: ${getMoveLabel(card, drop.move)}${drop.asks ? ", which asks for details" : ""}.`);
   }
 
   /** Collapse a column that was opened for the card. */
@@ -219,7 +219,7 @@ export class CardDragging {
     try {
       const { notices } = await postForm(`/ticket/${card.dataset.card}/move`, { move, version: card.dataset.version });
       showNotices(notices);
-      this.#announce(`${card.dataset.card} is in ${getColumnName(column)} now.`);
+      this.#announce(`${card.dataset.card} moved to ${getColumnName(column)}.`);
     } catch (refusal) {
       back();
       if (refusal.form) showForm(refusal.form.outerHTML);

@@ -42,7 +42,7 @@ function listTicketCommands() {
     ...mapElements(".ticket-head .moves :is(button, a)", (element) => buildAction("This ticket", element)),
     ...mapElements(".ticket [data-print]", (element) => buildLink("This ticket", element, "Print")),
     ...mapElements(".ticket .tabs a:not([data-print])", (element) => buildLink("This ticket", element, `Show ${getText(element)}`)),
-    ...mapElements("#say", (element) => ({ id: "do write", group: "This ticket", label: "Write", hint: "r", run: () => element.focus() })),
+    ...mapElements("#say", (element) => ({ id: "do write", group: "This ticket", label: "Write a comment", hint: "r", run: () => element.focus() })),
   ];
 }
 
@@ -52,7 +52,7 @@ function listActions() {
     ...mapElements("#commands button", (element) => buildAction("Actions", element)),
     ...mapElements("[data-notify]:not([hidden]), .topbar [data-dialog=keys], .topbar form[action='/logout'] button", (element) => buildAction("Actions", element)),
     ...mapElements("[data-set]", buildChoice),
-    ...mapElements("[data-toggle-rail]", (element) => buildAction("View", element, "Fold or unfold the rail")),
+    ...mapElements("[data-toggle-rail]", (element) => buildAction("View", element, "Collapse or expand sidebar")),
   ];
 }
 

@@ -10,7 +10,7 @@ export function showConnectionStatus(stream, connectivity) {
     pill.dataset.link = connectivity.away ? "lost" : stream.link;
     document.documentElement.dataset.link = pill.dataset.link;
     pill.querySelector(".label").textContent = connectivity.away ? "Offline" : WORDS[stream.link];
-    pill.title = stream.link === "live" ? "News arrives by itself" : "News does not arrive at the moment; reload to see it";
+    pill.title = stream.link === "live" ? "Live updates are on" : "Live updates are interrupted. Reload to see changes";
     banner.querySelector("time").dateTime = connectivity.since.toISOString();
     banner.hidden = !connectivity.away;
     document.dispatchEvent(new CustomEvent("mc:fresh", { detail: { root: banner } }));

@@ -108,7 +108,7 @@ export async function loadForSlot(id, slot, words, load) {
 export async function openForm(load, href, id = "move-dialog") {
   try {
     const slot = document.querySelector(`#${id} [data-slot]`);
-    const form = await loadForSlot(id, slot, "Reading the form…", load);
+    const form = await loadForSlot(id, slot, "Loading the form…", load);
     if (form === null) return;
     showForm(form, id);
   } catch {

@@ -1,5 +1,9 @@
 // The page's data from the server, and requests to it.
 
+import { askForProof } from "./proof.js";
+
+const PROOF_URL = "/proof";
+
 export function readMeta(name) {
   return document.querySelector(`meta[name="${name}"]`)?.content ?? "";
 }
@@ -34,25 +38,29 @@ export function describeError(error) {
 /** Fetch a server-rendered fragment as text. */
 export async function fetchFragment(url) {
   const response = await request(url, { headers: { "HX-Request": "true", Accept: "text/html" } });
-  if (!response.ok) throw new RefusedError(`The page part could not be read (${response.status}).`, response.status);
+  if (!response.ok) throw new RefusedError(`This part of the page could not be loaded (${response.status}).`, response.status);
   return response.text();
 }
 
 /** Fetch JSON from the API. */
 export async function fetchJson(url) {
   const response = await request(url, { headers: { Accept: "application/json" } });
-  if (!response.ok) throw new RefusedError(`It could not be read (${response.status}).`, response.status);
+  if (!response.ok) throw new RefusedError(`It could not be loaded (${response.status}).`, response.status);
   return response.json();
 }
 
-/** Read the message of a refusal: JSON with a message, an error page or form with [data-problem], or plain text. */
+/**
+ * Read the message of a refusal: JSON with a message, an error page or form with [data-problem], or plain text; and the form
+ * in which the server asks for a proof of who uses this browser.
+ */
 async function readProblem(response) {
   const text = await response.text();
   const type = response.headers.get("Content-Type") ?? "";
   if (type.includes("json")) return { message: JSON.parse(text).message };
   if (!type.includes("html")) return { message: text.trim() };
   const page = parseFragment(text);
-  return { message: page.querySelector("[data-problem]")?.textContent.trim(), form: page.querySelector("form[data-redraw]") };
+  const [form, proofForm] = ["redraw", "proof"].map((name) => page.querySelector(`form[data-${name}]`));
+  return { message: page.querySelector("[data-problem]")?.textContent.trim(), form, proofForm };
 }
 
 /** Post a form's data. Resolves to the address to which the server redirected, its notices, and the form for the next entry. */
@@ -72,8 +80,9 @@ async function sendForm(url, data) {
   if (!body.has("csrf")) body.set("csrf", readMeta("csrf"));
   const response = await request(url, { method: "POST", body, headers: { Accept: "application/json" } });
   if (response.ok) return response;
-  const { message, form } = await readProblem(response);
-  throw new RefusedError(message || `The server refused (${response.status}). Reload the page and try again.`, response.status, form);
+  const { message, form, proofForm } = await readProblem(response);
+  if (proofForm && url !== PROOF_URL && (await askForProof(proofForm, (proof) => sendForm(PROOF_URL, proof)))) return sendForm(url, data);
+  throw new RefusedError(message || `The server refused the request (${response.status}). Reload the page and try again.`, response.status, form);
 }
 
 function hasFiles(data) {
@@ -84,7 +93,7 @@ async function request(url, options) {
   try {
     return await fetch(url, { credentials: "same-origin", ...options });
   } catch {
-    throw new RefusedError("Mission Control was not reached. What you wrote is kept; try again when the connection is back.", 0);
+    throw new RefusedError("Mission Control is unreachable. Your text is kept; try again when you are back online.", 0);
   }
 }
 

@@ -5,8 +5,8 @@ import { showError } from "./forms.js";
 import { storageKey } from "./http.js";
 
 const SETTING_KEY = storageKey("notify");
-const STATUS_TEXTS = { in_progress: "waits for an answer", needs_input: "has a question", in_review: "is ready for review", blocked: "is blocked" };
-const BLOCKED_TEXT = "This browser blocks notifications of Mission Control. Allow them for this address in the browser's settings, then try again.";
+const STATUS_TEXTS = { in_progress: "is waiting for an answer", needs_input: "has a question", in_review: "is ready for review", blocked: "is blocked" };
+const BLOCKED_TEXT = "This browser blocks notifications from Mission Control. Allow them for this address in the browser's settings, then try again.";
 
 function isEnabled() {
   return Notification.permission === "granted" && localStorage.getItem(SETTING_KEY) === "on";

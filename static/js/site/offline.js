@@ -35,7 +35,7 @@ function refuseSubmit(event) {
   if (form.method !== "post" || "enhance" in form.dataset) return;
   event.preventDefault();
   event.stopImmediatePropagation();
-  showError("You're offline. What you wrote is kept here: send it when the connection is back.", form.querySelector("[data-error]"));
+  showError("You're offline. Your text is saved here. Send it when you are back online.", form.querySelector("[data-error]"));
 }
 
 /** Put the form token into the page, since a cached copy contains none. */

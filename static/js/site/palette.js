@@ -28,7 +28,7 @@ function groupIdle(items, before) {
   const other = items.filter(({ href }) => href !== location.pathname + location.search);
   const previousItems = before.map((id) => other.find((item) => item.id === id)).filter(Boolean);
   const rest = other.filter((item) => !previousItems.includes(item));
-  return [...(previousItems.length ? [["Chosen before", previousItems]] : []), ...Object.entries(Object.groupBy(rest, ({ group }) => group))];
+  return [...(previousItems.length ? [["Recent", previousItems]] : []), ...Object.entries(Object.groupBy(rest, ({ group }) => group))];
 }
 
 /** Build an item for a ticket's number, even when the ticket is not listed. */
@@ -98,7 +98,7 @@ export class Palette {
 
   async #search(words) {
     if (words.length < 2) return;
-    this.#status.replaceChildren(buildLoadingLine("Looking for tickets…"));
+    this.#status.replaceChildren(buildLoadingLine("Searching tickets…"));
     const answer = await fetchJson(`/api/v1/search?${new URLSearchParams({ q: words, limit: MAX_RESULTS })}`).catch(() => null);
     if (words !== this.#input.value.trim()) return;
     this.#status.replaceChildren(...(answer ? [] : [this.#unreached.content.cloneNode(true)]));

@@ -13,7 +13,7 @@ const formatSize = (count) => (count < 1 << 20 ? `${Math.max(1, Math.round(count
 /** Upload one file. Resolves to the stored attachment. Throws an Error whose message can be shown. */
 function sendFile(file, onProgress) {
   const { upload: ticket, limit } = findForm().dataset;
-  if (file.size > Number(limit)) throw new Error(`${file.name} has ${formatSize(file.size)}; a file may have ${formatSize(Number(limit))}.`);
+  if (file.size > Number(limit)) throw new Error(`${file.name} is ${formatSize(file.size)}; the limit is ${formatSize(Number(limit))} per file.`);
   if (!file.size) throw new Error(`${file.name} is empty, or a folder.`);
   const data = new FormData();
   data.append("file", file, file.name);
@@ -23,8 +23,8 @@ function sendFile(file, onProgress) {
     request.setRequestHeader("X-CSRF-Token", readMeta("csrf"));
     request.responseType = "json";
     request.upload.onprogress = ({ loaded, total }) => onProgress(loaded / total);
-    request.onload = () => (request.status === 201 ? resolve(request.response) : reject(new Error(`${file.name}: ${request.response?.message ?? `the server refused (${request.status}).`}`)));
-    request.onerror = () => reject(new Error(`${file.name} did not arrive: Mission Control was not reached, or closed the line because the file is too large. Attach it again.`));
+    request.onload = () => (request.status === 201 ? resolve(request.response) : reject(new Error(`${file.name}: ${request.response?.message ?? `the server refused it (${request.status}).`}`)));
+    request.onerror = () => reject(new Error(`${file.name} was not uploaded: Mission Control is unreachable, or closed the connection because the file is too large. Try again.`));
     request.send(data);
   });
 }

@@ -92,7 +92,7 @@ export class Composer {
 }
 
 function describeControl({ holder, mine, asked, askedByMe, maySpeak }) {
-  if (!maySpeak) return "You read along.";
-  if (mine) return asked ? `${asked} asks to talk with the agent.` : "You are talking with the agent.";
-  return askedByMe ? `${holder} is talking with the agent, and has been asked to let you.` : `${holder} is talking with the agent. You read along.`;
+  if (!maySpeak) return "You are watching.";
+  if (mine) return asked ? `${asked} wants to talk to the agent.` : "You are talking to the agent.";
+  return askedByMe ? `${holder} is talking to the agent. You asked for control.` : `${holder} is talking to the agent. You are watching.`;
 }

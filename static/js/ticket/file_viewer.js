@@ -13,7 +13,7 @@ async function loadPicture(url, name) {
   const image = document.createElement("img");
   image.src = url;
   image.alt = name;
-  return image.decode().then(() => image, () => "This cannot be shown here: it is of another kind, or too large. Download it.");
+  return image.decode().then(() => image, () => "This file cannot be previewed: it is of another type, or too large. Download it instead.");
 }
 
 async function loadText(url) {

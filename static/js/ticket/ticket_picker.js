@@ -35,14 +35,14 @@ class Picker {
     const answer = await fetch(`/api/v1/search?${query}`).catch(() => null);
     const items = answer?.ok ? (await answer.json()).items : null;
     if (text !== this.#input.value.trim() || document.activeElement !== this.#input) return;
-    if (items === null) this.#showNote("Tickets cannot be looked up now. Write the whole identifier.");
+    if (items === null) this.#showNote("Search is unavailable. Enter the full identifier.");
     else if (items.some(({ ticket }) => isIdentifierOf(text, ticket))) this.close(); // the only result is already typed
     else this.#show(items.filter(({ ticket }) => ticket !== this.#ownTicket).slice(0, MAX_OPTIONS));
   }
 
   #show(items) {
     this.#list.replaceChildren(...items.map((item, place) => buildOption(item, `${this.#list.id}-${place}`)));
-    if (!items.length) this.#list.append(buildNote("No ticket has these words."));
+    if (!items.length) this.#list.append(buildNote("No matching tickets."));
     this.#list.hidden = false;
     this.#input.setAttribute("aria-expanded", "true");
     this.#select(-1);

@@ -64,7 +64,7 @@ class ClaudeAgent:
         return self._stream.state
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
-        self._stream = ClaudeStream(build_request_policy(spec), (spec.token, spec.nonce, *spec.secrets))
+        self._stream = ClaudeStream(build_request_policy(spec), spec.all_secrets)
         self._coordination = CoordinationCheck(run_dir, spec.mcp_command is not None)
         self._images = attached_files.list_images(run_dir)
         folder = make_private_dir(Path(spec.config_dir))

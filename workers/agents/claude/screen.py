@@ -7,6 +7,7 @@ or belongs to an earlier process the state is unknown. Text is typed in pieces, 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from .program import ClaudeAgent, build_read_rule, build_session_options
 from .stream import SYNTHETIC, ClaudeStream
 
 EVENT_NAMES = (*hooks.EVENT_NAMES, "StopFailure", "SessionEnd")
+_COMMAND = re.compile("<command-name>/([a-z-]+)</command-name>")
+_COMMAND_OUTPUT = re.compile(r"<local-command-(?:stdout|stderr)>(.*)</local-command-\w+>", re.DOTALL)
 _STATES: dict[str, ScreenState] = {"busy": "running", "idle": "idle", "waiting": "waiting"}
 
 
@@ -35,6 +38,8 @@ class ClaudeScreen:
 
     hides_dialog = False
     reconnect_command = f"/mcp reconnect {COORDINATION}"
+    model_command = "/model {}"
+    model_dialog = "Switch model?"
 
     def __init__(self) -> None:
         self._agent = ClaudeAgent()
@@ -125,6 +130,7 @@ class ClaudeTranscript:
         self._stream = ClaudeStream(RequestPolicy(), ())
         self._counter = UsageCounter()
         self._message = ""
+        self._command = ""
 
     def read(self, line: Fields) -> list[AgentEvent]:
         """Parse one decoded line into events."""
@@ -133,6 +139,8 @@ class ClaudeTranscript:
         match get_text(line, "type"):
             case "assistant":
                 return self._read_assistant(line)
+            case "user" if text := get_text(get_object(line, "message"), "content"):
+                return self._read_command(text)
             case "user":
                 results = [
                     row
@@ -142,8 +150,20 @@ class ClaudeTranscript:
                 return self._stream.read({"type": "user", "message": {"content": results}})
             case "system" if get_text(line, "subtype") == "compact_boundary":
                 return [make_event("notice", level="info", text="Compacted the conversation.")]
+            case "system" if get_text(line, "subtype") == "local_command":
+                return self._read_command(get_text(line, "content"))
             case _:
                 return []
+
+    def _read_command(self, text: str) -> list[AgentEvent]:
+        """Read a command that was typed into the screen, or its output: only that of `/model` is an event."""
+        if command := _COMMAND.match(text):
+            self._command = command[1]
+        output = _COMMAND_OUTPUT.fullmatch(text)
+        if output is None or self._command != "model":
+            return []
+        words = output[1].replace("`", "")
+        return [make_event("model", ok=words.startswith(("Set model to", "Kept model as")), detail=words)]
 
     def _read_assistant(self, line: Fields) -> list[AgentEvent]:
         message = get_object(line, "message")

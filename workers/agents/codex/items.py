@@ -8,7 +8,7 @@ from typing import Any
 
 from workers.agents.checklists import make_checklist_event
 from workers.agents.tool_calls import make_call_events
-from workers.contract.agent_events import AgentEvent, make_event
+from workers.contract.agent_events import AgentEvent, get_first_line, make_event
 from workers.contract.fields import Fields, UnknownLine, get_amount, get_object, get_objects, get_text
 
 _TASKS = {"started": "started", "completed": "ended", "interrupted": "ended", "interacted": "progress"}
@@ -23,6 +23,13 @@ def make_start_events(item: Fields, parent: str | None) -> list[AgentEvent]:
         return [_make_sub_agent(item, "started", parent)]
     call = _read_call(kind, item)
     return make_call_events(get_text(item, "id"), *call, parent) if call else []
+
+
+def make_plan_event(message: Fields) -> AgentEvent:
+    """Make the event of the checklist that the program calls its plan."""
+    return make_checklist_event(
+        (get_text(row, "step"), get_text(row, "status")) for row in get_objects(message, "plan")
+    )
 
 
 def make_update_events(item: Fields) -> list[AgentEvent]:
@@ -160,4 +167,4 @@ def _make_sub_agent(item: Fields, state: str, parent: str | None) -> AgentEvent:
 
 
 def _make_task(task: str, state: str, title: str, parent: str | None) -> AgentEvent:
-    return make_event("task", task=task, state=state, title=title[:200], kind="agent", parent=parent)
+    return make_event("task", task=task, state=state, title=get_first_line(title), kind="agent", parent=parent)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from protocol import AgentState, AttachedFile
-from workers.agents.coordination import CoordinationCheck
+from workers.agents.coordination import ENDED, CoordinationCheck, is_closed_call
 from workers.contract import attached_files
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import parse_line
@@ -35,6 +35,7 @@ class CodexExecAgent:
         self._prompt: str | None = None
         self._coordination = CoordinationCheck(Path(), is_expected=False)
         self._images: list[AttachedFile] = []
+        self._is_lost = False
 
     @property
     def state(self) -> AgentState:
@@ -64,8 +65,11 @@ class CodexExecAgent:
         if self._prompt is not None and any(agent_event.kind == "session" for agent_event in events):
             events.append(make_event("input", text=self._prompt, source="prompt"))
             self._prompt = None
-        if any(agent_event.kind == "result" for agent_event in events):
-            events += self._coordination.take_status(self._coordination.is_present)
+        if any(agent_event.kind == "result" for agent_event in events) and not self._is_lost:
+            events += self._coordination.take_status(self._coordination.was_present)
+        if any(map(is_closed_call, events)):
+            self._is_lost = True
+            events += self._coordination.take_status(False, ENDED)
         return events
 
     def take_replies(self) -> list[bytes]:

@@ -19,7 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from protocol import AgentState, AttachedFile
-from workers.agents.coordination import CoordinationCheck, build_server_environment
+from workers.agents.coordination import ENDED, CoordinationCheck, build_server_environment
 from workers.agents.permissions import RequestPolicy, build_request_policy
 from workers.agents.tool_calls import COORDINATION
 from workers.contract import attached_files
@@ -67,7 +67,7 @@ class CodexAgent:
         return self._exec.state if self._stream.state == "starting" else self._stream.state
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
-        self._stream = CodexStream(build_request_policy(spec), (spec.token, spec.nonce, *spec.secrets))
+        self._stream = CodexStream(build_request_policy(spec), spec.all_secrets)
         self._coordination = CoordinationCheck(run_dir, spec.mcp_command is not None)
         self._images = attached_files.list_images(run_dir)
         self._thread = {"cwd": spec.workspace, "approvalPolicy": permissions.get_approval_policy(spec)}
@@ -147,7 +147,7 @@ class CodexAgent:
         if "type" in message and "method" not in message:
             return self._exec.read(message)
         if "method" in message:
-            return self._read_notification(message)
+            return [*self._read_notification(message), *self._check_for_loss()]
         number = message.get("id")
         request = self._asked.pop(number, None) if isinstance(number, int) else None
         if request is None:
@@ -191,6 +191,11 @@ class CodexAgent:
         if not is_own or get_text(params, "status") == "starting":
             return []
         return self._check_coordination(get_text(params, "status") == "ready", get_text(params, "error"))
+
+    def _check_for_loss(self) -> list[AgentEvent]:
+        """Restart a coordination server that has ended while the agent works, which the program does not report."""
+        is_lost = self._stream.state == "running" and self._coordination.is_lost
+        return self._check_coordination(False, ENDED) if is_lost else []
 
     def _check_coordination(self, is_ready: bool, reason: str) -> list[AgentEvent]:
         """Restart the coordination server if the thread lacks it, and send what waited for it."""

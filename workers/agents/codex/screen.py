@@ -18,7 +18,7 @@ from workers.agents.tui import hooks
 from workers.agents.tui.screen import ScreenState
 from workers.agents.usage_counter import UsageCounter
 from workers.contract.agent_events import AgentEvent, make_event
-from workers.contract.fields import Fields, get_amount, get_count, get_object, get_text, parse_line
+from workers.contract.fields import Fields, get_amount, get_count, get_object, get_text, parse_line, parse_object
 from workers.contract.spec import RunSpec
 from workers.host.tmux import Tmux
 
@@ -30,6 +30,8 @@ from .wordings import diagnose
 
 PASTE_SECONDS = 0.15
 """How long the screen treats a paste as unfinished typing."""
+PLAN_TAKEN = "Plan updated"
+"""The result of an accepted call of `update_plan`."""
 RESTRICTED_CHOICE = "› 1. Open restricted"
 """The chosen line of the dialog with which the screen opens a folder that is not trusted."""
 _SPINNER = re.compile("[\u2800-\u28ff] ")
@@ -40,6 +42,8 @@ class CodexScreen:
 
     hides_dialog = True
     reconnect_command = ""
+    model_command = ""
+    model_dialog = ""
 
     def __init__(self) -> None:
         self._agent = CodexAgent()
@@ -108,7 +112,7 @@ def _format_hook(name: str, call: Fields) -> str:
 
 
 class CodexRollout:
-    """The parser of a rollout file: complete items, totals and ends of turns.
+    """The parser of a rollout file: complete items, the checklist, totals and ends of turns.
 
     The totals count the whole thread, so the usage of earlier processes is subtracted.
     """
@@ -116,10 +120,13 @@ class CodexRollout:
     def __init__(self) -> None:
         self._counter = UsageCounter()
         self._before: Fields | None = None
+        self._plans: dict[str, Fields] = {}
 
     def read(self, line: Fields) -> list[AgentEvent]:
         """Parse one decoded line into events. Other lines repeat these, or are internal to the program."""
         payload = get_object(line, "payload")
+        if get_text(line, "type") == "response_item":
+            return self._read_plan(payload)
         match get_text(payload, "type") if get_text(line, "type") == "event_msg" else "":
             case "item_completed":
                 item = _convert_item(get_object(payload, "item"))
@@ -132,6 +139,17 @@ class CodexRollout:
                 return [make_event("result", ok=False, text="Interrupted.", stop_reason="interrupted")]
             case _:
                 return []
+
+    def _read_plan(self, item: Fields) -> list[AgentEvent]:
+        """Read a call of `update_plan`, which has the whole list, once its result says that it was taken."""
+        call = get_text(item, "call_id")
+        match get_text(item, "type"):
+            case "function_call" if get_text(item, "name") == "update_plan":
+                self._plans[call] = parse_object(get_text(item, "arguments").encode())
+            case "function_call_output" if plan := self._plans.pop(call, None):
+                if get_text(item, "output") == PLAN_TAKEN:
+                    return [items.make_plan_event(plan)]
+        return []
 
     def _read_result(self, payload: Fields) -> AgentEvent:
         self._counter.turns += 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from protocol import AgentState
-from workers.agents.checklists import make_checklist_event
 from workers.agents.deltas import DeltaThrottle
 from workers.agents.permissions import RequestPolicy
 from workers.agents.reset_times import find_retry_time, format_time
@@ -139,8 +138,7 @@ class CodexStream:
     def _read_checklist(self, params: Fields) -> list[AgentEvent]:
         if self._find_parent(params):
             return []
-        rows = get_objects(params, "plan")
-        return [make_checklist_event((get_text(row, "step"), get_text(row, "status")) for row in rows)]
+        return [items.make_plan_event(params)]
 
     # Items
 

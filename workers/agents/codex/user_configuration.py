@@ -36,6 +36,11 @@ TAKEN_SETTINGS = (
 )
 INSTRUCTIONS = ("AGENTS.override.md", "AGENTS.md")
 BUILT_IN_PROVIDER = "openai"
+RETRIES = {"request_max_retries": 2, "stream_max_retries": 2}
+"""How often a failed request is sent again where the operator's provider does not say, since Mission Control backs off.
+
+The program refuses settings for its built-in provider, and ignores them outside of a provider.
+"""
 APPROVED = {"default_tools_approval_mode": "approve"}
 
 
@@ -112,7 +117,8 @@ def format_tables(configuration: OwnConfiguration, spec: RunSpec) -> list[str]:
     the program refuses a file with a part of a server.
     """
     providers, trust_level = get_object(configuration.settings, PROVIDERS), get_trust_level(spec)
-    sections = [format_section(_join_key(PROVIDERS, name), **get_object(providers, name)) for name in providers]
+    tables = {name: {**RETRIES, **get_object(providers, name)} for name in providers}
+    sections = [format_section(_join_key(PROVIDERS, name), **table) for name, table in tables.items()]
     approval = APPROVED if approves_servers(spec.permissions) else {}
     for name, server in {**configuration.servers, **_read_brought_servers(spec)}.items():
         sections.append(format_section(_join_key("mcp_servers", name), **{**approval, **server}))

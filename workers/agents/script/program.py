@@ -30,7 +30,7 @@ class ScriptAgent:
         self._failed = False
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
-        self._deltas = DeltaThrottle((spec.token, spec.nonce, *spec.secrets))
+        self._deltas = DeltaThrottle(spec.all_secrets)
 
     def command(self, spec: RunSpec) -> list[str]:
         ticket_options = ["--identifier", spec.identifier, "--title", spec.title]

@@ -24,7 +24,6 @@ import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -32,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from redaction import OMISSION_MARK
 from workers.repository import git
 
 from .blocks import InvalidBlock, Step, parse_steps
@@ -178,7 +178,7 @@ class StepOutput:
     @property
     def result(self) -> str:
         left_out = self.length - len(self.tail)
-        return f"[{left_out} characters before this]\n{self.tail}" if left_out else self.tail
+        return f"[{left_out} characters before this]{OMISSION_MARK}{self.tail}" if left_out else self.tail
 
     @property
     def last_line(self) -> str:
@@ -199,32 +199,34 @@ def run_step(number: int, step: Step, listener: StdinListener) -> StepResult:
 
 
 def _run_script(step: Step, listener: StdinListener, output: StepOutput) -> StepResult:
-    """Run the step's script from a file, `sh -eu <file>`, in a session of its own."""
+    """Run the step's script, `sh -eu <file>`, in a session of its own."""
     start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="mc-step-") as folder:
-        script = Path(folder) / "step"
-        script.write_text(step.script)
-        try:
-            process = _start(step, script)
-        except OSError as error:
-            output.take(f"{error}\n")
-            return StepResult("failed", 127, time.monotonic() - start)
-        timed_out = _follow(process, start + step.timeout, listener, output)
-        code = process.wait()
+    try:
+        process = _start(step)
+    except OSError as error:
+        output.take(f"{error}\n")
+        return StepResult("failed", 127, time.monotonic() - start)
+    timed_out = _follow(process, start + step.timeout, listener, output)
+    code = process.wait()
     status = "timed_out" if timed_out else "ok" if code == 0 else "failed"
     return StepResult(status, code, time.monotonic() - start, output.last_line)
 
 
-def _start(step: Step, script: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [step.shell, "-eu", str(script)],
-        cwd=step.cwd,
-        env={**os.environ, **dict(step.env)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+def _start(step: Step) -> subprocess.Popen[bytes]:
+    """Start the step. Its script is a file in memory, so that nothing is left of a run that is killed."""
+    with os.fdopen(os.memfd_create("step"), "wb") as script:
+        script.write(step.script.encode())
+        script.flush()
+        return subprocess.Popen(
+            [step.shell, "-eu", f"/proc/self/fd/{script.fileno()}"],
+            cwd=step.cwd,
+            env={**os.environ, **dict(step.env)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=(script.fileno(),),
+        )
 
 
 def _follow(process: subprocess.Popen[bytes], deadline: float, listener: StdinListener, output: StepOutput) -> bool:

@@ -28,6 +28,7 @@ from workers.host.tmux import TmuxError
 
 from .file_tail import FileTail
 from .hooks import Hook, Hooks
+from .model_change import ModelChange
 from .permissions import PermissionRequests
 from .screen import ScreenState, format_typed_text
 from .tools_watch import ToolsWatch
@@ -66,6 +67,7 @@ class ScreenDriver:
         self._hooks = Hooks(run_dir)
         self._permissions = PermissionRequests(spec, self._hooks, self._screen.hides_dialog, self._screen.plan_exit)
         self._tools = ToolsWatch(run_dir, spec.mcp_command is not None, self._screen.reconnect_command)
+        self._model_change = ModelChange(self._screen)
         self._turns = Turns(spec.attended and spec.resume, descriptor.wordings)
         self._orders = LineSplitter(spec.limits.line_bytes)
         self._tail: FileTail | None = None
@@ -94,11 +96,13 @@ class ScreenDriver:
         self._tell(self._turns.tick(screen_state, now))
         self._tell(self._permissions.look(screen_state, self._turns.open, now))
         self._tell(self._tools.look(self._turns.begun, now))
+        self._tell(self._model_change.give_up(now))
         self._tell_state(
             self._turns.state(screen_state, self._permissions.asks) or self._detect_silence(screen_state, now)
         )
         try:
             self._confirm_opening()
+            self._model_change.confirm_dialog(self._window)
             self._type(screen_state, now)
             self._leave(now)
         except TmuxError as error:
@@ -130,6 +134,8 @@ class ScreenDriver:
                 self._permissions.answer(get_object(order, "answer"))
             case "interrupt":
                 self._interrupt()
+            case "model":
+                self._model_change.order(order)
             case "end":
                 self._leave_at = self._leave_at or time.monotonic()
 
@@ -151,7 +157,8 @@ class ScreenDriver:
             self._tell(self._turns.hook(hook, now))
         for line in self._tail.read() if self._tail else ():
             for agent_event in self._screen.read(line):
-                self._tell(self._turns.transcript(agent_event))
+                self._tell(self._turns.transcript(self._model_change.match(agent_event)))
+                self._tell(self._tools.take_result(agent_event))
 
     def _handle_hook(self, hook: Hook) -> list[AgentEvent]:
         match hook.name:
@@ -198,12 +205,12 @@ class ScreenDriver:
     def _type(self, screen_state: ScreenState, now: float) -> None:
         """Type the next message if the screen is idle at this moment, not only at the last check."""
         self._give_up(screen_state, now)
-        has_input = bool(self._waiting) or self._tools.needs_command
-        if self._typed or not has_input or self._leave_at or self._told != "idle":
+        has_input = bool(self._waiting) or self._tools.needs_command or self._model_change.needs_command
+        if self._typed or self._model_change.is_unanswered or not has_input or self._leave_at or self._told != "idle":
             return
         if self._window.state(refresh=True) != "idle":
             return
-        if command := self._tools.take_command(now):
+        if command := self._tools.take_command(now) or self._model_change.take_command(now):
             self._window.submit(command)
             return
         if self._interrupted:

@@ -27,6 +27,7 @@ class PermissionRequests:
         self._basic = hides_dialog
         self._requests = ClaudeRequests(build_request_policy(spec), plan_exit)
         self._waiting: dict[str, None] = {}
+        self._inputs: dict[str, Fields] = {}
         self._is_seen = False
         self._unseen_since: float | None = None
 
@@ -40,7 +41,8 @@ class PermissionRequests:
         if self._leaves:
             self._hooks.answer(hook.request, None)
             return [make_event("notice", level="info", text="A decision is asked for on the screen.")]
-        request = {**hook.fields, "subtype": "can_use_tool", "input": get_object(hook.fields, "tool_input")}
+        tool_input = self._inputs[hook.request] = get_object(hook.fields, "tool_input")
+        request = {**hook.fields, "subtype": "can_use_tool", "input": tool_input}
         events = self._requests.take({"request_id": hook.request, "request": request})
         if any(agent_event.kind in ("approval", "question", "plan") for agent_event in events):
             self._waiting[hook.request] = None
@@ -75,6 +77,7 @@ class PermissionRequests:
 
     def _withdraw(self, request: str) -> list[AgentEvent]:
         self._forget(request)
+        self._inputs.pop(request, None)
         self._hooks.answer(request, None)
         return self._requests.withdraw({"request_id": request})
 
@@ -87,8 +90,14 @@ class PermissionRequests:
         """Pass decisions on to the waiting hooks."""
         for line in replies:
             response = get_object(parse_object(line), "response")
-            self._hooks.answer(get_text(response, "request_id"), self._build_decision(get_object(response, "response")))
+            request = get_text(response, "request_id")
+            decision = self._build_decision(get_object(response, "response"), self._inputs.pop(request, {}))
+            self._hooks.answer(request, decision)
 
-    def _build_decision(self, response: Fields) -> dict[str, Any]:
+    def _build_decision(self, response: Fields, tool_input: Fields) -> dict[str, Any]:
+        """Build the hook's decision. The dialog of a command outside the sandbox stays if its input comes back."""
         keys = _DECISION[:2] if self._basic else _DECISION
-        return {key: response[key] for key in keys if key in response}
+        decision = {key: response[key] for key in keys if key in response}
+        if decision.get("updatedInput") == tool_input:
+            del decision["updatedInput"]
+        return decision

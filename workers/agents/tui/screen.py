@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Protocol
 
+from redaction import strip_controls
 from workers.agents.tool_requests import PlanExit
-from workers.contract.agent_events import AgentEvent, strip_controls
+from workers.contract.agent_events import AgentEvent
 from workers.contract.spec import PROMPT, RunSpec
 from workers.host.tmux import Tmux
 
@@ -25,6 +26,10 @@ class Screen(Protocol):
     """True when the program shows its dialog only after the permission hook has ended, instead of beside it."""
     reconnect_command: str
     """The input that connects the program to the coordination server again, empty without one."""
+    model_command: str
+    """The input that changes the model, with `{}` for its name, empty without one."""
+    model_dialog: str
+    """A line of the dialog that may follow `model_command`, and that Enter confirms. Empty where none does."""
 
     @property
     def plan_exit(self) -> PlanExit:

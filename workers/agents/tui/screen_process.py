@@ -35,8 +35,9 @@ def main(argv: list[str]) -> int:
     for signum in IGNORED_SIGNALS:
         signal.signal(signum, lambda *_: None)  # a handler, not SIG_IGN, which the program would inherit
     pid = os.posix_spawnp(command[0], command, {**spec.environment, **screen.environment(spec)})
+    program = processes.identify(pid)
     for signum in FORWARDED_SIGNALS:
-        signal.signal(signum, lambda number, _: os.kill(pid, number))
+        signal.signal(signum, lambda number, _: program and processes.send_signal(program, signal.Signals(number)))
     _write_record(run_dir, pid, None)
     code = _wait_for(pid)
     processes.kill_descendants(os.getpid())

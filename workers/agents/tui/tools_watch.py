@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workers.agents.coordination import CoordinationCheck
+from workers.agents.coordination import ENDED, CoordinationCheck, is_closed_call
 from workers.contract.agent_events import AgentEvent
 
 MISSING_SECONDS = 15.0
-"""How long after the first prompt, or after a reconnection, the tools may be absent."""
+"""How long the tools may be absent: after the first prompt, after a reconnection, and after their server has ended."""
 
 
 class ToolsWatch:
@@ -21,13 +21,20 @@ class ToolsWatch:
 
     def look(self, has_begun: bool, now: float) -> list[AgentEvent]:
         """Return the events of a change, once the screen has begun to work."""
+        if self._check.needs_restart:
+            return []
         if self._check.is_present:
+            self._deadline = None
             return self._check.take_status(is_ready=True)
         if has_begun and self._deadline is None:
             self._deadline = now + MISSING_SECONDS
-        if self._deadline is None or now < self._deadline or self._check.needs_restart:
+        if self._deadline is None or now < self._deadline:
             return []
         return self._check.take_status(is_ready=False)
+
+    def take_result(self, agent_event: AgentEvent) -> list[AgentEvent]:
+        """Return the events of a call that failed because the program has lost the server."""
+        return self._check.take_status(is_ready=False, reason=ENDED) if is_closed_call(agent_event) else []
 
     @property
     def needs_command(self) -> bool:

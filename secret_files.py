@@ -1,0 +1,69 @@
+"""Secrets that a home makes once: the key of its forms, and the name under which browsers reach its board.
+
+Cookies ignore ports, so a board on 127.0.0.1 would have its session cookie sent to every other server of this machine.
+Browsers resolve each name below `.localhost` to the loopback, and only those who know this one can be sent its cookie: it
+is in no answer, log or environment that others can read.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from settings import Settings
+
+KEY_BYTES = 32
+HOST_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+HOST_CHARACTERS = 16
+HOST_PATTERN = re.compile(rf"mc-[0-9a-f]{{8}}-[a-z2-7]{{{HOST_CHARACTERS}}}\.localhost")
+
+
+def ensure_key(settings: Settings) -> bytes:
+    """Load the key of the form tokens, or create it. Concurrent processes agree on one."""
+    file = settings.secrets_dir / "form.key"
+    key = _read_or_create(file, lambda: secrets.token_bytes(KEY_BYTES))
+    if len(key) != KEY_BYTES:
+        raise RuntimeError(f"{file} is damaged. Remove it and start again. Open forms must then be reloaded")
+    return key
+
+
+def ensure_browser_host(settings: Settings) -> str:
+    """Load the secret host name of the board for browsers, or create it. Concurrent processes agree on one."""
+    file = settings.secrets_dir / "browser-host"
+    name = _read_or_create(file, lambda: _make_host_name(settings).encode()).decode("ascii", "replace").strip()
+    if not HOST_PATTERN.fullmatch(name):
+        raise RuntimeError(f"{file} is damaged. Remove it and start again. Every browser must then log in anew")
+    return name
+
+
+def build_browser_url(settings: Settings) -> str:
+    """Build the URL by which browsers reach the board, without a trailing slash."""
+    if settings.public_url or not settings.serves_loopback:
+        return settings.public_url or settings.api_url
+    return f"http://{ensure_browser_host(settings)}:{settings.api_port}"
+
+
+def _make_host_name(settings: Settings) -> str:
+    characters = "".join(secrets.choice(HOST_ALPHABET) for _ in range(HOST_CHARACTERS))
+    return f"mc-{settings.instance}-{characters}.localhost"
+
+
+def _read_or_create(file: Path, create: Callable[[], bytes]) -> bytes:
+    if not file.exists():
+        _write_once(file, create())
+    return file.read_bytes()
+
+
+def _write_once(file: Path, content: bytes) -> None:
+    """Write a private file completely, then link it to its name unless another process was faster."""
+    new_file = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    new_file.touch(mode=0o600, exist_ok=False)
+    try:
+        new_file.write_bytes(content)
+        file.hardlink_to(new_file)
+    except FileExistsError:
+        pass
+    finally:
+        new_file.unlink()
