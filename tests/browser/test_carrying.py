@@ -59,9 +59,9 @@ def test_the_menu_of_a_card_is_worked_by_keyboard_and_gives_the_focus_back(site:
     expect(items.last).to_be_focused()
     page.keyboard.press("Escape")
     expect(title).to_be_focused()
-    page.get_by_label(f"Moves of {ticket}").click()
+    page.get_by_label(f"Actions for {ticket}").click()
     page.keyboard.press("Escape")
-    expect(page.get_by_label(f"Moves of {ticket}")).to_be_focused()
+    expect(page.get_by_label(f"Actions for {ticket}")).to_be_focused()
     expect(items.first).to_be_hidden()
 
 

@@ -93,13 +93,13 @@ def test_the_form_of_an_approval_that_is_to_be_explained_asks_for_the_way_too(
 ) -> None:
     ticket_id = handed_in(store, "squash", acceptance=[{"text": "It greets by name"}])
     assert "1 acceptance item unmet" in page(browser)
-    refused = press(browser, "approve:squash")
+    refusal = press(browser, "approve:squash")
     form = text(browser.get("/ticket/MC-1/move/approve"))
-    for markup in (text(refused), form):
+    for markup in (text(refusal), form):
         assert 'value="approve:squash" data-default>Approve and squash anyway' in markup
         assert 'value="approve:leave">' in markup and "It greets by name" in markup
         assert 'name="waive" required' in markup and 'name="choice"' not in markup and 'name="note"' not in markup
-    assert refused.status_code == 409 and press(browser, "approve:merge", waive="Seen.").status_code == 303
+    assert refusal.status_code == 409 and press(browser, "approve:merge", waive="Seen.").status_code == 303
     plan = landing.get_plan(get(store, ticket_id))
     assert plan is not None and (plan.policy, plan.waived) == ("merge", "Seen.")
     alone = text(browser.get("/ticket/MC-1/move/park"))

@@ -41,6 +41,7 @@ from tickets.runs import runtime
 from tickets.runs.runtime import NEEDS_PERSON
 from tickets.shared.canary import IS_ORDINARY_RUN, IS_ORDINARY_TICKET
 from tickets.shared.paging import MAX_COUNT
+from tickets.team import agents, projects
 from tickets.workflow import landing
 
 from . import columns
@@ -98,6 +99,13 @@ def _load_needs(session: Session, limit: int) -> list[tuple[Ticket, str]]:
     last_words = _load_last_words(session, [ticket.id for ticket in waiting])
     needs += [(ticket, _describe_cause(ticket) or last_words.get(ticket.id, "")) for ticket in waiting]
     return needs[:limit]
+
+
+def load_first_steps(session: Session) -> View | None:
+    """Load the number of projects and the runnable agents for the first steps, or return None when there is a ticket."""
+    if not columns.is_board_empty(session):
+        return None
+    return {"projects": len(projects.list_projects(session)), "agents": sorted(agents.list_runnable(session))}
 
 
 @once_per_session

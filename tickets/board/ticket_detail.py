@@ -166,7 +166,7 @@ def _split_answer(questions: Sequence[Question], answer: Mapping[str, str] | str
     if len(questions) == 1:
         return [answer]
     paragraphs = [*answer.split("\n\n"), *[""] * len(questions)]
-    numbers = {int(found[1]) - 1: text[found.end() :] for text in paragraphs if (found := _NUMBERED.match(text))}
+    numbers = {int(match[1]) - 1: text[match.end() :] for text in paragraphs if (match := _NUMBERED.match(text))}
     return [numbers.get(at, "") if numbers else paragraphs[at] for at in range(len(questions))]
 
 

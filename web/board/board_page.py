@@ -13,13 +13,13 @@ from werkzeug.wrappers import Response
 
 import auth
 from database import Session, reading, writing
-from tickets.board import columns, lanes, list_view, saved_views
+from tickets.board import columns, lanes, list_view, overview, saved_views
 from tickets.board.columns import Filters, Viewer
 from tickets.dispatch.policy import DispatchLimits
 from tickets.lifecycle import moves, transitions
 from tickets.shared.errors import DomainError, Invalid
 from tickets.shared.inputs import NewTicket
-from web.site import first_steps, forms, layout
+from web.site import forms, layout
 
 blueprint = Blueprint("board_page", __name__)
 
@@ -99,7 +99,7 @@ def show() -> str:
         layout.load_layout(session)
         context = _load_tickets(session, view)
         context |= {"choices": forms.load_choices(session), "views": _list_saved_views(session, view.query)}
-        context |= {"first": first_steps.load_first_steps(session)}
+        context |= {"first": overview.load_first_steps(session)}
     bulk = {"moves": [move for move in moves.MOVES.values() if move.label]}
     return layout.render_page(
         "board/board_page.html", "board", [("Board", None)], look=view, view_names=VIEWS, bulk=bulk, **context

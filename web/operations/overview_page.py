@@ -13,7 +13,7 @@ from tickets.board.columns import Viewer
 from tickets.dispatch.policy import DispatchLimits
 from tickets.operations import canary_status, store_stats
 from tickets.shared.paging import MAX_COUNT
-from web.site import first_steps, layout, metrics, verdict
+from web.site import layout, metrics, verdict
 
 blueprint = Blueprint("pages", __name__)
 layout.add_nav_item("overview", "/", "layout-dashboard", "Overview", phone=True, go="o")
@@ -28,7 +28,7 @@ layout.add_nav_item("health", "/health", "heart-pulse", "Health", "Machine", go=
 def show_overview() -> str:
     with reading(auth.get_instance().engine) as session:
         layout.load_layout(session)
-        first = first_steps.load_first_steps(session)
+        first = overview.load_first_steps(session)
         context = {} if first else _load_overview(session)
     context |= {"first": first}
     return layout.render_page("operations/overview.html", "overview", [], **context)

@@ -32,7 +32,7 @@ export class RefusedError extends Error {
 export function describeError(error) {
   if (error instanceof RefusedError) return error.message;
   console.error(error);
-  return "This page has a fault. What you wrote is still here: copy it, reload the page and try again.";
+  return "Something went wrong on this page. Your text is still here: copy it, reload the page, and try again.";
 }
 
 /** Fetch a server-rendered fragment as text. */
