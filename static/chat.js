@@ -5,13 +5,24 @@ import { startEditing } from "./js/ticket/inline_edit.js";
 import { startFiles } from "./js/ticket/attachments.js";
 import { announceNewElements, morph } from "./js/site/fragments.js";
 import { stream } from "./js/site/shared_stream.js";
+import { RecentList } from "./js/site/recent_list.js";
 import { fetchFragment, parseFragment } from "./js/site/http.js";
 import { ConversationSocket } from "./js/ticket/conversation_socket.js";
 import { Typing } from "./js/ticket/typing.js";
 import { startViewer } from "./js/ticket/file_viewer.js";
+import { openMove } from "./js/site/dialogs.js";
+import { focusQuestion } from "./js/ticket/question.js";
+import { startTicketBar } from "./js/ticket/ticket_bar.js";
 
 const DEBOUNCE_MS = 150;
 const END_TOLERANCE_PX = 160;
+
+const MAX_PLACES = 200;
+const places = new RecentList("read"); // {ticket, entry}: the last entry of a conversation that this browser has shown
+
+function readPlace(ticket) {
+  return places.read().find((place) => place.ticket === ticket)?.entry ?? "";
+}
 
 class Conversation {
   #list = document.getElementById("entries");
@@ -36,6 +47,8 @@ class Conversation {
     addEventListener("scroll", () => this.#showLatest(), { passive: true });
     this.#latest.addEventListener("click", () => this.#scrollToEnd(true));
     new ResizeObserver(() => this.#showLatest()).observe(this.#list);
+    this.#openAtNews();
+    addEventListener("pagehide", () => this.#rememberPlace());
   }
 
   /** Drop repeated events: the stream and the conversation socket both send them, each in order. */
@@ -77,7 +90,7 @@ class Conversation {
     for (const entry of [...fragment.querySelectorAll(".entry")]) {
       const existing = document.getElementById(entry.id);
       if (existing) morph(existing, entry.outerHTML, "outerHTML");
-      else added.push(entry);
+      else if (!("update" in entry.dataset)) added.push(entry);
     }
     this.#list.append(...added);
     this.#list.dataset.cursor = fragment.querySelector("template[data-cursor]")?.dataset.cursor ?? this.#list.dataset.cursor;
@@ -98,6 +111,25 @@ class Conversation {
 
   // Scroll position
 
+  /** Open at the first entry that this browser has not shown, or at the latest, unless something is to be decided first. */
+  #openAtNews() {
+    if (location.hash || document.querySelector(".attention-item") || this.#list.offsetHeight < innerHeight) return;
+    const entries = [...this.#list.querySelectorAll(".entry")];
+    const last = document.getElementById(readPlace(this.#ticket));
+    const firstUnread = last && entries[entries.indexOf(last) + 1];
+    if (!firstUnread) return this.#scrollToEnd(false);
+    firstUnread.dataset.unread = "";
+    firstUnread.scrollIntoView({ block: "center" });
+  }
+
+  /** Store the last entry that was in view, unless a later one has been. */
+  #rememberPlace() {
+    const entries = [...this.#list.querySelectorAll(".entry")];
+    const inView = entries.findLastIndex((entry) => entry.getBoundingClientRect().top < innerHeight);
+    const last = Math.max(inView, entries.findIndex(({ id }) => id === readPlace(this.#ticket)));
+    if (last >= 0) places.putFirst({ ticket: this.#ticket, entry: entries[last].id }, MAX_PLACES, ({ ticket }) => ticket === this.#ticket);
+  }
+
   #isAtEnd() {
     return document.documentElement.scrollHeight - scrollY - innerHeight < END_TOLERANCE_PX;
   }
@@ -114,6 +146,9 @@ class Conversation {
 }
 
 document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+const ticket = document.querySelector("[data-ticket]").dataset.ticket;
+if (location.hash === "#answer" && !focusQuestion()) openMove(`/ticket/${ticket}/move/answer`);
+startTicketBar();
 startEditing();
 startFiles();
 startViewer();

@@ -76,9 +76,15 @@ async function answerNavigation(event, pathname) {
   const pendingResponse = fetchOrNull(request);
   event.waitUntil(pendingResponse.then((response) => updateCache(request, pathname, response?.clone())));
   if (request.method !== "GET") return (await pendingResponse) ?? answerOffline({ unsent: true });
-  const copy = await (await caches.open(PAGES)).match(request);
+  const copy = await findCopy(request, pathname);
   const firstResponse = copy ? Promise.race([pendingResponse, new Promise((resolve) => setTimeout(resolve, TIMEOUT_MS, null))]) : pendingResponse;
   return (await firstResponse) ?? copy ?? answerOffline({ unsent: false });
+}
+
+/** Find the cached copy of a page; of a ticket also that of another tab, which shows most of it. */
+async function findCopy(request, pathname) {
+  const pages = await caches.open(PAGES);
+  return (await pages.match(request)) ?? (pathname.startsWith("/ticket/") ? pages.match(request, { ignoreSearch: true }) : undefined);
 }
 
 /** Cache a page, or delete all copies when the log-in page is shown. */

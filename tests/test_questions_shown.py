@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from database import reading, writing
+from models import Ticket
+from tickets.board import ticket_detail
 from tickets.conversation import requests, timeline
 from tickets.lifecycle import transitions
 from tickets.runs import claims, ingest, reports
@@ -60,3 +63,29 @@ def test_a_settled_question_is_read_again(engine: Engine, settle: Callable[[Sess
     with reading(engine) as session:
         entries = timeline.list_changes(session, ticket_id, last_seq)
     assert "q1" in [getattr(entry, "block", None) for entry in entries]
+
+
+def test_an_answered_question_tells_the_choices_and_the_answer_to_each(engine: Engine) -> None:
+    body = NewTicket.model_validate({"title": "Paint it", "assigned_to": "script"})
+    with writing(engine) as session:
+        ticket_id = transitions.create_ticket(session, body, ALICE).id
+        run_id = claims.claim_ticket(session, ticket_id, "here").run.id
+    questions = [{"text": text, "choices": [{"label": "Warm"}, {"label": "Cool"}]} for text in ("Wall?", "Door?")]
+    report = reports.RunReport(verdict="question", summary="Which?", question={"questions": questions})
+    with writing(engine) as session:
+        reports.apply_report(session, run_id, report, reports.RetryPolicy())
+        ticket = get_ticket(session, ticket_id)
+        assert [view["question"]["open"] for view in show(session, ticket)] == [True]
+        transitions.transition(session, ticket_id, "answer", ALICE, body="2. Cool, but light")
+    with reading(engine) as session:
+        ticket = get_ticket(session, ticket_id)
+        assert ticket_detail.list_attention(session, ticket) == []
+        [view] = show(session, ticket)
+    assert (view["question"]["open"], view["question"]["answers"]) == (False, ["", "Cool, but light"])
+    assert view["question"]["answered_by"] == "alice"
+
+
+def show(session: Session, ticket: Ticket) -> list[dict[str, Any]]:
+    """Build the views of a ticket's questions."""
+    views = ticket_detail.build_conversation(session, ticket, timeline.list_entries(session, ticket.id))
+    return [view for view in views if view["kind"] == "question"]

@@ -48,6 +48,23 @@ def test_the_keyboard_carries_a_card_through_the_columns_that_take_it(site: Boar
     expect(page.locator(f"#column-inbox #card-{ticket}")).to_be_visible()
 
 
+def test_the_menu_of_a_card_is_worked_by_keyboard_and_gives_the_focus_back(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(status="inbox", assigned_to=None)
+    go(page, "/board?view=columns")
+    title, items = (page.locator(f"#card-{ticket} {part}") for part in (".title", ".menu .item"))
+    title.focus()
+    page.keyboard.press("m")
+    expect(items.first).to_be_focused()
+    page.keyboard.press("End")
+    expect(items.last).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(title).to_be_focused()
+    page.get_by_label(f"Actions for {ticket}").click()
+    page.keyboard.press("Escape")
+    expect(page.get_by_label(f"Actions for {ticket}")).to_be_focused()
+    expect(items.first).to_be_hidden()
+
+
 def test_escape_puts_a_card_back_where_it_was(site: BoardSite, page: Page) -> None:
     tickets = [site.ticket(status="inbox", assigned_to=None) for _ in range(3)]
     go(page, "/board?view=columns")

@@ -34,9 +34,29 @@ def test_approving_from_the_changes_merges_and_the_page_follows(site: BoardSite,
 
     expect(head.locator(".state")).to_have_text("Done")
     merged = git(tmp_path / "shop", "rev-parse", "main")
+    expect(head).to_contain_text(f"{ticket} merged into main as {merged[:10]}.")
     expect(page.locator("#entries")).to_contain_text(f"Merged into main as {merged[:10]}.")
     assert git(tmp_path / "shop", "log", "-1", "--format=%s") == f"Merge {ticket}: Greet better"
     assert (tmp_path / "shop/greet.txt").read_text() == "echo Hi\n"
+
+
+def test_what_is_unmet_is_listed_and_one_reason_approves_it_anyway(site: BoardSite, page: Page, tmp_path: Path) -> None:
+    ticket = site.hand_in(tmp_path / "shop")
+    site.edit(ticket, acceptance=["It greets by name", "It says goodbye"])
+    page.goto("/board?view=columns")
+    page.locator(f"#card-{ticket} summary").click()
+    page.locator(f"#card-{ticket}").get_by_role("button", name="Approve and merge").click()
+    dialog = page.locator("#move-dialog")
+    expect(dialog.locator(".unmet li")).to_contain_text(["It greets by name", "It says goodbye"])
+    page.keyboard.type("Agreed by phone.")
+    page.keyboard.press("Escape")
+    page.goto(f"/ticket/{ticket}?tab=changes")
+    page.locator("#ticket-head").get_by_role("link", name="2 acceptance items unmet").click()
+    expect(dialog.get_by_label("Why approve it anyway?")).to_have_value("Agreed by phone.")
+    dialog.get_by_role("button", name="Approve and merge anyway").click()
+    head = page.locator("#ticket-head")
+    expect(page.locator("#entries")).to_be_visible()
+    expect(head).to_contain_text("Approved by browser; merging into main.")
 
 
 @pytest.mark.parametrize("width", [1440, 360])
@@ -51,7 +71,6 @@ def test_another_way_is_chosen_from_the_menu_by_keyboard(site: BoardSite, tab: T
     items = head.locator(".split-button .items")
     box = items.bounding_box()
     assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width
-    page.keyboard.press("ArrowDown")
     expect(items.get_by_role("button", name="Approve and merge")).to_be_focused()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")

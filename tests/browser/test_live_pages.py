@@ -77,6 +77,45 @@ def test_a_question_is_answered_in_place(site: BoardSite, page: Page) -> None:
     expect(page.locator("[data-kind=question] form")).to_have_count(0)
 
 
+def test_answer_leads_from_the_overview_to_the_question_and_what_is_typed_stays(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
+    site.report_verdict(ticket, "question")
+    go(page, "/")
+    page.get_by_role("link", name=f"Answer {ticket}").click()
+    expect(page.locator("#ticket-attention textarea")).to_be_focused()
+    page.keyboard.type("Blue.")
+    page.reload()
+    expect(page.locator("#ticket-attention textarea")).to_have_value("Blue.")
+    expect(page.locator("#entries [data-kind=question] form")).to_have_count(0)
+    page.evaluate("scrollTo(0, 0)")
+    page.locator("#ticket-head").get_by_role("link", name="Answer").click()
+    expect(page.locator("#ticket-attention textarea")).to_be_focused()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#entries [data-kind=question]")).to_contain_text("browser answered.")
+    expect(page.locator("#ticket-attention textarea")).to_have_count(0)
+
+
+def test_a_long_conversation_opens_where_it_was_left_and_its_decision_stays_in_view(
+    site: BoardSite, page: Page
+) -> None:
+    ticket = site.ticket()
+    run = site.claim(ticket)
+    for number in range(30):
+        site.tell(run, "agent.text", block=f"b{number}", text=f"I count {number}.\n\n" + "And on.\n\n" * 5)
+    go(page, f"/ticket/{ticket}")
+    expect(page.get_by_text("I count 29.")).to_be_in_viewport()
+    bar = page.locator("#ticket-bar")
+    expect(bar).to_contain_text("In progress")
+    page.goto("/healthz")
+    for number in range(30, 60):
+        site.tell(run, "agent.text", block=f"b{number}", text=f"I count {number}.\n\n" + "And on.\n\n" * 5)
+    go(page, f"/ticket/{ticket}")
+    expect(page.get_by_text("I count 30.")).to_be_in_viewport()
+    expect(page.locator("[data-unread]")).to_contain_text("I count 30.")
+    page.evaluate("scrollTo(0, 0)")
+    expect(bar).to_be_hidden()
+
+
 def test_two_tabs_share_one_stream_and_the_second_takes_over(site: BoardSite, open_context: OpenContext) -> None:
     ticket = site.ticket()
     context = open_context()
@@ -127,6 +166,8 @@ def test_a_card_drops_only_where_a_move_leads(site: BoardSite, tab: Tab) -> None
     page = tab(viewport={"width": 1900, "height": 900})
     go(page, "/board")
     carry(page, ticket, "in_progress", is_accepted=False)
+    explanation = f"{ticket} cannot move to In progress: an agent starts it by itself. It can move to "
+    expect(page.locator("[data-carry-hint]")).to_contain_text(explanation)
     expect(page.locator(f"#column-inbox #card-{ticket}")).to_be_visible()
 
 

@@ -159,6 +159,30 @@ def test_a_draft_comes_back_whole_until_it_is_sent_or_discarded(site: BoardSite,
     expect(page.get_by_text("Draft restored.")).to_be_hidden()
 
 
+def test_enter_creates_the_ticket_and_the_shortcut_works_in_every_field(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
+    go(page, f"/ticket/{ticket}")
+    page.keyboard.press("c")
+    title = page.locator("#new-title")
+    expect(title).to_be_focused()
+    page.keyboard.type("First")
+    page.locator("#new-description").fill("To **Ada**.")
+    page.locator("#ticket-dialog").get_by_role("button", name="Preview").click()
+    expect(page.locator("#ticket-dialog .preview strong")).to_have_text("Ada")
+    page.get_by_role("button", name="Create another").click()
+    expect(page.locator("[data-notes]")).to_have_text("MC-2 was created.")
+    expect(title).to_have_value("")
+    page.keyboard.type("Second")
+    page.keyboard.press("Enter")
+    expect(page.locator(".ticket h1")).to_contain_text("Second")
+    page.keyboard.press("c")
+    expect(page.locator("#new-title")).to_be_focused()
+    page.keyboard.type("Third")
+    page.locator("#new-priority").focus()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".ticket h1")).to_contain_text("Third")
+
+
 def test_the_description_is_previewed_and_rows_are_added_without_losing_a_word(site: BoardSite, page: Page) -> None:
     open_dialog(page)
     page.get_by_label("Title").fill("Write a letter")

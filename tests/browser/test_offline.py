@@ -100,6 +100,9 @@ def test_pages_that_were_visited_are_shown_and_come_back_to_life_by_themselves(b
     page.goto("/")
     board.kill()
 
+    page.goto(f"/ticket/{name}?tab=changes")
+    is_away(page)
+    expect(page.locator(".ticket h1")).to_contain_text(name)
     page.goto("/board")
     is_away(page)
     expect(page.locator(f"#card-{name}")).to_be_visible()

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, update
 
 from database import Session, StoreUnavailable, reading, writing
 from models import Run, Ticket, TicketStatus
 from tickets.lifecycle import bulk
 from tickets.runs import claims
+from tickets.shared.canary import CANARY
 from tickets.shared.lookup import get_ticket
 
 from .conftest import OWN_PAGE, Api, csrf_token
@@ -222,9 +223,14 @@ def test_a_viewer_changes_nothing(viewer: Api, operator: Api, browser: FlaskClie
         assert viewer.client.post(path, data=form | {"tickets": names}, headers=headers).status_code == 403, path
 
 
-def test_a_board_without_tickets_leads_to_the_first_one(browser: FlaskClient, operator: Api) -> None:
-    body = text(browser, "/board")
-    assert "Nothing is on the board yet" in body and 'href="/settings/projects/new"' in body
-    assert "script" in body and cards(body) == []
+def test_a_board_without_tickets_leads_to_the_first_one(browser: FlaskClient, operator: Api, store: Engine) -> None:
+    operator.post("/tickets", {"title": "Canary"})
+    with writing(store) as session:
+        session.execute(update(Ticket).values(assigned_to=CANARY, archived=True))
+    for path in ("/", "/board"):
+        body = text(browser, path)
+        assert "Nothing is on the board yet" in body and 'href="/settings/projects/new"' in body, path
+        assert "script" in body and cards(body) == [] and "state-counts" not in body, path
     operator.post("/tickets", {"title": "One"})
-    assert "Nothing is on the board yet" not in text(browser, "/board")
+    for path in ("/", "/board"):
+        assert "Nothing is on the board yet" not in text(browser, path), path

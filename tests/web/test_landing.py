@@ -46,7 +46,8 @@ def test_the_button_says_what_will_happen_and_the_menu_has_the_other_ways(browse
             way for way in landing.OPTION_LABELS if f'class="item" name="move" value="approve:{way}"' not in ticket
         ]
         assert missing == [policy]
-        assert f'value="approve:{policy}">{label}' in text(browser.get("/board")), policy
+        for path in ("/", "/board"):
+            assert f'value="approve:{policy}">{label}' in text(browser.get(path)), (path, policy)
 
 
 def test_what_has_nothing_to_land_is_just_approved(browser: FlaskClient, store: Engine) -> None:
@@ -91,9 +92,14 @@ def test_the_form_of_an_approval_that_is_to_be_explained_asks_for_the_way_too(
     browser: FlaskClient, store: Engine
 ) -> None:
     ticket_id = handed_in(store, "squash", acceptance=[{"text": "It greets by name"}])
+    assert "1 acceptance item unmet" in page(browser)
+    refusal = press(browser, "approve:squash")
     form = text(browser.get("/ticket/MC-1/move/approve"))
-    assert '<option value="squash" selected>Squash and merge</option>' in form and '<option value="leave">' in form
-    assert press(browser, "approve", landing="merge", waive="Seen.").status_code == 303
+    for markup in (text(refusal), form):
+        assert 'value="approve:squash" data-default>Approve and squash anyway' in markup
+        assert 'value="approve:leave">' in markup and "It greets by name" in markup
+        assert 'name="waive" required' in markup and 'name="choice"' not in markup and 'name="note"' not in markup
+    assert refusal.status_code == 409 and press(browser, "approve:merge", waive="Seen.").status_code == 303
     plan = landing.get_plan(get(store, ticket_id))
     assert plan is not None and (plan.policy, plan.waived) == ("merge", "Seen.")
     alone = text(browser.get("/ticket/MC-1/move/park"))

@@ -91,6 +91,8 @@ def test_what_needs_a_person_is_listed_and_counted_in_the_frame(
 ) -> None:
     assert '<meta name="needs" content="0">' in text(browser, "/board")
     operator.post("/tickets", {"title": "One"})
+    form = text(browser, "/ticket/MC-1/move/block")
+    assert '<option value="operator" selected>' in form and '<option value="codex">' in form
     facts = {"reason": "needs_human", "owner": "alice", "next_action": "Make a key"}
     operator.post("/tickets/MC-1/moves", {"move": "block", **facts})
     attention: Any = viewer.get("/needs-you").json
@@ -99,6 +101,10 @@ def test_what_needs_a_person_is_listed_and_counted_in_the_frame(
     ]
     markup = text(browser, "/board")
     assert '<meta name="needs" content="1">' in markup and markup.count("data-needs-count>1<") == 2
+    assert 'Needs you</h2><span class="count">1<' in text(browser, "/")
+    operator.post("/tickets", {"title": "Two"})
+    listed = text(browser, "/board?view=list&status=needs_you")
+    assert 'id="card-MC-1"' in listed and 'id="card-MC-2"' not in listed
 
 
 def test_a_task_is_disabled_enabled_and_asked_for(browser: FlaskClient, store: Engine) -> None:

@@ -57,6 +57,30 @@ def test_a_ticket_is_parked_until_whatever_a_person_may_wait_for(browser: FlaskC
         assert newest(operator)["wake"] == wake
 
 
+def test_the_owner_of_the_last_ticket_is_offered_and_else_the_only_agent(
+    browser: FlaskClient, operator: Api, store: Engine
+) -> None:
+    assert "Nobody will start this" in text(browser, "/ticket/new")
+    with writing(store) as session:
+        session.execute(update(Agent).where(Agent.name != "codex").values(runnable=False))
+    assert '<option value="codex" selected>' in text(browser, "/ticket/new")
+    post(browser, assigned_to="operator")
+    post(browser, assigned_to="")
+    assert '<option value="operator" selected>' in text(browser, "/ticket/new")
+    assert '<option value="codex" selected>' in text(browser, "/ticket/new?assigned_to=codex")
+
+
+def test_the_next_form_is_empty_but_for_what_is_repeated(browser: FlaskClient) -> None:
+    fields = {"then": "another", "query": "tag=bug", "priority": "high", "assigned_to": "", "acceptance": "It is sent"}
+    body = {"csrf": csrf_token(browser), "title": "Write a letter", **fields}
+    answer = browser.post("/ticket/new", data=body, headers=OWN_PAGE | {"Accept": "application/json"})
+    markup = unescape(answer.get_data(as_text=True))
+    assert "MC-1 was created." in markup and "data-next" in markup
+    assert "Write a letter" not in markup and "It is sent" not in markup
+    assert 'value="bug" checked' in markup and '<option value="high" selected>' in markup
+    assert '<option value="" selected>Nobody yet' in markup
+
+
 REFUSALS: list[tuple[dict[str, str], str, str]] = [
     ({"title": " "}, "new-title", "must not be empty"),
     ({"project": "nothing"}, "new-project", "nothing"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -188,6 +190,24 @@ def test_a_source_that_could_not_be_one_is_refused_at_once(browser: FlaskClient)
         answer = send(browser, "/settings/projects/new", source=source)
         assert answer.status_code == 422, source
         assert "Give an absolute path" in text(answer), source
+
+
+def test_a_folder_of_the_home_is_written_with_a_tilde_or_chosen_from_the_git_folders(
+    app: Flask, browser: FlaskClient, store: Engine, settings: Settings, tmp_path: Path
+) -> None:
+    for folder in ("code/shop/.git", "code/shop/vendored/.git", ".cache/hidden/.git", "notes"):
+        (tmp_path / "me" / folder).mkdir(parents=True)
+    ambient = settings.ambient.model_copy(update={"environment": {"HOME": str(tmp_path / "me")}})
+    instance = app.extensions["mission_control"]
+    app.extensions["mission_control"] = replace(instance, settings=settings.model_copy(update={"ambient": ambient}))
+    page = text(browser.get("/settings/projects/new"))
+    assert re.findall(r'name="found" value="([^"]+)"', page) == [str(tmp_path / "me/code/shop")]
+    assert "~/code/shop" in page and " autofocus" in page
+    assert send(browser, "/settings/projects/new", source="~/notes").status_code == 303
+    assert send(browser, "/settings/projects/new", found=str(tmp_path / "me/code/shop"), source="").status_code == 303
+    with reading(store) as session:
+        sources = list(session.scalars(select(ProjectDraft.source).order_by(ProjectDraft.id)))
+    assert sources == [str(tmp_path / "me/notes"), str(tmp_path / "me/code/shop")]
 
 
 def test_a_look_that_nobody_takes_points_to_the_scheduler(browser: FlaskClient, store: Engine) -> None:

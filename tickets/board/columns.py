@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import false, func, or_, select, true
 from sqlalchemy.orm import Session
@@ -25,7 +25,8 @@ from tickets.shared.errors import Invalid
 from tickets.shared.paging import NEWEST, Conditions, Lists, Order, count_tickets, load_pages
 from tickets.shared.ticket_row import AnyTicket
 from tickets.team import agents
-from tickets.workflow import landing
+from tickets.workflow import evidence, landing
+from tickets.workflow.evidence import Shortfall
 
 from . import status_reason
 from .status_reason import StatusReason
@@ -88,7 +89,8 @@ def _require_choice(name: str, value: str, choices: list[str]) -> str:
 class MoveButton:
     """A move as a button, with its target state and whether it needs input first.
 
-    `landing` is the landing of an approval, `ways` are the other ways to approve.
+    `landing` is the landing of an approval, `ways` are the other ways to approve. The label of an `unmet` approval says
+    what is missing, and its form asks for a reason.
     """
 
     move: str
@@ -98,6 +100,7 @@ class MoveButton:
     danger: bool
     landing: str = ""
     ways: tuple[MoveButton, ...] = ()
+    unmet: bool = False
 
     @property
     def value(self) -> str:
@@ -122,6 +125,16 @@ def build_buttons(context: MoveContext, ways: tuple[Landing, ...] = ()) -> tuple
         for move in transitions.list_moves(context)
         if move.label
     )
+
+
+def mark_unmet(buttons: Sequence[MoveButton], shortfalls: Sequence[Shortfall]) -> list[MoveButton]:
+    """Let the approval say what is missing, and ask first."""
+    if not shortfalls:
+        return list(buttons)
+    changes: dict[str, Any] = {"label": evidence.describe_shortfalls(shortfalls), "fields": True, "unmet": True}
+    return [
+        replace(button, landing="", ways=(), **changes) if button.move == "approve" else button for button in buttons
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +240,7 @@ ANY_TICKET = select(Ticket.id).where(IS_ORDINARY_TICKET).limit(1)
 
 
 def is_board_empty(session: Session) -> bool:
-    """Return whether the store has no ticket at all."""
+    """Return whether the store has no ticket but those of the canary."""
     return fetch_rows(session, ANY_TICKET).first() is None
 
 

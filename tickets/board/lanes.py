@@ -18,18 +18,23 @@ from tickets.shared.paging import LONGEST_IN_STATE, Conditions, Lists
 from . import columns, status_reason
 from .columns import PAGE_SIZE, CardList, Filters, Viewer
 
+ASKING_AT_WORK: Conditions = [
+    Ticket.status == TicketStatus.IN_PROGRESS,
+    Ticket.id.in_(runtime.select_asking()),
+    Ticket.id.not_in(runtime.select_unheard()),
+]
+"""Conditions for a ticket whose live run waits for a person."""
 LANES = ("working", "needs_you", "in_review", "stuck")
 
 
 def build_conditions(attempts: int) -> dict[str, list[Conditions]]:
     """Build the sets of conditions of each lane. A ticket is in the lane when it meets one of its sets."""
     at_work = Ticket.status == TicketStatus.IN_PROGRESS
-    asks = [at_work, Ticket.id.in_(runtime.select_asking()), Ticket.id.not_in(runtime.select_unheard())]
     causes = status_reason.build_causes(attempts)
-    elsewhere = (asks, causes["unheard"], causes["adrift"], causes["overdue"])
+    elsewhere = (ASKING_AT_WORK, causes["unheard"], causes["adrift"], causes["overdue"])
     return {
         "working": [[at_work, *(not_(and_(*lane_conditions)) for lane_conditions in elsewhere)]],
-        "needs_you": [[Ticket.status == TicketStatus.NEEDS_INPUT], asks],
+        "needs_you": [[Ticket.status == TicketStatus.NEEDS_INPUT], ASKING_AT_WORK],
         "in_review": [[Ticket.status == TicketStatus.IN_REVIEW]],
         "stuck": list(causes.values()),
     }

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from models import TERMINAL, Ticket, TicketStatus
 from tickets.shared.errors import Invalid
-from tickets.shared.paging import NEWEST, Lists, Order, load_pages
+from tickets.shared.paging import NEWEST, Conditions, Lists, Order, load_pages
 
-from . import columns
+from . import columns, lanes
 from .columns import CACHE_SIZE, Card, Filters, Viewer
 
 PAGE_SIZE = 50
@@ -24,9 +24,10 @@ ORDERS = {
 STATES: dict[str, Sequence[TicketStatus]] = {
     "": [status for status in TicketStatus if status not in TERMINAL],
     "all": list(TicketStatus),
+    "needs_you": sorted(columns.ATTENTION_STATES),
     **{status.value: [status] for status in TicketStatus},
 }
-"""States that each status filter lists. The default is all open states."""
+"""States that each status filter lists. The default is all open states, and `needs_you` adds tickets whose agent asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +58,7 @@ def load_list(
 @lru_cache(CACHE_SIZE)  # without it the list takes 22 % longer
 def _build_list(status: str, filters: Filters) -> Lists:
     """Build the list from one part per state, each served by an index."""
-    return Lists({"": [[Ticket.status == state, *filters.build_board_conditions()] for state in STATES[status]]})
+    parts: list[Conditions] = [[Ticket.status == state] for state in STATES[status]]
+    if status == "needs_you":
+        parts.append(lanes.ASKING_AT_WORK)
+    return Lists({"": [[*part, *filters.build_board_conditions()] for part in parts]})

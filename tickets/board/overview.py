@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from database import fetch_rows, in_ids
+from database import fetch_rows, in_ids, once_per_session
 from models import (
     CommentKind,
     Incident,
@@ -40,16 +40,21 @@ from tickets.operations.tasks import load_latest
 from tickets.runs import runtime
 from tickets.runs.runtime import NEEDS_PERSON
 from tickets.shared.canary import IS_ORDINARY_RUN, IS_ORDINARY_TICKET
+from tickets.shared.paging import MAX_COUNT
+from tickets.team import agents, projects
 from tickets.workflow import landing
 
 from . import columns
-from .columns import ATTENTION_STATES, Filters
+from .columns import ATTENTION_STATES, Card, Filters, Viewer
 
 View = dict[str, Any]
 PAGE_SIZE = 12
 MAX_NEEDS = 100
+DECIDING_MOVES = ("answer", "approve")
+"""Moves that are offered beside a ticket that waits for a person."""
 DAYS = 14
 MAX_LINE_CHARACTERS = 200
+ASKING_TEXT = "The agent is waiting for an answer."
 OUTSIDE_TEXT = "Runs outside Mission Control and has been silent for too long."
 MAX_MEASURED = 2000
 """Maximum number of finished tickets for the cycle time."""
@@ -60,35 +65,60 @@ def list_needs(session: Session, limit: int = PAGE_SIZE) -> list[View]:
 
     Tickets whose running agent asks something come first, then questions, reviews and blocked tickets.
     """
+    return [_build_need(ticket, line) for ticket, line in _load_needs(session, limit)]
+
+
+def list_decisions(session: Session, viewer: Viewer) -> list[View]:
+    """List what waits for a person like `list_needs`, each with its `version` and the `moves` that decide it."""
+    needs = _load_needs(session, PAGE_SIZE)
+    cards = columns.build_cards(session, [ticket for ticket, _ in needs], viewer)
+    return [_build_need(ticket, line) | _build_decision(cards[ticket.id], line) for ticket, line in needs]
+
+
+def _build_decision(card: Card, line: str) -> View:
+    moves = [button for button in card.moves if button.move in DECIDING_MOVES]
+    return {"version": card.version, "moves": moves, "asks": line == ASKING_TEXT and bool(card.moves)}
+
+
+def _build_need(ticket: Ticket, line: str) -> View:
+    return {
+        "identifier": ticket.identifier,
+        "title": ticket.title,
+        "status": ticket.status.value,
+        "line": line,
+        "since": ticket.updated,
+    }
+
+
+def _load_needs(session: Session, limit: int) -> list[tuple[Ticket, str]]:
     needs = [
-        (ticket, OUTSIDE_TEXT if runtime.is_silent_outside(run) else "The agent is waiting for an answer.")
+        (ticket, OUTSIDE_TEXT if runtime.is_silent_outside(run) else ASKING_TEXT)
         for ticket, run in session.execute(_select_asking(limit))
     ]
     waiting = list(session.scalars(_select_waiting(limit)))
     last_words = _load_last_words(session, [ticket.id for ticket in waiting])
     needs += [(ticket, _describe_cause(ticket) or last_words.get(ticket.id, "")) for ticket in waiting]
-    return [
-        {
-            "identifier": ticket.identifier,
-            "title": ticket.title,
-            "status": ticket.status.value,
-            "line": line,
-            "since": ticket.updated,
-        }
-        for ticket, line in needs[:limit]
-    ]
+    return needs[:limit]
 
 
+def load_first_steps(session: Session) -> View | None:
+    """Load the number of projects and the runnable agents for the first steps, or return None when there is a ticket."""
+    if not columns.is_board_empty(session):
+        return None
+    return {"projects": len(projects.list_projects(session)), "agents": sorted(agents.list_runnable(session))}
+
+
+@once_per_session
 def count_needs(session: Session) -> int:
-    """Count what waits for a person, up to a hundred."""
-    return min(MAX_NEEDS, sum(fetch_rows(session, _build_count()).one()))
+    """Count what waits for a person, up to a thousand."""
+    return min(MAX_COUNT, sum(fetch_rows(session, _build_count()).one()))
 
 
 @cache  # without it a ticket's page and the board take 12 % longer
 def _build_count() -> Select[*tuple[int, ...]]:
     """Build the counting statement once, as every page runs it and building costs more than running."""
-    asking = _select_asking(MAX_NEEDS).with_only_columns(Ticket.id).order_by(None).subquery()
-    both = (asking, _select_longest_waiting(MAX_NEEDS).subquery())
+    asking = _select_asking(MAX_COUNT).with_only_columns(Ticket.id).order_by(None).subquery()
+    both = (asking, _select_longest_waiting(MAX_COUNT).subquery())
     return select(*(select(func.count()).select_from(subquery).scalar_subquery() for subquery in both))
 
 

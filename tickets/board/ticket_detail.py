@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, select
@@ -26,8 +27,8 @@ from models import (
     TicketMessage,
     TicketStatus,
 )
-from protocol import ApprovalPayload, TextPayload, ToolCallPayload, ToolResultPayload
-from tickets.conversation import attachments, image_size
+from protocol import ApprovalPayload, Question, TextPayload, ToolCallPayload, ToolResultPayload
+from tickets.conversation import attachments, image_size, timeline
 from tickets.conversation.timeline import Entry
 from tickets.runs import refusals
 from tickets.shared import display_names, payloads
@@ -54,11 +55,13 @@ def build_conversation(session: Session, ticket: Ticket, entries: list[Entry]) -
     runs = {entry.run_id for entry in entries if isinstance(entry, TicketComment) and entry.kind is CommentKind.VERDICT}
     verdicts = _load_verdicts(session, ticket.id, {run for run in runs if run})
     run_requests = _load_requests(session, ticket.id)
-    last_question = max((entry.id for entry in entries if _is_question(entry)), default=None)
+    question_ids = sorted(entry.id for entry in entries if _is_question(entry))
+    answers = _load_answers(session, ticket.id, question_ids)
+    last_question = max(question_ids, default=None)
     views = []
     for entry in entries:
         if isinstance(entry, TicketComment):
-            views.append(_build_comment(ticket, entry, verdicts, entry.id == last_question))
+            views.append(_build_comment(ticket, entry, verdicts, answers.get(entry.id), entry.id == last_question))
         elif isinstance(entry, QueuedMessage):
             views.append(_build_queued(entry))
         elif not _is_noise(entry):
@@ -75,10 +78,52 @@ def _is_noise(entry: TicketMessage) -> bool:
     return entry.kind is MessageKind.INPUT and (entry.data or {}).get("source") in HIDDEN_SOURCES
 
 
-def _build_comment(ticket: Ticket, row: TicketComment, verdicts: dict[int, View], last_question: bool) -> View:
+ATTENTION_KINDS = {TicketStatus.NEEDS_INPUT: CommentKind.QUESTION, TicketStatus.IN_REVIEW: CommentKind.VERDICT}
+"""Kind of the comment that a person acts on, by state."""
+
+
+def list_attention(session: Session, ticket: Ticket) -> list[Entry]:
+    """List the entries that a person is to act on: requests of the live run, and the open question or the verdict."""
+    kind = ATTENTION_KINDS.get(ticket.status)
+    reports = timeline.list_newest_reports(session, ticket.id) if kind else []
+    return [*timeline.list_pending_requests(session, ticket.id), *(row for row in reports if row.kind is kind)]
+
+
+def get_view_id(entry: Entry) -> str:
+    """Return the id of an entry's view."""
+    prefix = {TicketComment: "c", TicketMessage: "m", QueuedMessage: "q"}[type(entry)]
+    return f"{prefix}{entry.id}"
+
+
+ANSWERS = (
+    select(TicketComment)
+    .where(TicketComment.ticket_id == bindparam("ticket"), TicketComment.kind == CommentKind.ANSWER)
+    .order_by(TicketComment.id)
+)
+
+
+def _load_answers(session: Session, ticket_id: int, question_ids: Sequence[int]) -> dict[int, TicketComment]:
+    """Load the answer to each of these questions, in ascending order: the first one before the next question."""
+    if not question_ids:
+        return {}
+    answers: dict[int, TicketComment] = {}
+    for answer in session.scalars(ANSWERS, {"ticket": ticket_id}):
+        earlier = [question_id for question_id in question_ids if question_id < answer.id]
+        if earlier:
+            answers.setdefault(earlier[-1], answer)
+    return answers
+
+
+def _build_comment(
+    ticket: Ticket,
+    row: TicketComment,
+    verdicts: dict[int, View],
+    answer: TicketComment | None,
+    last_question: bool,
+) -> View:
     view: View = {
         "kind": "comment",
-        "id": f"c{row.id}",
+        "id": get_view_id(row),
         "author": row.author,
         "author_kind": AUTHOR_KINDS.get(row.author_kind, "system"),
         "at": row.created,
@@ -91,7 +136,7 @@ def _build_comment(ticket: Ticket, row: TicketComment, verdicts: dict[int, View]
         return view | {"kind": "notice", "markdown": None, **notice}
     if row.kind is CommentKind.QUESTION:
         is_open = last_question and ticket.status is TicketStatus.NEEDS_INPUT
-        return view | {"kind": "question", "question": _build_question(row, is_open)}
+        return view | {"kind": "question", "question": _build_question(row, is_open, answer)}
     if row.kind is CommentKind.FEEDBACK:
         return view | {"act": "requested changes"}
     if row.kind is CommentKind.VERDICT:
@@ -99,20 +144,36 @@ def _build_comment(ticket: Ticket, row: TicketComment, verdicts: dict[int, View]
     return view
 
 
-def _build_question(row: TicketComment, is_open: bool) -> View:
+def _build_question(row: TicketComment, is_open: bool, answer: TicketComment | None) -> View:
+    questions = payloads.read_questions(row.data or {})
     return {
         "request": "",
-        "questions": payloads.read_questions(row.data or {}),
+        "questions": questions,
         "open": is_open,
-        "answer": None if is_open else "See below",
-        "answered_by": None,
+        "answer": answer.body if answer else None,
+        "answers": _split_answer(questions, answer.body if answer else ""),
+        "answered_by": answer.author if answer else None,
     }
+
+
+_NUMBERED = re.compile(r"(\d+)\. ")
+
+
+def _split_answer(questions: Sequence[Question], answer: Mapping[str, str] | str) -> list[str]:
+    """Split an answer into one text for each question: paragraphs in their order, or with the question's number."""
+    if isinstance(answer, Mapping):
+        return [str(answer.get(question.text, "")) for question in questions]
+    if len(questions) == 1:
+        return [answer]
+    paragraphs = [*answer.split("\n\n"), *[""] * len(questions)]
+    numbers = {int(match[1]) - 1: text[match.end() :] for text in paragraphs if (match := _NUMBERED.match(text))}
+    return [numbers.get(at, "") if numbers else paragraphs[at] for at in range(len(questions))]
 
 
 def _build_queued(row: QueuedMessage) -> View:
     return {
         "kind": "input",
-        "id": f"q{row.id}",
+        "id": get_view_id(row),
         "author": row.author,
         "author_kind": "person",
         "at": row.created,
@@ -125,7 +186,7 @@ def _build_queued(row: QueuedMessage) -> View:
 def _build_message(row: TicketMessage, run_requests: dict[tuple[int, str], RunRequest]) -> View:
     view: View = {
         "kind": row.kind.value,
-        "id": f"m{row.id}",
+        "id": get_view_id(row),
         "author": row.author,
         "author_kind": "agent",
         "at": row.created,
@@ -170,8 +231,14 @@ def _build_request(row: TicketMessage, data: View, request: RunRequest | None) -
     answer = (request.answer or {}) if request else {}
     by = request.answered_by if request else None
     if row.kind is MessageKind.QUESTION:
-        fields = {"request": row.block, "questions": payloads.read_questions(data), "open": is_open}
-        return {"question": fields | {"answer": answer.get("message") or answer.get("answers"), "answered_by": by}}
+        questions, text = payloads.read_questions(data), answer.get("message") or answer.get("answers")
+        fields = {
+            "request": row.block,
+            "questions": questions,
+            "open": is_open,
+            "answers": _split_answer(questions, text or ""),
+        }
+        return {"question": fields | {"answer": text, "answered_by": by}}
     approval = payloads.read(ApprovalPayload, data)
     fields = {"request": row.block, "tool": approval.tool, "title": row.text, "input": _format_input(approval.input)}
     answer_fields = {"behavior": answer.get("behavior"), "scope": answer.get("scope"), "answered_by": by}

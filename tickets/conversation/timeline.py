@@ -9,7 +9,17 @@ from sqlalchemy import Integer, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from database import insert_or_ignore
-from models import ActorKind, MessageKind, QueuedMessage, Run, TicketComment, TicketMessage
+from models import (
+    ActorKind,
+    CommentKind,
+    MessageKind,
+    QueuedMessage,
+    RequestState,
+    Run,
+    RunRequest,
+    TicketComment,
+    TicketMessage,
+)
 from protocol import TextPayload
 from tickets.lifecycle import comments
 from tickets.shared import events, payloads
@@ -81,6 +91,38 @@ def list_entries(session: Session, ticket_id: int, before: int | None = None, li
     for query in LATEST_ENTRIES:
         rows += session.scalars(query, parameters)
     return _sort_entries(rows)[-limit:]
+
+
+NEWEST_REPORTS = select(TicketComment).where(
+    TicketComment.id.in_(
+        select(func.max(TicketComment.id))
+        .where(
+            TicketComment.ticket_id == bindparam("ticket"),
+            TicketComment.kind.in_((CommentKind.QUESTION, CommentKind.VERDICT)),
+        )
+        .group_by(TicketComment.kind)
+    )
+)
+PENDING_REQUESTS = (
+    select(TicketMessage)
+    .join(RunRequest, (RunRequest.run_id == TicketMessage.run_id) & (RunRequest.request == TicketMessage.block))
+    .where(
+        RunRequest.ticket_id == bindparam("ticket"),
+        RunRequest.state == RequestState.PENDING,
+        TicketMessage.kind.in_((MessageKind.QUESTION, MessageKind.APPROVAL)),
+    )
+    .order_by(TicketMessage.id)
+)
+
+
+def list_newest_reports(session: Session, ticket_id: int) -> list[TicketComment]:
+    """List the newest question and the newest verdict of a ticket."""
+    return list(session.scalars(NEWEST_REPORTS, {"ticket": ticket_id}))
+
+
+def list_pending_requests(session: Session, ticket_id: int) -> list[TicketMessage]:
+    """List the questions and approvals for which the live run of a ticket waits, oldest first."""
+    return list(session.scalars(PENDING_REQUESTS, {"ticket": ticket_id}))
 
 
 def list_changes(session: Session, ticket_id: int, after: int, limit: int = PAGE_SIZE) -> list[Entry]:

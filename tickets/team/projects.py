@@ -287,7 +287,9 @@ def request_draft(session: Session, body: NewDraft, actor: Actor) -> ProjectDraf
     rights.require(actor, Act.CHANGE_PROJECTS)
     clone = "://" in body.source or body.source.startswith("git@")
     if not clone and (not body.source.startswith("/") or ".." in body.source.split("/")):
-        raise Invalid("Give an absolute path such as /home/me/code, or an address to clone from.", field="source")
+        raise Invalid(
+            "Give an absolute path such as /home/me/code or ~/code, or an address to clone from.", field="source"
+        )
     session.execute(delete(ProjectDraft).where(ProjectDraft.created < now() - DRAFT_LIFETIME))
     draft = ProjectDraft(source=body.source, clone=clone, author=actor.name)
     session.add(draft)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -24,6 +25,12 @@ class Shortfall:
 
     kind: str
     detail: str
+
+
+def describe_shortfalls(shortfalls: Sequence[Shortfall]) -> str:
+    """Describe how much is missing: `2 acceptance items unmet`, or `1 requirement unmet` where not only items are."""
+    noun = "acceptance item" if all(shortfall.kind == "acceptance" for shortfall in shortfalls) else "requirement"
+    return f"{len(shortfalls)} {noun}{'' if len(shortfalls) == 1 else 's'} unmet"
 
 
 COMMIT_NAME = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -201,9 +208,9 @@ def find_shortfalls(session: Session, ticket: Ticket) -> list[Shortfall]:
 def require_complete(session: Session, ticket: Ticket) -> None:
     missing = find_shortfalls(session, ticket)
     if missing:
-        lacking = "; ".join(shortfall.detail for shortfall in missing)
+        details = "; ".join(shortfall.detail for shortfall in missing)
         raise EvidenceMissing(
-            f"{ticket.identifier} cannot be completed yet: {lacking}.",
+            f"{ticket.identifier} cannot be completed, {describe_shortfalls(missing)}: {details}.",
             ticket=ticket.identifier,
             missing=[{"kind": s.kind, "detail": s.detail} for s in missing],
         )

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from database import in_ids
@@ -240,3 +240,24 @@ def describe_landing(ticket: AnyTicket) -> str | None:
         return None
     text = f"{'Approved' if plan.approved else 'Completed'} by {plan.by}"
     return f"{text}, but {plan.failure_text}. {plan.reason}" if plan.reason else f"{text}; {plan.progress_text}."
+
+
+LANDED = (
+    select(Evidence.summary)
+    .where(
+        Evidence.ticket_id == bindparam("ticket"),
+        Evidence.kind == "landing",
+        Evidence.source == EvidenceSource.FACT,
+        Evidence.status == EvidenceStatus.OK,
+    )
+    .order_by(Evidence.id.desc())
+    .limit(1)
+)
+
+
+def describe_landed(session: Session, ticket: Ticket) -> str | None:
+    """Describe the landing of a done ticket (`MC-4 merged into main as 3848e86.`), or None without one."""
+    if ticket.status is not TicketStatus.DONE:
+        return None
+    text = session.scalar(LANDED, {"ticket": ticket.id})
+    return f"{ticket.identifier} {text[0].lower()}{text[1:]}" if text else None

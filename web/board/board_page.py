@@ -13,13 +13,12 @@ from werkzeug.wrappers import Response
 
 import auth
 from database import Session, reading, writing
-from tickets.board import columns, lanes, list_view, saved_views
+from tickets.board import columns, lanes, list_view, overview, saved_views
 from tickets.board.columns import Filters, Viewer
 from tickets.dispatch.policy import DispatchLimits
 from tickets.lifecycle import moves, transitions
 from tickets.shared.errors import DomainError, Invalid
 from tickets.shared.inputs import NewTicket
-from tickets.team import agents, projects
 from web.site import forms, layout
 
 blueprint = Blueprint("board_page", __name__)
@@ -100,7 +99,7 @@ def show() -> str:
         layout.load_layout(session)
         context = _load_tickets(session, view)
         context |= {"choices": forms.load_choices(session), "views": _list_saved_views(session, view.query)}
-        context |= {"first": _load_first_steps(session) if columns.is_board_empty(session) else None}
+        context |= {"first": overview.load_first_steps(session)}
     bulk = {"moves": [move for move in moves.MOVES.values() if move.label]}
     return layout.render_page(
         "board/board_page.html", "board", [("Board", None)], look=view, view_names=VIEWS, bulk=bulk, **context
@@ -123,12 +122,6 @@ def _load_tickets(session: Session, view: BoardView) -> View:
     status = request.args.get("column")
     column = [columns.load_column(session, status, view.filters, viewer, cursor)] if status else None
     return {"columns": column or columns.load_columns(session, view.filters, viewer)}
-
-
-def _load_first_steps(session: Session) -> View:
-    """Load the prerequisites shown on an empty board: the number of projects, and the runnable agents."""
-    runnable = agents.list_runnable(session)
-    return {"projects": len(projects.list_projects(session)), "agents": sorted(runnable)}
 
 
 # --------------------------------------------------------------------------------------------------- parts of the page

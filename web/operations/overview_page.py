@@ -9,7 +9,10 @@ from flask import Blueprint
 import auth
 from database import Session, reading
 from tickets.board import overview
+from tickets.board.columns import Viewer
+from tickets.dispatch.policy import DispatchLimits
 from tickets.operations import canary_status, store_stats
+from tickets.shared.paging import MAX_COUNT
 from web.site import layout, metrics, verdict
 
 blueprint = Blueprint("pages", __name__)
@@ -25,7 +28,9 @@ layout.add_nav_item("health", "/health", "heart-pulse", "Health", "Machine", go=
 def show_overview() -> str:
     with reading(auth.get_instance().engine) as session:
         layout.load_layout(session)
-        context = _load_overview(session)
+        first = overview.load_first_steps(session)
+        context = {} if first else _load_overview(session)
+    context |= {"first": first}
     return layout.render_page("operations/overview.html", "overview", [], **context)
 
 
@@ -40,13 +45,24 @@ def _load_overview(session: Session) -> dict[str, Any]:
     return {
         "health": verdict.load_verdict(session),
         "canary": canary_status.load_last_journey(session),
-        "needs_you": overview.list_needs(session),
+        "needs_you": overview.list_decisions(session, _build_viewer()),
+        "needs_count": _count_needs(session),
         "live": overview.list_at_work(session),
         "plots_data": [overview.plot_finished(session), overview.plot_cycle_time(session), overview.plot_cost(session)],
         "tasks": overview.list_tasks(session),
         "incidents": overview.list_incidents(session),
         "counts": overview.count_by_state(session),
     }
+
+
+def _build_viewer() -> Viewer:
+    return Viewer(auth.get_actor(), DispatchLimits.from_settings(auth.get_instance().settings))
+
+
+def _count_needs(session: Session) -> str:
+    """Count what waits for a person, as the board counts its columns."""
+    count = overview.count_needs(session)
+    return str(count) if count < MAX_COUNT else f"{MAX_COUNT - 1}+"
 
 
 # ------------------------------------------------------------------------------------------------------------- health

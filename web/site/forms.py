@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 
 from werkzeug.datastructures import MultiDict
 
+import auth
 from database import Session
-from models import BlockReason, Landing, WakeKind
+from models import AgentKind, BlockReason, Landing, WakeKind
 from tickets.lifecycle.moves import Move
 from tickets.shared.display_names import BLOCK_REASONS
 from tickets.shared.errors import Invalid
@@ -63,8 +64,18 @@ def build_move_fields(
     for field in fields:
         if field["name"] == "landing":
             field |= {"options": [(way.value, landing.OPTION_LABELS[way]) for way in ways], "value": ways[0].value}
+        elif field["name"] == "owner" and not field["options"]:
+            field |= _build_member_choice(session)
     wake_fields = [build_wake_field(session, form_values, zone)] if move.facts is ParkInput else []
     return wake_fields + sorted(fields, key=lambda field: not field["required"])
+
+
+def _build_member_choice(session: Session) -> Field:
+    """Build the choice of who must act: the people and the agents of the team, preset to the person who asks."""
+    own_name = auth.get_actor().name
+    members = sorted(agents_module.list_members(session), key=lambda member: member.kind is not AgentKind.HUMAN)
+    options = {own_name: own_name} | {member.name: member.title or member.name for member in members}
+    return {"type": "select", "options": list(options.items()), "value": own_name}
 
 
 def fill_fields(fields: list[Field], form_values: Mapping[str, str]) -> None:

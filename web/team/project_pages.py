@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, redirect, request
@@ -22,7 +23,7 @@ from tickets.workflow import landing
 from web.site import layout, team_forms
 from web.site.errors import convert_validation_error
 
-from . import project_branches, project_trust
+from . import home_folders, project_branches, project_trust
 
 blueprint = Blueprint("project_pages", __name__)
 
@@ -57,13 +58,14 @@ def ask_source() -> str:
 @blueprint.post("/settings/projects/new")
 def want_project() -> Response | tuple[str, int]:
     """Request an inspection of the folder or clone URL, for whose result the next page waits."""
-    source = request.form.get("source", "").strip()
+    entered = request.form.get("found") or request.form.get("source", "").strip()
+    source = home_folders.expand_home(entered, _find_home())
     try:
         with writing(auth.get_instance().engine) as session:
             number = projects.request_draft(session, NewDraft(source=source), auth.get_actor()).id
     except ValidationError:
         return _render_source_form(
-            source, "Give an absolute path such as /home/me/code, or an address to clone from."
+            source, "Give an absolute path such as /home/me/code or ~/code, or an address to clone from."
         ), 422
     except DomainError as refusal:
         return _render_source_form(source, refusal.message), refusal.status
@@ -71,7 +73,25 @@ def want_project() -> Response | tuple[str, int]:
 
 
 def _render_source_form(source: str, error: str | None) -> str:
-    return _render("team/new_project.html", "New project", source=source, error=error, draft=None)
+    return _render(
+        "team/new_project.html", "New project", source=source, error=error, draft=None, folders=_list_new_folders()
+    )
+
+
+def _find_home() -> Path | None:
+    home = auth.get_instance().settings.ambient.environment.get("HOME")
+    return Path(home) if home else None
+
+
+def _list_new_folders() -> list[tuple[str, str]]:
+    """List the git folders below the home that are no projects yet, as (path, path with `~`)."""
+    home = _find_home()
+    if home is None:
+        return []
+    with reading(auth.get_instance().engine) as session:
+        added = {project.folder for project in projects.list_projects(session)}
+    folders = [folder for folder in home_folders.list_repositories(home) if str(folder) not in added]
+    return [(str(folder), home_folders.shorten_home(folder, home)) for folder in folders]
 
 
 @blueprint.get("/settings/projects/drafts/<number:draft>")

@@ -22,7 +22,7 @@ from tickets.shared import display_names
 from tickets.shared.errors import DomainError, Invalid, NoSuchTicket
 from tickets.shared.inputs import NewTicket
 from tickets.shared.lookup import get_ticket
-from tickets.team import projects, team_status
+from tickets.team import default_owner, projects, team_status
 from web.site import forms, layout, markdown, phase_forms
 from web.site.errors import convert_validation_error
 
@@ -51,7 +51,7 @@ LINKS = [
     ("causes", "Causes"),
     ("fork_of", "Is a fork of"),
 ]
-REPEATED_FIELDS = ("project", "assigned_to", "priority", "status")
+REPEATED_FIELDS = ("project", "assigned_to", "priority", "status", "query")
 """Fields whose values are copied to the form of the next ticket."""
 FORM_FIELDS = {*ticket_fields.ON_NEW_TICKET, *forms.WAKE_FIELDS, "status", "phases", "relationships", "files"}
 
@@ -62,18 +62,24 @@ FORM_FIELDS = {*ticket_fields.ON_NEW_TICKET, *forms.WAKE_FIELDS, "status", "phas
 @blueprint.get("/ticket/new")
 def ask() -> str:
     """Show the empty form, with values from the query string or from a query of the board (`query`)."""
-    form: Form = MultiDict(request.args)
-    for name, value in saved_views.build_defaults(form.pop("query", "")).items():
+    return _render_form(_add_defaults(MultiDict(request.args)), {})
+
+
+def _add_defaults(form: Form) -> Form:
+    """Add the values that the board's filters, the only project and the last ticket imply."""
+    for name, value in saved_views.build_defaults(form.get("query", "")).items():
         form.setlistdefault(name, value if isinstance(value, list) else [value])
     with reading(auth.get_instance().engine) as session:
         available = projects.list_projects(session)
+        owner = default_owner.find_default_owner(session, auth.get_actor())
+    form.setdefault("assigned_to", owner or "")
     if len(available) == 1:
         form.setdefault("project", available[0].slug)
-    return _render_form(form, {})
+    return form
 
 
-def _render_form(form: Form, errors: Errors, preview: str | None = None) -> str:
-    """Render the form with the entered values, for a script as a fragment."""
+def _render_form(form: Form, errors: Errors, preview: str | None = None, *, is_next: bool = False) -> str:
+    """Render the form with the entered values, for a script as a fragment. `is_next` is the form after another ticket."""
     zone = auth.get_instance().settings.timezone
     with reading(auth.get_instance().engine) as session:
         choices = _load_choices(session)
@@ -88,6 +94,7 @@ def _render_form(form: Form, errors: Errors, preview: str | None = None) -> str:
         "offered": phase_choices,
         "fields": ticket_fields.build_new_inputs(form, errors, choices, zone),
         "choices": choices,
+        "is_next": is_next,
         "errors": errors | ({"form": "; ".join(other_errors)} if other_errors else {}),
         "preview": preview,
         "zone": zone,
@@ -146,11 +153,11 @@ def create() -> Response | str | tuple[str, int]:
 
 
 def _render_next_form(form: Form, ticket: Ticket) -> Response | str:
-    """Show the form for the next ticket, or to a script, which has the form already, only the notes."""
+    """Show the form for the next ticket, to a script with the notes."""
     layout.flash_note(f"{ticket.identifier} was created.")
+    repeated = MultiDict((name, form[name]) for name in REPEATED_FIELDS if name in form)
     if layout.is_script_request():
-        return layout.render_notes()
-    repeated = MultiDict((name, form[name]) for name in REPEATED_FIELDS if form.get(name))
+        return layout.render_notes() + _render_form(_add_defaults(repeated), {}, is_next=True)
     return redirect(f"/ticket/new?{forms.build_query_string(repeated)}", 303)
 
 

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, redirect, request
+from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 import auth
 from database import Session, end_read, reading, writing
-from models import Run, Ticket
+from models import Run, Ticket, TicketStatus
 from tickets.board import columns, ticket_detail, ticket_header
 from tickets.conversation import message_routing, requests, timeline
+from tickets.conversation.timeline import Entry
 from tickets.dispatch import policy
 from tickets.lifecycle import editing, moves, schemas, transitions, undo
 from tickets.lifecycle.transitions import ActorContext
 from tickets.runs import claims
 from tickets.runs.notify_run import notify_run, stopping_run
 from tickets.shared import display_names, paging, rights
-from tickets.shared.errors import DomainError, Invalid, NotFound
+from tickets.shared.errors import DomainError, EvidenceMissing, Invalid, NotFound
 from tickets.shared.lookup import get_ticket
 from tickets.shared.rights import Act
 from tickets.team import permission_view
 from tickets.team.permission_view import PermissionView
 from tickets.workflow import evidence, landing, wake_conditions
+from tickets.workflow.evidence import Shortfall
 from web.runs import changes, run_page
 from web.site import forms, layout, markdown
 
-from . import plan_page, replay, ticket_edit, ticket_files, ticket_forms, ticket_links, workflow_page
+from . import approval, plan_page, replay, ticket_edit, ticket_files, ticket_forms, ticket_links, workflow_page
 
 blueprint = Blueprint("ticket_page", __name__)
 
@@ -83,7 +87,9 @@ def show_part(reference: str, name: str) -> str:
         context = _build_shared_context(session, view)
         if name == "conversation":
             return layout.render_part("ticket/_entries", **context, **_load_news(session, view.ticket))
-        if name in ("header", "description"):
+        if name == "attention":
+            return layout.render_part("ticket/_attention", **context, **_load_conversation(session, view.ticket, []))
+        if name in ("header", "description", "bar"):
             return layout.render_part(
                 f"ticket/_{name}", **context, edits=ticket_edit.build_edit_forms(session, context["ticket"])
             )
@@ -105,11 +111,14 @@ def _build_shared_context(session: Session, view: TicketView) -> View:
     ticket, actor_context = view.ticket, view.standing
     head = ticket_header.build_header(session, ticket, actor_context.live, view.newest)
     ways = landing.find_landing_options(session, [ticket]).get(ticket.id, ())
+    buttons = columns.build_buttons(transitions.build_move_context(ticket, actor_context), ways)
+    shortfalls = _list_shortfalls(session, ticket)
     tabs = [{"key": key, "label": label, "href": _build_href(ticket, key)} for key, label in TABS]
     return {
         "ticket": _build_ticket(session, ticket),
         "header": head,
-        "moves": columns.build_buttons(transitions.build_move_context(ticket, actor_context), ways),
+        "moves": columns.mark_unmet(buttons, shortfalls),
+        "missing": [shortfall.detail for shortfall in shortfalls],
         "tabs": tabs,
         "may_edit": ticket_forms.may_edit(),
         "may_allow": rights.may(auth.get_actor(), Act.ADMINISTER),
@@ -118,6 +127,11 @@ def _build_shared_context(session: Session, view: TicketView) -> View:
             "busy": head.runtime in ("starting", "running", "waiting"),
         },
     }
+
+
+def _list_shortfalls(session: Session, ticket: Ticket) -> list[Shortfall]:
+    """List what an approval lacks. Only a ticket in review can be approved."""
+    return evidence.find_shortfalls(session, ticket) if ticket.status is TicketStatus.IN_REVIEW else []
 
 
 def _build_href(ticket: Ticket, tab: str) -> str:
@@ -132,6 +146,7 @@ def _build_ticket(session: Session, ticket: Ticket) -> View:
         "resumes_at": ticket.wake_at if wake_conditions.is_usage_reset(ticket.wake) else None,
         "wake_text": wake_conditions.describe_wake(ticket.wake) if ticket.wake else None,
         "landing_text": landing.describe_landing(ticket),
+        "landed_text": landing.describe_landed(session, ticket),
         "created": ticket.created,
     }
 
@@ -154,10 +169,31 @@ def _load_tab(session: Session, view: TicketView, tab: str) -> View:
     rows = timeline.list_entries(session, ticket.id, before, PAGE_SIZE)
     earlier = f"/ticket/{ticket.identifier}?before={rows[0].seq}" if len(rows) == PAGE_SIZE else None
     return {
-        "entries": markdown.render_entries(ticket_detail.build_conversation(session, ticket, rows)),
+        **_load_conversation(session, ticket, rows),
         "cursor_seq": ticket.event_seq,
         "earlier_href": earlier,
         **plan_page.load_plan(session, ticket, view.newest),
+    }
+
+
+def _load_conversation(session: Session, ticket: Ticket, rows: Sequence[Entry], updates: Sequence[Entry] = ()) -> View:
+    """Build the `entries` of the conversation and, above it, those that a person acts on (`attention`).
+
+    `updates` are entries that the page may have, and is to show as they are now.
+    """
+    pinned = ticket_detail.list_attention(session, ticket)
+    others = [row for row in pinned if row not in rows and row not in updates]
+    views = markdown.render_entries(ticket_detail.build_conversation(session, ticket, [*others, *updates, *rows]))
+    pinned_ids, other_ids, update_ids = (
+        {ticket_detail.get_view_id(row) for row in some} for some in (pinned, others, updates)
+    )
+    return {
+        "attention": [view for view in views if view["id"] in pinned_ids],
+        "entries": [
+            view | {"pinned": view["id"] in pinned_ids, "is_update": view["id"] in update_ids}
+            for view in views
+            if view["id"] not in other_ids
+        ],
     }
 
 
@@ -181,7 +217,6 @@ def _load_changes_tab(session: Session, view: TicketView) -> View:
             for definition in transitions.list_moves(transitions.build_move_context(ticket, actor_context))
         },
         "live": actor_context.live is not None,
-        "missing": [shortfall.detail for shortfall in evidence.find_shortfalls(session, ticket)],
     }
     end_read(session)  # reading with git may be slow: hold no transaction meanwhile
     return facts | {"changes": changes.load_changes(newest) if newest else None}
@@ -199,12 +234,14 @@ def _build_console(newest: Run | None) -> View | None:
 
 
 def _load_news(session: Session, ticket: Ticket) -> View:
+    """Load the new and changed entries, with the newest question and verdict, which change with the ticket's state."""
     after = paging.parse_number(request.args.get("after")) or 0
     rows = timeline.list_changes(session, ticket.id, after)
     full = len(rows) >= timeline.PAGE_SIZE
     newest = max((getattr(entry, "changed", entry.seq) for entry in rows), default=after)
+    reports = [row for row in timeline.list_newest_reports(session, ticket.id) if row.seq <= after]
     return {
-        "entries": markdown.render_entries(ticket_detail.build_conversation(session, ticket, rows)),
+        **_load_conversation(session, ticket, rows, reports),
         "cursor_seq": newest if full else ticket.event_seq,
     }
 
@@ -254,9 +291,15 @@ def _render_move_form(reference: str, name: str, error: str | None) -> str:
         )
         fields = forms.build_move_fields(definition, session, request.form, zone, ways)
         fields = workflow_page.add_phase_choices(session, ticket, definition, fields)
+        shortfalls = _list_shortfalls(session, ticket)
+        question = _find_question(session, ticket) if definition.name == "answer" else None
+    move: View = {"move": definition.name, "label": definition.label, "danger": definition.danger}
+    if definition.name == "approve":
+        move |= approval.build_view(ways, shortfalls)
+        fields = approval.select_fields(fields, shortfalls)
     forms.fill_fields(fields, request.form.to_dict() | _read_move()[1])
-    move = {"move": definition.name, "label": definition.label, "danger": definition.danger, "fields": fields}
-    if request.headers.get("HX-Request"):
+    move |= {"fields": fields, "question": question}
+    if request.headers.get("HX-Request") or layout.is_script_request():
         return layout.render_part("ticket/_move_form", ticket=ticket_view, move=move, error=error)
     crumbs: list[tuple[str, str | None]] = [
         ("Board", "/board"),
@@ -264,6 +307,14 @@ def _render_move_form(reference: str, name: str, error: str | None) -> str:
         (definition.label, None),
     ]
     return layout.render_page("ticket/move.html", "board", crumbs, ticket=ticket_view, move=move, error=error)
+
+
+def _find_question(session: Session, ticket: Ticket) -> Markup | None:
+    """Return the open question of a ticket as HTML, or None without one."""
+    return next(
+        (view["html"] for view in _load_conversation(session, ticket, [])["attention"] if view["kind"] == "question"),
+        None,
+    )
 
 
 @blueprint.post("/ticket/<reference>/move")
@@ -283,9 +334,10 @@ def make_move(reference: str) -> Response | tuple[str, int]:
             stopping = stopping_run(session, ticket.id)
             offer = undo.find_undo_offer(session, ticket, auth.get_actor())
     except DomainError as refusal:
-        if layout.is_script_request():
-            raise
-        return _render_move_form(reference, name, refusal.message), refusal.status
+        if layout.is_script_request() and not isinstance(refusal, EvidenceMissing):
+            raise  # a page shows the form of an approval that lacks something
+        problem = None if isinstance(refusal, EvidenceMissing) else refusal.message
+        return _render_move_form(reference, name, problem), refusal.status
     notify_run(instance.settings, stopping)
     if offer:
         message = f"{ticket.identifier} moved to {display_names.format_status_label(ticket.status)}."

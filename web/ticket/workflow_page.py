@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 
 import auth
 from database import Session, reading, writing
-from models import PhaseState, Run, Ticket
+from models import PhaseState, Run, Ticket, TicketPhase
 from tickets.board import columns
 from tickets.lifecycle import transitions
 from tickets.lifecycle.moves import Move
@@ -49,9 +49,10 @@ def load_box(session: Session, ticket: Ticket, actor_context: ActorContext) -> V
 
 
 def add_phase_choices(session: Session, ticket: Ticket, move: Move, fields: list[View]) -> list[View]:
-    """Add the options of the field `phase` to a move's form, or remove the field if only one phase is possible."""
+    """Add the options of the fields `phase` and `choice` to a move's form, or remove a field without a choice."""
     phases = ticket_phases.list_phases(session, ticket.id)
     here = ticket_phases.find_current(phases)
+    fields = _add_decision(fields, here)
     available = [*ticket_phases.list_earlier(phases, here), here] if here else []
     if here is None or len(available) < 2:
         return [field for field in fields if field["name"] != "phase"]
@@ -60,6 +61,15 @@ def add_phase_choices(session: Session, ticket: Ticket, move: Move, fields: list
     options = [(name, f"{name} · {holder}" if holder else name) for name, holder in holders]
     selection = {"type": "select", "required": True, "options": options, "value": takes.name}
     return [field | selection if field["name"] == "phase" else field for field in fields]
+
+
+def _add_decision(fields: list[View], here: TicketPhase | None) -> list[View]:
+    """Add the choices of the current phase to the field `choice`, or remove the field where nothing is undecided."""
+    if here is None or not ticket_phases.is_undecided(here):
+        return [field for field in fields if field["name"] != "choice"]
+    options = [(choice, choice) for choice in here.choices]
+    selection = {"type": "select", "required": True, "options": options, "value": here.choices[0]}
+    return [field | selection if field["name"] == "choice" else field for field in fields]
 
 
 # ------------------------------------------------------------------------------------------------------ choosing phases

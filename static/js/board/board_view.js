@@ -3,6 +3,7 @@
 import { markBusy } from "../site/loading.js";
 import { CardDragging } from "./drag_drop.js";
 import { getTitleLink } from "./cards.js";
+import { openMenu } from "../site/dialogs.js";
 import { announceNewElements, morph } from "../site/fragments.js";
 import { bindKeys, listKeys } from "../site/shortcuts.js";
 import { listShownTickets } from "../site/shared_stream.js";
@@ -145,10 +146,15 @@ export class Board {
       k: () => this.#moveFocus(0, -1),
       l: () => this.#moveFocus(1, 0),
       h: () => this.#moveFocus(-1, 0),
-      m: () => card()?.querySelector("summary")?.click(),
+      m: () => this.#openMenu(card()),
       x: () => this.#selection.toggle(card()),
       "Shift+X": () => this.#selection.toggle(card(), true),
     });
+  }
+
+  #openMenu(card) {
+    const menu = card?.querySelector("details[data-menu]");
+    if (menu) openMenu(menu);
   }
 
   #moveFocus(across, down) {

@@ -15,7 +15,7 @@ export function mapDropTargets(card) {
 
 /** The label of a move's button. */
 export function getMoveLabel(card, move) {
-  return card.querySelector(`[value="${move}"], [href$="/move/${move}"]`)?.textContent.trim() ?? move;
+  return card.querySelector(`[value="${move}"], [href$="/move/${move}"], [data-move="${move}"]`)?.textContent.trim() ?? move;
 }
 
 export function getTitleLink(card) {

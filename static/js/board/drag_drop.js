@@ -2,14 +2,22 @@
 //   Space picks up the focused card, the arrows choose the column, Enter or Space drops it, Escape cancels.
 
 import { mapDropTargets, getMoveLabel, getTitleLink } from "./cards.js";
-import { openMove } from "../site/dialogs.js";
+import { openMove, showForm } from "../site/dialogs.js";
 import { showError, showNotices } from "../site/forms.js";
-import { postForm } from "../site/http.js";
+import { describeError, postForm } from "../site/http.js";
 
-/** Return whether the pointer is over this column: the card stays in the last column that accepts it, even when dragged on. */
-function isOver(column, event) {
+const EXPLANATION_MS = 8_000;
+const DROP_REFUSALS = {
+  in_progress: "an agent starts it by itself",
+  needs_input: "only its agent can ask",
+  in_review: "only its agent can hand in the work",
+  done: "it is done when its review is approved",
+};
+
+/** Find the column under the pointer: the card stays in the last column that accepts it, even when dragged on. */
+function findColumn(event) {
   const { clientX, clientY } = event.changedTouches?.[0] ?? event;
-  return document.elementFromPoint(clientX, clientY)?.closest("[data-column]") === column;
+  return document.elementFromPoint(clientX, clientY)?.closest("[data-column]") ?? null;
 }
 
 function getColumnName(column) {
@@ -23,6 +31,7 @@ export class CardDragging {
   #onMoved;
   #keyboardDrag = null; // {card, home, next, columns, at, folded} during a drag with the keyboard
   #isPointerDrag = false;
+  #explanationTimer = 0;
   #announcer = document.querySelector("[data-announce]");
   #hint = document.querySelector("[data-carry-hint]"); // the visible hint during a drag
 
@@ -65,11 +74,28 @@ export class CardDragging {
   #endPointerDrag({ item, from, to, oldIndex, originalEvent }) {
     this.#isPointerDrag = false;
     this.#endDrag(item);
-    if (from === to) return;
-    const drop = isOver(to.closest("[data-column]"), originalEvent) && mapDropTargets(item).get(to.dataset.cards);
+    const column = findColumn(originalEvent);
+    const drop = column?.contains(to) && mapDropTargets(item).get(to.dataset.cards);
     const back = () => from.insertBefore(item, from.children[oldIndex] ?? null);
-    if (drop) this.#dropCard(item, drop, back);
-    else back();
+    if (drop && from !== to) this.#dropCard(item, drop, back);
+    else if (from !== to) back();
+    if (column && !column.contains(from) && !drop) this.#explainRefusal(item, column);
+  }
+
+  /** Say why a card cannot be dropped in a column, and where it can. */
+  #explainRefusal(card, column) {
+    const drops = mapDropTargets(card);
+    const names = [...this.#root.querySelectorAll("[data-column]")].filter(({ dataset }) => drops.has(dataset.column)).map(getColumnName);
+    const reason = DROP_REFUSALS[column.dataset.column];
+    const where = names.length ? ` It can move to ${names.join(", ")}.` : "";
+    this.#explain(`${card.dataset.card} cannot move to ${getColumnName(column)}${reason ? `: ${reason}` : ""}.${where}`);
+  }
+
+  #explain(text) {
+    this.#announce(text);
+    this.#hint.hidden = false;
+    clearTimeout(this.#explanationTimer);
+    this.#explanationTimer = setTimeout(() => (this.#hint.hidden = this.#keyboardDrag === null), EXPLANATION_MS);
   }
 
   // Keyboard
@@ -83,7 +109,7 @@ export class CardDragging {
     const card = event.target.closest("[data-card]");
     const drops = mapDropTargets(card);
     event.preventDefault();
-    if (!drops.size) return this.#announce(`${card.dataset.card} cannot be moved.`);
+    if (!drops.size) return this.#explain(`${card.dataset.card} cannot be moved from ${getColumnName(card.closest("[data-column]"))}.`);
     const home = card.closest("[data-column]");
     const columns = [...this.#root.querySelectorAll("[data-column]")].filter((column) => column === home || drops.has(column.dataset.column));
     this.#keyboardDrag = { card, home, next: card.nextElementSibling, columns, at: columns.indexOf(home), drops };
@@ -196,7 +222,8 @@ export class CardDragging {
       this.#announce(`${card.dataset.card} moved to ${getColumnName(column)}.`);
     } catch (refusal) {
       back();
-      showError(refusal.message);
+      if (refusal.form) showForm(refusal.form.outerHTML);
+      else showError(describeError(refusal));
     }
   }
 

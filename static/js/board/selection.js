@@ -3,7 +3,7 @@
 import { listMoves } from "./cards.js";
 import { openForm } from "../site/dialogs.js";
 import { showError, showNotices } from "../site/forms.js";
-import { fetchFragment, postForm } from "../site/http.js";
+import { describeError, fetchFragment, postForm } from "../site/http.js";
 
 export class Selection {
   #root;
@@ -57,7 +57,7 @@ export class Selection {
       this.clear();
       document.dispatchEvent(new CustomEvent("mc:sent", { detail: { form: this.#bar } }));
     } catch (refusal) {
-      showError(refusal.message);
+      showError(describeError(refusal));
     }
   }
 

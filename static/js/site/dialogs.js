@@ -3,8 +3,10 @@
 import { buildLoadingLine } from "./loading.js";
 import { fetchFragment } from "./http.js";
 import { morph } from "./fragments.js";
+import { focusQuestion } from "../ticket/question.js";
 
 const OPEN_DELAY_MS = 300;
+const openers = new WeakMap(); // where the focus was when a menu was opened by a key
 const latestRequests = new WeakMap(); // what was asked for last, by the place that is to show it
 
 function closeMenus(except) {
@@ -26,13 +28,43 @@ function positionMenu(menu) {
   items.style.left = `${Math.max(8, Math.min(button.right - width, innerWidth - width - 8))}px`;
 }
 
+function showMenu(menu) {
+  positionMenu(menu);
+  focusFirstItem(menu);
+}
+
+/** Open a menu with the focus in its first item. Escape returns the focus to where it was. */
+export function openMenu(menu) {
+  openers.set(menu, document.activeElement);
+  menu.open = true;
+}
+
+/** Focus the first item of a menu that was opened by keyboard. */
+function focusFirstItem(menu) {
+  const isByKeyboard = openers.has(menu) || menu.querySelector("summary").matches(":focus-visible");
+  if (menu.open && isByKeyboard) listStops(menu)[1]?.focus();
+  if (!menu.open) openers.delete(menu);
+}
+
+function listStops(menu) {
+  return [...menu.querySelectorAll("summary, a, button, input")].filter((stop) => stop.checkVisibility());
+}
+
 function moveMenuFocus(event) {
   const menu = event.target.closest?.("details[data-menu][open]");
-  if (!menu || !["ArrowDown", "ArrowUp"].includes(event.key)) return;
+  if (!menu || event.target.matches("input")) return;
+  const stops = listStops(menu);
+  const at = stops.indexOf(document.activeElement);
+  const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 1, End: -1 }[event.key];
+  if (next === undefined) return;
   event.preventDefault();
-  const stops = [...menu.querySelectorAll("summary, a, button, input")];
-  const step = event.key === "ArrowDown" ? 1 : -1;
-  stops.at((stops.indexOf(document.activeElement) + step) % stops.length)?.focus();
+  stops.at(next % stops.length)?.focus();
+}
+
+/** Close a menu when the focus leaves it. */
+function closeLeftMenu({ target, relatedTarget }) {
+  const menu = target.closest?.("details[data-menu][open]");
+  if (menu && relatedTarget && !menu.contains(relatedTarget)) menu.open = false;
 }
 
 function closeMenuByKey(event) {
@@ -40,8 +72,9 @@ function closeMenuByKey(event) {
   const menu = document.querySelector("details[data-menu][open]");
   if (!menu) return;
   event.preventDefault();
+  const opener = openers.get(menu);
   menu.open = false;
-  menu.querySelector("summary").focus();
+  (opener?.isConnected ? opener : menu.querySelector("summary")).focus();
 }
 
 export function openDialog(id) {
@@ -77,16 +110,28 @@ export async function openForm(load, href, id = "move-dialog") {
     const slot = document.querySelector(`#${id} [data-slot]`);
     const form = await loadForSlot(id, slot, "Loading the form…", load);
     if (form === null) return;
-    morph(slot, form);
-    openDialog(id);
-    slot.querySelector(".input")?.focus();
+    showForm(form, id);
   } catch {
     location.assign(href);
   }
 }
 
+/** Show a form's HTML in a dialog, with the focus in its first field. */
+export function showForm(html, id = "move-dialog") {
+  const slot = document.querySelector(`#${id} [data-slot]`);
+  morph(slot, html);
+  openDialog(id);
+  slot.querySelector(".input")?.focus();
+}
+
 export function openMove(href) {
   return openForm(() => fetchFragment(href), href);
+}
+
+/** Open a move's form; an answer is given in the question's card where the page shows it. */
+function openMoveOrQuestion(link) {
+  const isAnswered = link.dataset.move === "answer" && focusQuestion();
+  if (!isAnswered) openMove(link.getAttribute("href"));
 }
 
 function handleClick(event) {
@@ -98,13 +143,14 @@ function handleClick(event) {
   event.preventDefault();
   closeMenus();
   if (control.dataset.dialog) openDialog(control.dataset.dialog);
-  else if ("moveForm" in control.dataset) openMove(control.getAttribute("href"));
+  else if ("moveForm" in control.dataset) openMoveOrQuestion(control);
   else dialog.close();
 }
 
 export function startDialogs() {
   document.addEventListener("click", handleClick);
-  document.addEventListener("toggle", ({ target }) => target.matches?.("details[data-menu]") && positionMenu(target), true);
+  document.addEventListener("toggle", ({ target }) => target.matches?.("details[data-menu]") && showMenu(target), true);
+  document.addEventListener("focusout", closeLeftMenu);
   document.addEventListener("keydown", moveMenuFocus);
   document.addEventListener("keydown", closeMenuByKey);
   document.addEventListener("scroll", () => closeMenus(document.activeElement), true);

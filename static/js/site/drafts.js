@@ -1,6 +1,6 @@
 // Drafts: a form with data-draft="<name>" stores its text in this browser until it is sent.
 //   input[data-drafted]   stored with the draft: the version it was written for. Such a form restores its draft when it is opened.
-//   [data-restored]       shown when a draft was restored
+//   [data-restored]       shown when a draft was restored, with a button [data-discard]
 
 import { storageKey } from "./http.js";
 
@@ -80,6 +80,14 @@ function restoreAll(root) {
   }
 }
 
+/** Discard the draft of the form around a button, and what it restored. */
+function discardByButton(button) {
+  discardDraft(button.form);
+  button.form.reset();
+  button.closest("[data-restored]").hidden = true;
+  button.form.querySelector(".input").focus();
+}
+
 function rememberSubmit(form) {
   if (form.dataset.draft && !("enhance" in form.dataset)) sessionStorage.setItem(SUBMITTED_KEY, getKey(form));
 }
@@ -105,5 +113,6 @@ export function startDrafts() {
   }
   document.addEventListener("input", ({ target }) => target.form?.dataset.draft && save(target.form));
   document.addEventListener("submit", ({ target }) => rememberSubmit(target));
+  document.addEventListener("click", ({ target }) => target.matches("[data-discard]") && discardByButton(target));
   document.addEventListener("mc:fresh", ({ detail }) => restoreAll(detail.root));
 }

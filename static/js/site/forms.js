@@ -1,16 +1,17 @@
 // Forms with data-enhance are sent without leaving the page. Without this script they work as plain forms.
-//   data-keep      the form stays and is cleared after sending, except for the fields in data-keep-fields; on a button, when that
-//                  was pressed
+//   data-keep      the form stays and is cleared after sending, or replaced where the server renders the next one (data-next); on
+//                  a button, when that was pressed
 //   data-leave     the answer is another page, likewise; all other forms change the page they are on
 //   data-draws     on a button: the server renders the form again with the entered values, and saves nothing
 //   data-redraw    a refused form is rendered again by the server, with an error at each field
 //   [data-error]   inside it: the place of an error; [data-notes]: the place of a confirmation
-//   [data-default] the button for Ctrl+Enter
+//   [data-default] the button for Ctrl+Enter, where it is not the first
 
 import { markBusy, setDisabled } from "./loading.js";
 import { discardDraft } from "./drafts.js";
-import { morph } from "./fragments.js";
-import { postForElements, postForm } from "./http.js";
+import { showForm } from "./dialogs.js";
+import { announceNewElements, morph } from "./fragments.js";
+import { describeError, parseFragment, postForElements, postForm, storageKey } from "./http.js";
 
 /** Show an error in `noteSlot`, or in the page's notices when the form has no place for it. */
 export function showError(text, noteSlot) {
@@ -44,30 +45,49 @@ export function closeEditor(edit) {
   edit.querySelector("summary").focus();
 }
 
-function showResult(form, submitter, { url, notices }) {
+const NOTICES_KEY = storageKey("notices");
+
+/** Go to the page to which a form led, and show there what the server said about it. */
+function leaveFor(url, notices) {
+  sessionStorage.setItem(NOTICES_KEY, notices.map((notice) => notice.outerHTML).join(""));
+  location.assign(url);
+}
+
+function showCarriedNotices() {
+  const html = sessionStorage.getItem(NOTICES_KEY);
+  sessionStorage.removeItem(NOTICES_KEY);
+  if (html) showNotices([...parseFragment(html).children]);
+}
+
+function showResult(form, submitter, { url, notices, nextForm }) {
   const has = (name) => name in form.dataset || name in (submitter?.dataset ?? {});
-  const noteSlot = form.querySelector("[data-notes]");
+  const noteSlot = (nextForm ?? form).querySelector("[data-notes]");
   discardDraft(form);
   document.dispatchEvent(new CustomEvent("mc:sent", { detail: { form } }));
   if (has("leave")) {
-    location.assign(url);
+    leaveFor(url, notices);
     return;
   }
   form.querySelector("[data-error]")?.replaceChildren();
   if (noteSlot) noteSlot.textContent = notices.map((notice) => notice.textContent.trim()).join(" ");
   else showNotices(notices);
-  if (has("keep")) clearForm(form);
+  if (nextForm) replaceForm(form, nextForm);
+  else if (has("keep")) clearForm(form);
   else form.closest("dialog")?.close();
   (submitter ?? form).closest("details[data-menu]")?.removeAttribute("open");
   const edit = form.closest("details[data-edit]");
   if (edit) closeEditor(edit);
 }
 
+/** Replace a form by the one that the server rendered for the next entry. */
+function replaceForm(form, nextForm) {
+  form.replaceWith(nextForm);
+  announceNewElements(nextForm.parentElement);
+  nextForm.querySelector(".input").focus();
+}
+
 function clearForm(form) {
-  const names = form.dataset.keepFields?.split(" ") ?? [];
-  const preserved = names.map((name) => [form.elements[name], form.elements[name].value]);
   form.reset();
-  for (const [field, value] of preserved) field.value = value;
   form.querySelector("[data-grow]")?.dispatchEvent(new Event("input", { bubbles: true }));
   form.querySelector(".input")?.focus();
 }
@@ -90,8 +110,10 @@ async function showRefusal(form, refusal) {
   if (refusal.form && "redraw" in form.dataset) {
     morph(form, refusal.form.outerHTML, "outerHTML");
     (form.querySelector("[aria-invalid]") ?? form.querySelector(".input"))?.focus();
+  } else if (refusal.form) {
+    showForm(refusal.form.outerHTML); // what the refused button has to ask first
   } else {
-    showError(refusal.message, form.querySelector("[data-error]"));
+    showError(describeError(refusal), form.querySelector("[data-error]"));
   }
   document.dispatchEvent(new CustomEvent("mc:refused", { detail: { form } }));
 }
@@ -104,7 +126,7 @@ async function redrawForm(form, submitter) {
     const elements = await markBusy(submitter, () => postForElements(form.getAttribute("action"), data));
     morph(form, elements.querySelector("form").outerHTML, "outerHTML");
   } catch (refusal) {
-    showError(refusal.message, form.querySelector("[data-error]"));
+    showError(describeError(refusal), form.querySelector("[data-error]"));
   }
 }
 
@@ -113,16 +135,20 @@ function growTextarea(area) {
   area.style.height = `${area.scrollHeight + 2}px`;
 }
 
+/** Send the form around a field by Ctrl+Enter: with the button in focus, its default button, or its first one. */
 function submitByShortcut(event) {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
-  const form = event.target.form;
-  if (event.target.localName !== "textarea" || !form) return;
+  const { target } = event;
+  const form = target.closest?.("form");
+  if (!form || target.form !== form || target.type === "button") return;
   event.preventDefault();
-  form.requestSubmit([...form.querySelectorAll("[data-default]")].find((button) => button.checkVisibility()));
+  const buttons = [...form.elements].filter((element) => element.type === "submit" && element.checkVisibility());
+  form.requestSubmit(buttons.find((button) => button === target) ?? buttons.find((button) => "default" in button.dataset) ?? buttons[0]);
 }
 
 export function startForms() {
   scheduleExpiry();
+  showCarriedNotices();
   document.addEventListener("submit", (event) => {
     if (!("enhance" in event.target.dataset)) return;
     event.preventDefault();

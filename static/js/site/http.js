@@ -28,6 +28,13 @@ export class RefusedError extends Error {
   }
 }
 
+/** Describe an error to the user. An error of a script is reported in the console. */
+export function describeError(error) {
+  if (error instanceof RefusedError) return error.message;
+  console.error(error);
+  return "Something went wrong on this page. Your text is still here: copy it, reload the page, and try again.";
+}
+
 /** Fetch a server-rendered fragment as text. */
 export async function fetchFragment(url) {
   const response = await request(url, { headers: { "HX-Request": "true", Accept: "text/html" } });
@@ -56,10 +63,11 @@ async function readProblem(response) {
   return { message: page.querySelector("[data-problem]")?.textContent.trim(), form, proofForm };
 }
 
-/** Post a form's data. Resolves to the address to which the server redirected, and the notices of that page. */
+/** Post a form's data. Resolves to the address to which the server redirected, its notices, and the form for the next entry. */
 export async function postForm(url, data) {
   const response = await sendForm(url, data);
-  return { url: response.url, notices: listNotices(await response.text()) };
+  const page = parseFragment(await response.text());
+  return { url: response.url, notices: [...page.querySelectorAll(".flashes > *")], nextForm: page.querySelector("form[data-next]") };
 }
 
 /** Post a form's data. Resolves to the elements that the server rendered from it. */
@@ -87,10 +95,6 @@ async function request(url, options) {
   } catch {
     throw new RefusedError("Mission Control is unreachable. Your text is kept; try again when you are back online.", 0);
   }
-}
-
-function listNotices(html) {
-  return [...parseFragment(html).querySelectorAll(".flashes > *")];
 }
 
 /** Parse a server-rendered fragment into elements outside the page. */

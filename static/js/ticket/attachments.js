@@ -5,7 +5,7 @@
 
 import { showError } from "../site/forms.js";
 import { fragments } from "../site/shared_stream.js";
-import { readMeta } from "../site/http.js";
+import { describeError, readMeta } from "../site/http.js";
 
 const findForm = () => document.querySelector("form[data-upload]");
 const formatSize = (count) => (count < 1 << 20 ? `${Math.max(1, Math.round(count / 1024))} KB` : `${(count / (1 << 20)).toFixed(1).replace(".0", "")} MB`);
@@ -46,7 +46,7 @@ async function sendAll(files) {
       await sendAndRefresh(file, (share) => (progressLine.querySelector("progress").value = share));
       progressLine.remove();
     } catch (refusal) {
-      showRefusal(progressLine, refusal.message);
+      showRefusal(progressLine, describeError(refusal));
     }
   }
 }
@@ -77,7 +77,7 @@ async function insertLinks(area, files) {
   for (const file of files) {
     const mark = `[Attaching ${file.name}…]`;
     insertText(area, mark);
-    const attachment = await sendAndRefresh(file).catch((refusal) => showFormError(area, refusal.message));
+    const attachment = await sendAndRefresh(file).catch((refusal) => showFormError(area, describeError(refusal)));
     replaceMark(area, mark, attachment ? formatFileLink(attachment) : "");
   }
 }

@@ -8,7 +8,7 @@ import { discardDraft, restoreDraft } from "../site/drafts.js";
 import { morph } from "../site/fragments.js";
 import { closeEditor, showError } from "../site/forms.js";
 import { fragments } from "../site/shared_stream.js";
-import { postForElements } from "../site/http.js";
+import { describeError, postForElements } from "../site/http.js";
 
 const FIELDS = "textarea, select, input:not([type=hidden])";
 
@@ -61,14 +61,15 @@ function handleClick({ target }) {
 /** Show the server's rendering of the text, by the rules of the saved text. */
 async function showPreview(event) {
   const { target: form, submitter } = event;
-  if (submitter?.name !== "preview") return;
+  const preview = form.querySelector("[data-preview]");
+  if (submitter?.name !== "preview" || !preview) return;
   event.preventDefault();
   event.stopPropagation();
   try {
     const elements = await markBusy(submitter, () => postForElements(form.getAttribute("action"), new FormData(form, submitter)));
-    morph(form.querySelector("[data-preview]"), elements.querySelector("[data-preview]").outerHTML, "outerHTML");
+    morph(preview, elements.querySelector("[data-preview]").outerHTML, "outerHTML");
   } catch (refusal) {
-    showError(refusal.message, form.querySelector("[data-error]"));
+    showError(describeError(refusal), form.querySelector("[data-error]"));
   }
 }
 

@@ -1,6 +1,5 @@
 // The new ticket form in a dialog over any page; on a phone, and without a script, a page of its own.
 
-import { discardDraft } from "../site/drafts.js";
 import { openForm } from "../site/dialogs.js";
 import { fetchFragment } from "../site/http.js";
 
@@ -17,16 +16,7 @@ export function openNewTicket() {
   return openForm(() => fetchFragment(href), href, DIALOG_ID);
 }
 
-/** Discard the draft and open an empty form. */
-function discardNewTicket(button) {
-  discardDraft(button.form);
-  button.form.reset();
-  button.closest("[data-restored]").hidden = true;
-  button.form.elements.title.focus();
-}
-
 export function startNewTicket() {
-  document.addEventListener("click", ({ target }) => target.matches("#ticket-form [data-discard]") && discardNewTicket(target));
   document.addEventListener("click", (event) => {
     if (!event.target.closest("[data-new-ticket]") || event.ctrlKey || event.metaKey || narrowScreen.matches) return;
     event.preventDefault();
