@@ -126,21 +126,15 @@ RUNS_BY_PROJECT = (
 )
 
 
-CANARY_AGENT = select(Agent).where(Agent.name == CANARY)
-CANARY_PROFILE = select(Profile).where(Profile.name == CANARY)
-
-
 def load_shared(session: Session, limits: DispatchLimits) -> SharedState:
     return SharedState(
         limits=limits,
         paused=runtime_flags.get_pause_reason(session),
-        agents={agent.name: agent for agent in [*agents.list_members(session), *session.scalars(CANARY_AGENT)]},
+        agents={agent.name: agent for agent in agents.list_all_members(session)},
         load=agents.count_live_runs(session),
         projects={project.id: project for project in projects.list_all_projects(session)},
         working={project: count for project, count in fetch_rows(session, RUNS_BY_PROJECT) if project},
-        profiles={
-            profile.name: profile for profile in [*profiles.list_profiles(session), *session.scalars(CANARY_PROFILE)]
-        },
+        profiles={profile.name: profile for profile in profiles.list_all_profiles(session)},
         today=budgets.load_spending_today(session, limits.budgets.zone),
         problems=repositories.find_problems(session, limits.host),
     )

@@ -72,12 +72,17 @@ def find_person(session: Session, name: str) -> Agent | None:
     return next((p for p in people if folded_name in {alias.casefold() for alias in (p.name, *p.aliases)}), None)
 
 
-ALL_MEMBERS = select(Agent).order_by(Agent.name).where(Agent.name != CANARY)
+ALL_MEMBERS = select(Agent).order_by(Agent.name)
 
 
 @once_per_session
-def list_members(session: Session) -> list[Agent]:
+def list_all_members(session: Session) -> list[Agent]:
+    """List the team with the canary's agent."""
     return list(session.scalars(ALL_MEMBERS))
+
+
+def list_members(session: Session) -> list[Agent]:
+    return [member for member in list_all_members(session) if member.name != CANARY]
 
 
 def get_agent(session: Session, name: str) -> Agent:

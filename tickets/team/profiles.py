@@ -90,11 +90,16 @@ class EditProfile(Body):
     instruction: Instruction | None = None
 
 
-PROFILES = select(Profile).order_by(Profile.name).where(Profile.name != CANARY)
+PROFILES = select(Profile).order_by(Profile.name)
+
+
+def list_all_profiles(session: Session) -> list[Profile]:
+    """List the profiles with the canary's."""
+    return list(session.scalars(PROFILES))
 
 
 def list_profiles(session: Session) -> list[Profile]:
-    return list(session.scalars(PROFILES))
+    return [profile for profile in list_all_profiles(session) if profile.name != CANARY]
 
 
 def get_profile(session: Session, name: str) -> Profile:
