@@ -42,15 +42,21 @@ WRITES = HealthCheck("writes", HealthStatus.OK, "the store is writable")
 
 
 def run_pass(context: JobContext, trigger: Trigger, *, task: str = TASK) -> JobResult:
-    """Make one look and record it as its task."""
+    """Make one look and record it as its task, unless the scheduler of this host has looked moments ago."""
+    return run_and_record(context.engine, task, trigger, lambda: _look_if_due(context))
 
-    def look() -> JobResult:
-        report = make_look(context, just_started=time.clock_gettime(time.CLOCK_BOOTTIME) < BOOT_SECONDS)
-        return JobResult(
-            TaskOutcome.NOOP, {"verdict": report.verdict, "causes": [cause.check.name for cause in report.causes]}
-        )
 
-    return run_and_record(context.engine, task, trigger, look)
+def _look_if_due(context: JobContext) -> JobResult:
+    with reading(context.engine) as session:
+        age = health.measure_age(session, context.host)
+    if age is not None and age.total_seconds() < 2 * health.LOOK_SECONDS:
+        return JobResult(TaskOutcome.NOOP, {"reason": "the scheduler has checked moments ago"})
+    was_prevented = age is not None and age > health.LOOK_LIMIT
+    has_booted = time.clock_gettime(time.CLOCK_BOOTTIME) < BOOT_SECONDS
+    report = make_look(context, just_started=was_prevented or has_booted)
+    return JobResult(
+        TaskOutcome.NOOP, {"verdict": report.verdict, "causes": [cause.check.name for cause in report.causes]}
+    )
 
 
 def make_look(context: JobContext, *, just_started: bool = False) -> HealthReport:

@@ -11,13 +11,14 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
 from database import writing
-from models import TaskOutcome, Trigger, now
+from models import HealthStatus, TaskOutcome, Trigger, now
 from tests.waiting import wait_until
 from tests.workers.repositories import commit, create_repository, git
 from tickets.board import saved_views
 from tickets.conversation import context, timeline
 from tickets.lifecycle import transitions
-from tickets.operations import incidents, tasks
+from tickets.operations import health, incidents, tasks
+from tickets.operations.health_check import HealthCheck
 from tickets.planning import phase_editing
 from tickets.shared.inputs import NewTicket
 from tickets.shared.lookup import get_run, get_ticket
@@ -187,7 +188,7 @@ def fill(session: Any, ticket: str, run: int) -> None:
     transitions.transition(session, blocked.id, "block", OPERATOR, **facts)
     tasks.record_run(session, "backup", Trigger.TIMER, TaskOutcome.FAILED, now(), exit_code=1, output_tail=ALL)
     tasks.record_heartbeat(session, "scheduler", "ok", '{"problems": ["<img src=x onerror=__hit=1>"]}')
-    tasks.record_heartbeat(session, "pickup", "failed", ALL)
+    health.store_results(session, "", [HealthCheck("ticket-pickup", HealthStatus.FAILED, ALL, ALL)])
 
 
 def upload(site: BoardSite, ticket: str) -> None:

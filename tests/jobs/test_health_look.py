@@ -52,6 +52,11 @@ def test_a_look_finds_the_machine_well_and_names_what_breaks(installation: Insta
     assert "config.toml" in new_checks["settings"].detail
 
 
+def test_the_task_looks_only_where_the_scheduler_has_not(installation: Installation) -> None:
+    first, second = (health_look.run_pass(installation.context, Trigger.TIMER) for _ in range(2))
+    assert first.summary["verdict"] and second.summary["reason"] == "the scheduler has checked moments ago"
+
+
 def test_a_git_that_hangs_or_is_missing_is_said(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from models import HealthResult, HealthStatus, now
@@ -116,6 +116,12 @@ def _check_look(rows: list[HealthResult]) -> HealthCheck:
         "See the scheduler's log on the Logs page.",
         newest[host],
     )
+
+
+def measure_age(session: Session, host: str) -> timedelta | None:
+    """Measure the age of the newest look of a host. None when it has never looked."""
+    newest = session.scalar(select(func.max(HealthResult.seen)).where(HealthResult.host == host))
+    return abs(now() - newest) if newest else None
 
 
 def is_overdue(check_age: HealthCheck) -> bool:

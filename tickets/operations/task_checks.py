@@ -32,7 +32,7 @@ def check_tasks(session: Session, settings: Settings, folder: Path, *, just_star
     decisions = {state.task: state for state in session.scalars(select(TaskState))}
     scheduler = beats.get(tasks.SCHEDULER)
     first = _find_beginning(session)
-    checks = [_check_scheduler(scheduler, first)] if settings.scheduler else []
+    checks = [_check_scheduler(scheduler, first, just_started=just_started)] if settings.scheduler else []
     running = _list_running(scheduler)
     for task in _load_tasks(folder, _read_state(folder)):
         beat, decision = beats.get(task.name), decisions.get(task.name)
@@ -66,11 +66,13 @@ def _load_tasks(folder: Path, _state: tuple[tuple[str, int], ...]) -> tuple[Task
     return tuple(cron.load_tasks(folder)[0].values())
 
 
-def _check_scheduler(beat: Heartbeat | None, first: datetime) -> HealthCheck:
-    if beat is None and now() - first < SCHEDULER_LIMIT:
-        return HealthCheck(tasks.SCHEDULER, HealthStatus.OK, "has not been started yet")
+def _check_scheduler(beat: Heartbeat | None, first: datetime, *, just_started: bool = False) -> HealthCheck:
+    """Check the heartbeat, which may be missing right after `first`, and old where the caller has just started."""
+    is_stale = beat is None or abs(now() - beat.ts) > SCHEDULER_LIMIT
+    if is_stale and (just_started or (beat is None and now() - first < SCHEDULER_LIMIT)):
+        return HealthCheck(tasks.SCHEDULER, HealthStatus.OK, "is about to start")
     remedy = "Restart Mission Control with bin/run. The scheduler's log is on the Logs page."
-    if beat is None or abs(now() - beat.ts) > SCHEDULER_LIMIT:
+    if beat is None or is_stale:
         age_text = f"was last seen {format_span(abs(now() - beat.ts))} ago" if beat else "has not been seen yet"
         text = f"The scheduler {age_text}, so no scheduled tasks run."
         return HealthCheck(tasks.SCHEDULER, HealthStatus.FAILED, text, remedy)
