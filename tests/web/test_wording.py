@@ -27,6 +27,7 @@ def test_words_between_backticks_are_code_and_nothing_else_is_markup(text: str, 
 
 
 REPLACED_PHRASES = (
+    r"Approve all the same|Not to be approved as it is|handed in the work",
     # The label of a control or a property
     r'>Fold<|Fold or unfold|"Look at it"|"Hand back"|leave the branch"|"Leave the branch"|"What is to change"|Tell<span',
     r"What becomes of the branch|Begin afresh|Keep (it|as it is|them as they are)<|It may act as|Take back|Put away|Let go<",

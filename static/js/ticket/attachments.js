@@ -5,16 +5,16 @@
 
 import { showError } from "../site/forms.js";
 import { fragments } from "../site/shared_stream.js";
-import { describeError, readMeta } from "../site/http.js";
+import { RefusedError, describeError, readMeta } from "../site/http.js";
 
 const findForm = () => document.querySelector("form[data-upload]");
 const formatSize = (count) => (count < 1 << 20 ? `${Math.max(1, Math.round(count / 1024))} KB` : `${(count / (1 << 20)).toFixed(1).replace(".0", "")} MB`);
 
-/** Upload one file. Resolves to the stored attachment. Throws an Error whose message can be shown. */
+/** Upload one file. Resolves to the stored attachment. Throws a RefusedError. */
 function sendFile(file, onProgress) {
   const { upload: ticket, limit } = findForm().dataset;
-  if (file.size > Number(limit)) throw new Error(`${file.name} is ${formatSize(file.size)}; the limit is ${formatSize(Number(limit))} per file.`);
-  if (!file.size) throw new Error(`${file.name} is empty, or a folder.`);
+  if (file.size > Number(limit)) throw new RefusedError(`${file.name} is ${formatSize(file.size)}; the limit is ${formatSize(Number(limit))} per file.`);
+  if (!file.size) throw new RefusedError(`${file.name} is empty, or a folder.`);
   const data = new FormData();
   data.append("file", file, file.name);
   return new Promise((resolve, reject) => {
@@ -23,8 +23,8 @@ function sendFile(file, onProgress) {
     request.setRequestHeader("X-CSRF-Token", readMeta("csrf"));
     request.responseType = "json";
     request.upload.onprogress = ({ loaded, total }) => onProgress(loaded / total);
-    request.onload = () => (request.status === 201 ? resolve(request.response) : reject(new Error(`${file.name}: ${request.response?.message ?? `the server refused it (${request.status}).`}`)));
-    request.onerror = () => reject(new Error(`${file.name} was not uploaded: Mission Control is unreachable, or closed the connection because the file is too large. Try again.`));
+    request.onload = () => (request.status === 201 ? resolve(request.response) : reject(new RefusedError(`${file.name}: ${request.response?.message ?? `the server refused it (${request.status}).`}`)));
+    request.onerror = () => reject(new RefusedError(`${file.name} was not uploaded: Mission Control is unreachable, or closed the connection because the file is too large. Try again.`));
     request.send(data);
   });
 }
