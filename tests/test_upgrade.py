@@ -201,7 +201,7 @@ def is_wording(place: str, key: str, values: dict[str, Any]) -> bool:
         (key == "message" and "error" in values)
         or place == ".answer.detail.fields"
         or (key == "body" and values.get("author_kind") == "system")
-        or (key == "detail" and "status" in values)
+        or (key == "detail" and ("status" in values or "ok" in values))
         or (key == "text" and "became" in values)
     )
 

@@ -19,11 +19,12 @@ from .conftest import OWN_PAGE, Api, csrf_token, form_token
 
 
 def rows(store: Engine) -> dict[str, int]:
-    """How many rows each table has."""
+    """How many rows each table has, but for the heartbeats, as every page looks whether the store can be written."""
     with reading(store) as session:
         return {
             name: session.scalar(select(func.count()).select_from(table)) or 0
             for name, table in Base.metadata.tables.items()
+            if name != "heartbeats"
         }
 
 
@@ -101,8 +102,8 @@ def test_ten_megabytes_are_refused_before_they_are_read(operator: Api, store: En
 def test_a_body_that_was_cut_off_is_no_shorter_form(browser: FlaskClient, operator: Api, store: Engine) -> None:
     """Regression: half of a message was stored, and its sender told that it was sent."""
     ticket = operator.post("/tickets", {"title": "Write a line"}).get_json()["identifier"]
-    before = rows(store)
     data = urlencode({"csrf": csrf_token(browser), "mode": "comment", "body": "The beginning. The end."}).encode()
+    before = rows(store)
     answer = browser.post(
         f"/ticket/{ticket}/say",
         input_stream=BytesIO(data[:-8]),

@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import Engine, event, update
 
+import auth
 from database import open_engine, reading, writing
 from models import (
     DeliveryState,
@@ -342,7 +343,10 @@ def observer(app: Flask, monkeypatch: pytest.MonkeyPatch) -> verdict.Observer:
     monkeypatch.setattr(start_grace, "START_SECONDS", 0.0)
     monkeypatch.setattr(verdict, "PROBE_SECONDS", 0.0)
     monkeypatch.setattr(verdict, "RECENT_LOOK", timedelta(0))
-    return verdict.Observer(app.extensions["mission_control"])
+    instance: auth.Instance = app.extensions["mission_control"]
+    with writing(instance.engine) as session:
+        tasks.record_heartbeat(session, tasks.SCHEDULER, "ok")
+    return verdict.Observer(instance)
 
 
 def build(observer: verdict.Observer, engine: Engine) -> health.HealthReport:
