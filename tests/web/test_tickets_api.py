@@ -10,7 +10,7 @@ from sqlalchemy import Engine, event
 
 from database import writing
 from tickets.conversation import timeline
-from tickets.operations import start_grace
+from tickets.operations import start_grace, tasks
 from tickets.shared.actors import Actor
 from tickets.team import projects
 from web.api.openapi import build_document
@@ -240,10 +240,12 @@ def test_the_team_is_listed_and_grows(operator: Api) -> None:
     assert "luci" in [agent["name"] for agent in operator.get("/agents").json["items"]]  # type: ignore[index]
 
 
-def test_health_says_what_is_wrong(operator: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_says_what_is_wrong(operator: Api, store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     health: Any = operator.get("/health").json
     assert (health["verdict"], health["causes"]) == ("working", []), "the first checks are about to be made"
     monkeypatch.setattr(start_grace, "START_SECONDS", 0.0)
+    with writing(store) as session:
+        tasks.record_heartbeat(session, tasks.SCHEDULER, "ok")
     health = operator.get("/health").json
     assert health["verdict"] == "not working"
     assert health["reasons"][0].startswith("Health checks are not running. Start the scheduler")
