@@ -348,7 +348,7 @@ def mount_home(home: Path) -> Iterator[bool]:
 FAULTS = (
     BoardFault("write lock", "writes", "holds the write lock", hold_write_lock, seconds=LOCK_SECONDS),
     BoardFault("settings broken", "settings", "cannot be read", break_settings),
-    BoardFault("backup failed", "backup", "has trouble", fail_backup, needs_mount=True),
+    BoardFault("backup failed", "backup", "reports a problem", fail_backup, needs_mount=True),
     BoardFault("page corrupt", "integrity", "damaged", spoil_page),
     BoardFault("supervisor dead", None, "", kill_supervisor, combines=False),
     BoardFault("reaper disabled", "queue-reaper", "disabled", disable_reaper),

@@ -21,7 +21,7 @@ from soak.board import ProcessKind, open_board
 from soak.break_each import HealthCause, HealthReading, draw_pairs, parse_health
 from soak.checker import StoreContent
 from soak.clients import KINDS, Client
-from soak.faults import EXCLUSIVE, FAULTS, BoardFault
+from soak.faults import EXCLUSIVE, FAULTS, INCIDENT_TITLE, BoardFault
 from soak.history import Answer, ClientOperation, History
 from soak.samples import Sample, compute_trends
 from soak.schedule import LONG_LIVED, SHORT_LIVED, build_schedule
@@ -31,6 +31,7 @@ from tickets.lifecycle import transitions
 from tickets.runs import claims, reports
 from tickets.shared.inputs import NewTicket
 
+from .test_architecture import ROOT
 from .test_spine import ALICE
 from .waiting import wait_until
 
@@ -206,3 +207,12 @@ def test_a_person_of_a_soak_brings_a_ticket_to_its_end_though_a_web_worker_is_ki
         assert (board.failpoints / f"{Failpoint.COMMITTED}.reached").exists()
         assert len(board.agent_log.read_text().splitlines()) >= 2, "a prompt before the question, and one after it"
         wait_until(lambda: not board.list_processes(ProcessKind.WEB_WORKER, ProcessKind.AGENT), 120, "their end")
+
+
+def test_the_health_checks_have_the_words_that_each_fault_expects() -> None:
+    files = [*(ROOT / "tickets/operations").glob("*.py"), *(ROOT / "jobs/health").glob("*.py")]
+    texts = "\n".join(file.read_text("utf-8") for file in files)
+    raised_here = {INCIDENT_TITLE}
+    assert [
+        fault.fragment for fault in FAULTS if fault.fragment not in texts and fault.fragment not in raised_here
+    ] == []

@@ -81,7 +81,7 @@ def examine_store(context: JobContext, *, just_started: bool = False) -> list[He
     try:
         with reading(context.engine) as session:
             scheduled = task_checks.check_tasks(session, context.settings, folder, just_started=just_started)
-            return [*scheduled, *store_checks.check_store(session)]
+            return [*scheduled, *store_checks.check_store(session, just_started=just_started)]
     except DatabaseError as error:
         return [local_checks.report_damage(str(error.orig))]
 
