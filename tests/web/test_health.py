@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,22 @@ def test_a_warning_explains_no_failure() -> None:
     late = HealthCheck("canary", WARNING, "It is late.")
     report = health.build_report([paused, late, failed_task])
     assert [(cause.check, cause.explains) for cause in report.causes] == [(failed_task, ()), (paused, (late,))]
+
+
+def test_what_a_cause_explained_is_explained_for_a_while_after_it_is_gone() -> None:
+    """Regression: tmux was there again, and the pickup that had failed without it was named until its next pass."""
+    moment = now()
+    tmux = HealthCheck("tmux", OK, "2 panes", since=moment - timedelta(seconds=50))
+    pickup = HealthCheck("ticket-pickup", FAILED, "It fails.", since=moment - timedelta(seconds=90))
+    backup = HealthCheck("backup", WARNING, "No copy.", since=moment - timedelta(seconds=90))
+    report = health.build_report([tmux, pickup, backup])
+    assert [(cause.check.name, cause.explains) for cause in report.causes] == [("tmux", (pickup,)), ("backup", ())]
+    assert report.verdict == "not working" and tmux in report.checks
+    for later in (
+        replace(tmux, since=moment - timedelta(minutes=3)),
+        replace(tmux, since=moment - timedelta(seconds=88)),
+    ):
+        assert [cause.check for cause in health.build_report([later, pickup]).causes] == [pickup]
 
 
 def test_a_failed_pass_says_what_failed(alive: Engine, tmp_path: Path) -> None:

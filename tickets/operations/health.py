@@ -64,7 +64,8 @@ class HealthReport:
 def build_report(checks: Iterable[HealthCheck]) -> HealthReport:
     """Build the report of these checks."""
     all_checks = tuple(checks)
-    wrong = sorted((check for check in all_checks if not check.ok), key=lambda check: -check.rank)
+    recovering = root_causes.list_recovering(all_checks)
+    wrong = sorted((check for check in (*all_checks, *recovering) if not check.ok), key=lambda check: -check.rank)
     explained = root_causes.find_explanations(wrong)
     causes = tuple(
         RootCause(check, tuple(effect for effect in wrong if explained.get(effect) == check))

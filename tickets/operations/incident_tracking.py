@@ -31,7 +31,8 @@ def track_incidents(session: Session, report: HealthReport) -> None:
     """Open, escalate and close incidents by a new report."""
     open_incidents = {row.fingerprint: row for row in list_open(session)}
     for cause in report.causes:
-        _open_incident(session, cause, open_incidents)
+        if cause.check in report.checks:  # not one that passes again
+            _open_incident(session, cause, open_incidents)
     by_name = {check.name: check for check in sorted(report.checks, key=lambda check: check.rank)}
     for fingerprint, incident in open_incidents.items():
         if fingerprint.startswith(incidents.CHECK_PREFIX):

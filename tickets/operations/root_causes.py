@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from models import now
 
 from .health_check import HealthCheck
 
@@ -31,6 +35,30 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "agents": frozenset({"outcomes"}),
 }
 """For each check the ones that follow from it, the deepest cause first."""
+
+
+RECOVERY = timedelta(minutes=2)
+"""How long after a cause is gone the checks that it explained are still explained by it."""
+MIN_PRECEDENCE = timedelta(seconds=5)
+"""How much longer than the end of its cause a check must be wrong, as first results come at almost the same time."""
+
+
+def list_recovering(checks: Sequence[HealthCheck]) -> list[HealthCheck]:
+    """List the causes that were right again moments ago, as checks as bad as what they had explained and is still wrong."""
+    recovering = []
+    for cause in checks:
+        if cause.ok and cause.since is not None and now() - cause.since < RECOVERY:
+            names, limit = EXPLAINS.get(cause.name, frozenset()), cause.since - MIN_PRECEDENCE
+            effects = [
+                check
+                for check in checks
+                if not check.ok and check.name in names and check.since and check.since < limit
+            ]
+            if effects:
+                text = f"The check {cause.name} passes again. What it had prevented follows within two minutes."
+                worst = max(effects, key=lambda check: check.rank)
+                recovering.append(replace(cause, status=worst.status, detail=text))
+    return recovering
 
 
 def find_explanations(wrong: Sequence[HealthCheck]) -> dict[HealthCheck, HealthCheck]:
