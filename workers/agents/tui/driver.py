@@ -42,6 +42,8 @@ UNKNOWN_SECONDS = 20.0
 """How long a message waits while the state of the screen is unknown."""
 LEAVE_SECONDS = 0.5
 """The pause between two C-c: the first may interrupt a turn, empty the input or ask for the second."""
+CONFIRM_SECONDS = 3.0
+"""How long a program that has just drawn a dialog may take to read a key."""
 SILENT_SECONDS = 10.0
 STDIN = 0
 
@@ -80,6 +82,7 @@ class ScreenDriver:
         self._window = ScreenWindow(spec, run_dir, self._screen)
         self._opened = time.monotonic()
         self._opening_dialog = self._screen.opening_dialog(spec)
+        self._confirm_at = 0.0
 
     def run(self) -> int:
         """Run until the program has ended, and return its exit code."""
@@ -101,7 +104,7 @@ class ScreenDriver:
             self._turns.state(screen_state, self._permissions.asks) or self._detect_silence(screen_state, now)
         )
         try:
-            self._confirm_opening()
+            self._confirm_opening(now)
             self._model_change.confirm_dialog(self._window)
             self._type(screen_state, now)
             self._leave(now)
@@ -196,10 +199,10 @@ class ScreenDriver:
 
     # Typing
 
-    def _confirm_opening(self) -> None:
-        """Confirm the dialog that the program shows before its session, once."""
-        if self._opening_dialog and self._window.shows(self._opening_dialog):
-            self._opening_dialog = ""
+    def _confirm_opening(self, now: float) -> None:
+        """Confirm the dialog that the program shows before its session, and again while it stays, as keys may be lost."""
+        if self._opening_dialog and now >= self._confirm_at and self._window.shows(self._opening_dialog):
+            self._confirm_at = now + CONFIRM_SECONDS
             self._window.press("Enter")
 
     def _type(self, screen_state: ScreenState, now: float) -> None:
