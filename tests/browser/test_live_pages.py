@@ -16,6 +16,11 @@ pytestmark = pytest.mark.browser
 def go(page: Page, path: str) -> None:
     """Open a page and wait until its stream is live."""
     page.goto(path)
+    wait_until_live(page)
+
+
+def wait_until_live(page: Page) -> None:
+    """Wait until the scripts of a page that was just opened take keys and clicks."""
     expect(page.locator("#connection")).to_have_attribute("data-link", "live")
 
 
@@ -82,9 +87,11 @@ def test_answer_leads_from_the_overview_to_the_question_and_what_is_typed_stays(
     site.report_verdict(ticket, "question")
     go(page, "/")
     page.get_by_role("link", name=f"Answer {ticket}").click()
+    wait_until_live(page)
     expect(page.locator("#ticket-attention textarea")).to_be_focused()
     page.keyboard.type("Blue.")
     page.reload()
+    wait_until_live(page)
     expect(page.locator("#ticket-attention textarea")).to_have_value("Blue.")
     expect(page.locator("#entries [data-kind=question] form")).to_have_count(0)
     page.evaluate("scrollTo(0, 0)")

@@ -16,7 +16,7 @@ from tickets.shared.lookup import get_ticket
 from tickets.workflow import relationships
 
 from .conftest import BoardSite, Tab
-from .test_live_pages import go
+from .test_live_pages import go, wait_until_live
 
 pytestmark = pytest.mark.browser
 
@@ -175,6 +175,7 @@ def test_enter_creates_the_ticket_and_the_shortcut_works_in_every_field(site: Bo
     page.keyboard.type("Second")
     page.keyboard.press("Enter")
     expect(page.locator(".ticket h1")).to_contain_text("Second")
+    wait_until_live(page)
     page.keyboard.press("c")
     expect(page.locator("#new-title")).to_be_focused()
     page.keyboard.type("Third")
