@@ -152,6 +152,13 @@ class VerdictFile:
         notice = f" It replaces your earlier verdict {earlier_verdict.upper()}." if earlier_verdict else ""
         return f"{verdict.upper()} is recorded.{notice} End your turn now."
 
+    def ask_question(self, question: str, choices: Sequence[str] = (), context: str = "") -> str:
+        """Record a question to a person as the verdict."""
+        text = self._service.redaction.clean_text(question, MAX_TEXT_BYTES)
+        card = {"text": text, "choices": [{"label": choice} for choice in choices]}
+        summary = f"{question}\n\n{context}" if context else question
+        return self.record("question", summary, question={"request": "mc_ask_question", "questions": [card]})
+
     def _read_earlier(self) -> str:
         try:
             return str(json.loads((self._service.run_dir / SIGNAL_FILE).read_bytes())["verdict"])
@@ -187,17 +194,7 @@ def _describe_text(description: str = "", **bounds: int) -> Json:
 
 
 def _build_verdict_tools(service: CoordinationService) -> list[Tool]:
-    verdicts, redaction = VerdictFile(service), service.redaction
-
-    def ask_question(question: str, choices: Sequence[str] = (), context: str = "") -> str:
-        question_json = {
-            "text": redaction.clean_text(question, MAX_TEXT_BYTES),
-            "choices": [{"label": choice} for choice in choices],
-        }
-        summary = f"{question}\n\n{context}" if context else question
-        question_payload = {"request": "mc_ask_question", "questions": [question_json]}
-        return verdicts.record("question", summary, question=question_payload)
-
+    verdicts = VerdictFile(service)
     report: dict[str, Json] = {"summary": _describe_text(minLength=1), "claims": _CLAIMS}
     return [
         Tool(
@@ -222,10 +219,16 @@ def _build_verdict_tools(service: CoordinationService) -> list[Tool]:
             {"feedback": _describe_text(minLength=1)},
             ["feedback"],
         ),
+        *_build_question_tools(service, verdicts),
+    ]
+
+
+def _build_question_tools(service: CoordinationService, verdicts: VerdictFile) -> list[Tool]:
+    return [
         Tool(
             "mc_ask_question",
             "Ask a person what you cannot decide; the answer comes in your next turn. Offer choices where you can.",
-            ask_question,
+            verdicts.ask_question,
             {
                 "question": _describe_text(minLength=1),
                 "choices": {"type": "array", "items": _describe_text(minLength=1, maxLength=500), "maxItems": 20},
@@ -236,7 +239,7 @@ def _build_verdict_tools(service: CoordinationService) -> list[Tool]:
         Tool(
             "mc_progress",
             "Say in one sentence what you are doing now; it is shown on the ticket.",
-            lambda text: f"Shown on the ticket: {redaction.clean_text(text, MAX_ECHO_BYTES)}",
+            lambda text: f"Shown on the ticket: {service.redaction.clean_text(text, MAX_ECHO_BYTES)}",
             {"text": _describe_text(minLength=1)},
             ["text"],
         ),

@@ -86,7 +86,7 @@ COMMAND_PATTERN = r"^(?!-)[\w./~+-]+( [\w./@%+=:,~-]+)*$"
 
 
 class Outcome(enum.StrEnum):
-    """How a run ended. Each but `LOST`, which the server finds for itself, is a verdict of its wrapper's report."""
+    """End of a run. Each but `LOST`, which the server finds for itself, is a verdict of its wrapper's report."""
 
     DONE = "done"
     REVIEW = "review"
@@ -148,7 +148,7 @@ FAILURES: Mapping[str, str] = MappingProxyType(
 
 
 class StopCode(enum.StrEnum):
-    """Why a run is told to end: the first seven by the server, the others by its wrapper."""
+    """Reason that a run must end: the first seven by the server, the others by its wrapper."""
 
     PARKED = "parked"
     CANCELLED = "cancelled"
@@ -192,7 +192,7 @@ def find_price(prices: Mapping[str, Price], model: str) -> Price | None:
 
 
 class DeliveryMode(enum.StrEnum):
-    """How a message reaches an agent that is at work: after its turn, or by an end of it."""
+    """Way in which a message reaches an agent at work: after its turn, or by an end of it."""
 
     QUEUE = "queue"
     INTERRUPT = "interrupt"
@@ -212,7 +212,7 @@ class HeartbeatMessage:
 
 @dataclass(frozen=True, slots=True)
 class StopOrder:
-    """The order to end a run; `code` is a `StopCode`, or another one of a newer server."""
+    """Order to end a run. `code` is a `StopCode`, or another one of a newer server."""
 
     reason: str
     code: str
@@ -241,7 +241,7 @@ class HeartbeatAnswer:
 
 
 class ReceiptState(enum.StrEnum):
-    """How far a message to the agent has come."""
+    """Progress of a message to the agent."""
 
     QUEUED = "queued"
     DELIVERED = "delivered"
@@ -261,7 +261,7 @@ MAX_RUN_PORTS = 20
 
 @dataclass(frozen=True, slots=True)
 class ClaimMessage:
-    """A statement of the agent about its work; `item` is the index of the acceptance item that it is about."""
+    """Statement of the agent about its work. `item` is the index of the acceptance item that it is about."""
 
     kind: str = "claim"
     text: str = ""
@@ -278,7 +278,7 @@ class ObservedCommit:
 
 @dataclass(frozen=True, slots=True)
 class ObservedCheck:
-    """One run of the project's check command. `exit_code` is None when it was ended early; `tail` ends its output."""
+    """One run of the project's check command. `exit_code` is None when it was ended early, and `tail` ends its output."""
 
     argv: Sequence[str]
     exit_code: int | None = None
@@ -290,7 +290,7 @@ class ObservedCheck:
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """Facts of a run's workspace, observed by its wrapper; `error` names what could not be observed."""
+    """Facts of a run's workspace, observed by its wrapper. `error` names what could not be observed."""
 
     base_sha: str | None = None
     head_sha: str | None = None
@@ -452,7 +452,7 @@ class AgentProgram:
 
     @property
     def log_in_variables(self) -> tuple[str, ...]:
-        """The variables of which each logs the program in; one that names an address does not."""
+        """Variables of which each logs the program in, unlike one that names an address."""
         return tuple(name for name in self.variables if not name.endswith("_URL"))
 
 
@@ -493,7 +493,7 @@ class QuestionChoice:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question to a person; the answer may always be in other words than those of its choices."""
+    """One question to a person. The answer may always be in other words than those of its choices."""
 
     text: str = ""
     header: str = ""

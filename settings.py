@@ -509,7 +509,7 @@ class Settings(_Programs):
         return SHARED_FOLDER / f"mc-{os.getuid()}-{self.instance}"
 
     def binary_of(self, program: str) -> Path | None:
-        """The path that is set for an agent program; None where PATH decides, and for a built-in one."""
+        """Return the path that is set for an agent program, or None where PATH decides and for a built-in one."""
         binary: Path | None = getattr(self, f"{program}_binary", None)
         return binary
 

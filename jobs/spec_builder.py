@@ -59,40 +59,21 @@ def build_spec(
 
     Raises `ProgramMissing`, OSError.
     """
-    ticket, run, profile = claim.ticket, claim.run, claim.profile
+    run, profile = claim.run, claim.profile
     environment = build_environment(settings, profile, run.id, configuration.variables) | variables
     binary = find_binary(settings, profile.program)
     conversation = choose_conversation(settings, run, claim.source)
     credentials.link_credentials(profile.program, Path(environment.get("HOME", settings.home)), conversation.config_dir)
     return RunSpec(
         version=SPEC_VERSION,
-        instance=settings.instance,
-        run_id=run.id,
-        ticket_id=ticket.id,
-        identifier=ticket.identifier,
-        title=ticket.title,
-        generation=run.generation,
-        api=settings.api_url,
-        token=claim.token,
-        nonce=run.nonce,
-        socket=str(settings.run_socket(run.id)),
-        program=profile.program,
         binary=binary,
-        mode="tui" if run.mode is RunMode.TUI else "headless",
-        attended=run.mode is RunMode.TUI and profile.mode is not RunMode.TUI,
-        model=profile.model,
-        effort=profile.effort,
-        argv=tuple(profile.argv),
-        permissions=profile.permissions,  # type: ignore[arg-type]  # the profile's own model has checked it
         sandbox=sandbox.is_available(),
         hidden_folders=find_hidden_folders(settings, environment),
         conversation_id=conversation.id,
         resume=conversation.resume,
         forks=conversation.forks,
-        plan=run.plans,
         config_dir=str(conversation.config_dir),
         env=environment,
-        mcp_command=None if profile.program in BUILT_IN_PROGRAMS else SERVER_COMMAND,
         limits=build_limits(settings, profile),
         secrets=find_secrets(
             {**configuration.own.values, **environment}, [*profile.env_allow, *configuration.variables]
@@ -101,9 +82,41 @@ def build_spec(
         repository_configuration=configuration.repository,
         repository_digest=configuration.repository_digest,
         prices={pattern: price.amounts for pattern, price in settings.all_prices.items()},
+        **_build_run_fields(settings, claim),
+        **_build_profile_fields(run, profile),
         **_build_workspace_fields(workspace),
         **_build_project_fields(project),
     )
+
+
+def _build_run_fields(settings: Settings, claim: RunClaim) -> dict[str, Any]:
+    ticket, run = claim.ticket, claim.run
+    return {
+        "instance": settings.instance,
+        "run_id": run.id,
+        "ticket_id": ticket.id,
+        "identifier": ticket.identifier,
+        "title": ticket.title,
+        "generation": run.generation,
+        "api": settings.api_url,
+        "token": claim.token,
+        "nonce": run.nonce,
+        "socket": str(settings.run_socket(run.id)),
+        "plan": run.plans,
+    }
+
+
+def _build_profile_fields(run: Run, profile: Profile) -> dict[str, Any]:
+    return {
+        "program": profile.program,
+        "mode": "tui" if run.mode is RunMode.TUI else "headless",
+        "attended": run.mode is RunMode.TUI and profile.mode is not RunMode.TUI,
+        "model": profile.model,
+        "effort": profile.effort,
+        "argv": tuple(profile.argv),
+        "permissions": profile.permissions,
+        "mcp_command": None if profile.program in BUILT_IN_PROGRAMS else SERVER_COMMAND,
+    }
 
 
 def _build_workspace_fields(workspace: Workspace) -> dict[str, Any]:

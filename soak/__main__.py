@@ -67,7 +67,7 @@ def _break_hosts() -> tuple[list[str], dict[str, Any]]:
     lines = [f"{result.name}: {'; '.join(result.problems) or 'right'}, {result.figures}" for result in results]
     return lines, {
         "passed": not any(result.problems for result in results),
-        "steps": [asdict(each) for each in results],
+        "steps": [asdict(result) for result in results],
     }
 
 

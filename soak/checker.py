@@ -125,13 +125,13 @@ def check_moves(content: StoreContent, history: History) -> Iterator[str]:
             least[operation.subject, operation.kind] += operation.answer is Answer.OK
             most[operation.subject, operation.kind] += operation.answer is not Answer.FAILED
     identifiers = {ticket.id: ticket.identifier for ticket in content.tickets}
-    made = Counter(
+    move_counts = Counter(
         (identifiers[event.ticket_id], str(event.payload_json.get("move")))
         for event in content.events
         if event.event_type == "ticket_moved" and event.ticket_id in identifiers
     )
     for subject, move in most:
-        count, low, high = made[subject, move], least[subject, move], most[subject, move]
+        count, low, high = move_counts[subject, move], least[subject, move], most[subject, move]
         if not low <= count <= high and move != "wake":  # Mission Control wakes tickets too
             yield f"{subject}: {move} was answered {low} to {high} times and made {count} times"
 

@@ -28,7 +28,7 @@ END_SECONDS = 240.0
 API = "/api/v1"
 
 
-class Refused(Exception):
+class ClientRefused(Exception):
     """The board refused a request."""
 
 
@@ -159,7 +159,7 @@ class Client(threading.Thread):
                 if status == 200:
                     return answer
                 if status < 500:
-                    raise Refused(f"{path} was answered {status}: {answer}")
+                    raise ClientRefused(f"{path} was answered {status}: {answer}")
             except (OSError, http.client.HTTPException, ValueError):
                 pass
             time.sleep(RETRY_SECONDS)

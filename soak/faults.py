@@ -213,11 +213,11 @@ def raise_incident(board: Board) -> Iterator[None]:
 @contextmanager
 def stop_scheduler(board: Board) -> Iterator[None]:
     """Halt the scheduler without an end, so that nothing starts it again."""
-    stopped = board.list_processes(ProcessKind.SCHEDULER)
-    for process in stopped:
+    schedulers = board.list_processes(ProcessKind.SCHEDULER)
+    for process in schedulers:
         processes.send_signal(process.identity, signal.SIGSTOP)
     yield
-    for process in stopped:
+    for process in schedulers:
         processes.send_signal(process.identity, signal.SIGCONT)
 
 

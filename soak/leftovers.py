@@ -1,4 +1,4 @@
-"""What a soak has left behind after its board was stopped: processes, panes, sockets, worktrees, drafts of files."""
+"""Leftovers of a soak after its board was stopped: processes, panes, sockets, worktrees, drafts of files."""
 
 from __future__ import annotations
 

@@ -211,9 +211,9 @@ def test_a_sqlite_that_can_lose_rows_is_refused_before_the_store_is_opened(
             database.check_sqlite(version)
 
     monkeypatch.setattr(database.check_sqlite, "__defaults__", ("3.52.0",))
-    refused = CliRunner().invoke(main, ["db", "upgrade"])
+    result = CliRunner().invoke(main, ["db", "upgrade"])
 
-    assert (refused.exit_code, queue_reaper.main(["--backup"])) == (1, 2)
-    for output in (refused.output, capsys.readouterr().err):
+    assert (result.exit_code, queue_reaper.main(["--backup"])) == (1, 2)
+    for output in (result.output, capsys.readouterr().err):
         assert "SQLite 3.52.0 is not safe" in output
     assert not (tmp_path / "home" / "mc.db").exists()

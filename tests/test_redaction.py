@@ -90,8 +90,8 @@ def test_a_title_and_a_nested_text_of_an_event_are_cut_after_the_redaction() -> 
     clean = clean_event(call, REDACTION)
     assert list_leaks(json.dumps(clean.payload)) == [] and clean.payload["title"] == "t" * 80 + REDACTION_MARK
     assert len(clean_event(make_event("tool_call", title="t" * 500), REDACTION).payload["title"]) == 120
-    named = make_event("tool_call", input={"k" * 240 + CANARY: 1})
-    assert list_leaks(json.dumps(clean_event(named, REDACTION).payload)) == []
+    event = make_event("tool_call", input={"k" * 240 + CANARY: 1})
+    assert list_leaks(json.dumps(clean_event(event, REDACTION).payload)) == []
 
 
 def test_a_file_that_was_not_read_from_its_start_shows_no_end_of_a_secret(tmp_path: Path) -> None:
@@ -116,12 +116,12 @@ def test_a_file_is_redacted_as_text_and_refused_where_it_is_none() -> None:
 def test_a_secret_that_is_cut_across_pieces_of_a_stream_is_never_shown(sizes: list[int], escaped: bool) -> None:
     text = f"see {put_escape(CANARY) if escaped else CANARY} and {CANARY[:12]} here\r\nghp_16C7e42F292c6912E7710c838347Ae178B4a."
     stream = StreamRedaction(REDACTION)
-    shown = ""
+    output = ""
     for size in sizes:
-        shown += stream.feed(text[:size])
+        output += stream.feed(text[:size])
         text = text[size:]
-    shown += stream.feed(text) + stream.close()
-    assert shown == f"see {REDACTION_MARK} and {CANARY[:12]} here\n{REDACTION_MARK}."
+    output += stream.feed(text) + stream.close()
+    assert output == f"see {REDACTION_MARK} and {CANARY[:12]} here\n{REDACTION_MARK}."
 
 
 def test_the_longest_possible_beginning_is_held_back() -> None:

@@ -155,16 +155,16 @@ def test_a_supervisor_that_ends_is_reported_with_the_end_of_the_log(tmp_path: Pa
 
 
 def test_the_login_link_is_in_no_argument_of_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    browser, noted, page = tmp_path / "browser", tmp_path / "noted", tmp_path / "login.html"
-    browser.write_text(f'#!/bin/sh\necho "$@" > {noted}.new && mv {noted}.new {noted}\n')
+    browser, arguments_file, page = tmp_path / "browser", tmp_path / "noted", tmp_path / "login.html"
+    browser.write_text(f'#!/bin/sh\necho "$@" > {arguments_file}.new && mv {arguments_file}.new {arguments_file}\n')
     browser.chmod(0o700)
     monkeypatch.setenv("BROWSER", str(browser))
     link = "http://mc-00000000-abcdefghijklmnop.localhost:3001/login/secret"
 
     serve_parent._open_browser(link, page)
 
-    wait_until(noted.exists, 30, "the browser")
-    assert noted.read_text() == f"file://{page}\n"
+    wait_until(arguments_file.exists, 30, "the browser")
+    assert arguments_file.read_text() == f"file://{page}\n"
     assert stat.S_IMODE(page.stat().st_mode) == 0o600 and f"url={link}" in page.read_text()
 
 

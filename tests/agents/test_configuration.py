@@ -409,9 +409,9 @@ def test_the_answer_of_a_screen_to_another_model_is_matched_with_its_order(
 
     change.order({"uuid": "u-1", "model": "b"})
     assert [change.take_command(1.0), change.take_command(1.0)] == ["/model b", ""]
-    for command, answered in (("cost", False), ("model", True)):
+    for command, has_answer in (("cost", False), ("model", True)):
         assert read(f"<command-name>/{command}</command-name>") == []
-        assert bool(read(f"<local-command-stdout>{text}</local-command-stdout>")) is answered
+        assert bool(read(f"<local-command-stdout>{text}</local-command-stdout>")) is has_answer
     [answer] = read(f"<local-command-stdout>{text}</local-command-stdout>")
     expected = {"uuid": "u-1", "model": "b", "ok": is_changed, "detail": text.replace("`", "")}
     assert change.match(answer).payload == expected

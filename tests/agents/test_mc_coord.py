@@ -369,8 +369,8 @@ def test_no_secret_leaves_through_a_tool(tmp_path: Path, environment: dict[str, 
     )
     assert [failed for failed, _ in answers] == [False, False, False, False, True, False]
     assert "contains a secret" in answers[4][1]
-    sent = b"".join(body for _, _, _, body in board.asked)
-    assert b"[redacted]" in sent and list_leaks(sent) == []
+    bodies = b"".join(body for _, _, _, body in board.asked)
+    assert b"[redacted]" in bodies and list_leaks(bodies) == []
     assert list_leaks((tmp_path / "signal.json").read_bytes()) == []
     call_tools(environment, ("mc_report_done", {"summary": long, "claims": [{"text": f"It is {CANARY}"}]}))
     assert list_leaks((tmp_path / "signal.json").read_bytes()) == [] and list_leaks(answers[0][1]) == []

@@ -50,9 +50,9 @@ def test_plain_text_has_no_terminal_control(given_text: str, expected: str) -> N
 
 @given(st.text(), st.integers(1, 50))
 def test_a_clipped_text_fits_and_is_a_beginning(text: str, limit: int) -> None:
-    cut = cut_text(strip_controls(text), limit)
-    assert len(cut.encode()) <= limit
-    assert strip_controls(text).startswith(cut)
+    short_text = cut_text(strip_controls(text), limit)
+    assert len(short_text.encode()) <= limit
+    assert strip_controls(text).startswith(short_text)
 
 
 def clean(kind: AgentEventKind, **payload: object) -> dict[str, object]:

@@ -130,8 +130,10 @@ class Fleet:
         """Find the events in the run's spool that are not in the store, which keeps no typing of a finished text."""
         with reading(self.store) as session:
             stored = set(session.scalars(select(TicketEvent.run_seq).where(TicketEvent.run_id == run.id)))
-        sent = spool.replay_events(host.context.run_dir(run.id))
-        return [event for event in sent if event["run_seq"] not in stored and event["event_type"] != EventType.DELTA]
+        spool_events = spool.replay_events(host.context.run_dir(run.id))
+        return [
+            event for event in spool_events if event["run_seq"] not in stored and event["event_type"] != EventType.DELTA
+        ]
 
     def close(self) -> None:
         for host in (self.one, self.two):

@@ -70,10 +70,10 @@ def test_two_homes_of_one_name_do_not_settle_each_others_runs(engine: Engine, tm
     other_context = build_context(engine, tmp_path / "two", "same")
     assert dispatch_pass.make_pass(context).outcome is TaskOutcome.NOOP
 
-    refused = dispatch_pass.make_pass(other_context)
+    second_pass = dispatch_pass.make_pass(other_context)
 
-    assert refused.outcome is TaskOutcome.FAILED
-    assert f"set another machine_name in {tmp_path / 'two' / 'config.toml'}" in refused.summary["error"]
+    assert second_pass.outcome is TaskOutcome.FAILED
+    assert f"set another machine_name in {tmp_path / 'two' / 'config.toml'}" in second_pass.summary["error"]
     with writing(engine) as session:
         assert session.scalars(select(Incident.fingerprint)).all() == [dispatch_pass.UNOBSERVABLE]
     assert dispatch_pass.make_pass(context).outcome is TaskOutcome.NOOP

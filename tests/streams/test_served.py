@@ -123,27 +123,27 @@ def test_clients_that_do_not_close_their_connection_delay_nobody(serve: Serve) -
 def test_an_ended_connection_reads_until_its_client_closes_it() -> None:
     worker = RequestWorker.__new__(RequestWorker)
     worker._lingering, worker.poller = {}, selectors.DefaultSelector()
-    ours, theirs = socket.socketpair()
-    with ours, theirs, worker.poller:
-        worker._linger(ours)
-        assert theirs.recv(1) == b""
-        theirs.sendall(b"the late rest of a body")
-        worker._drain(ours)
-        worker._drain(ours)
+    server_end, client_end = socket.socketpair()
+    with server_end, client_end, worker.poller:
+        worker._linger(server_end)
+        assert client_end.recv(1) == b""
+        client_end.sendall(b"the late rest of a body")
+        worker._drain(server_end)
+        worker._drain(server_end)
         assert worker._lingering
-        theirs.close()
-        worker._drain(ours)
-        worker._drain(ours)  # an event from before its end
-        assert (worker._lingering, ours.fileno()) == ({}, -1)
+        client_end.close()
+        worker._drain(server_end)
+        worker._drain(server_end)  # an event from before its end
+        assert (worker._lingering, server_end.fileno()) == ({}, -1)
 
 
 def test_the_late_rest_of_a_body_is_no_request() -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        reader = TimedReader(ours, 0.05)
-        theirs.sendall(b"the beginning")
+    server_end, client_end = socket.socketpair()
+    with server_end, client_end:
+        reader = TimedReader(server_end, 0.05)
+        client_end.sendall(b"the beginning")
         assert (reader.recv(100), reader.recv(100)) == (b"the beginning", b"")
-        theirs.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+        client_end.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
         reader.start_request()
         assert reader.recv(100) == b""
 

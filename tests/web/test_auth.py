@@ -172,20 +172,20 @@ def test_half_an_hour_after_the_log_in_a_form_that_gives_access_asks_for_a_proof
     assert page.status_code == 403
     fields = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', page.text))
     assert fields == {**form, "note": "&#34;&lt;b&gt;&#34;", "proof-path": "/settings/tokens"}
-    told = browser.post("/api/v1/tokens", json={}, headers=OWN_PAGE | {"X-CSRF-Token": csrf})
-    assert told.status_code == 422, "it is validated first"
+    answer = browser.post("/api/v1/tokens", json={}, headers=OWN_PAGE | {"X-CSRF-Token": csrf})
+    assert answer.status_code == 422, "it is validated first"
     body = {"name": "laptop", "scope": "viewer"}
-    told = browser.post("/api/v1/tokens", json=body, headers=OWN_PAGE | {"X-CSRF-Token": csrf})
-    assert (told.status_code, told.json["error"]) == (403, "proof_required")  # type: ignore[index]
+    answer = browser.post("/api/v1/tokens", json=body, headers=OWN_PAGE | {"X-CSRF-Token": csrf})
+    assert (answer.status_code, answer.json["error"]) == (403, "proof_required")  # type: ignore[index]
 
     link = link_for(store)
     for secret, status in (("mc_wrong", 401), (issue(store, "viewer"), 403), (issue(store, "service"), 403)):
         again = browser.post("/proof", data=fields | {"proof-secret": secret}, headers=OWN_PAGE)
         assert again.status_code == status and 'value="laptop"' in again.text
     proof = fields | {"proof-secret": f" http://board.lan/login/{link} "}
-    proved = browser.post("/proof", data=proof, headers=OWN_PAGE)
-    assert (proved.status_code, proved.location) == (307, "/settings/tokens"), "the browser sends the form again"
-    assert "Copy the token laptop now." in browser.post(proved.location, data=proof, headers=OWN_PAGE).text
+    answer = browser.post("/proof", data=proof, headers=OWN_PAGE)
+    assert (answer.status_code, answer.location) == (307, "/settings/tokens"), "the browser sends the form again"
+    assert "Copy the token laptop now." in browser.post(answer.location, data=proof, headers=OWN_PAGE).text
     assert app.test_client().get(f"/login/{link}").status_code == 410, "a link proves once"
 
 

@@ -167,8 +167,12 @@ def test_a_secret_that_the_agent_has_committed_is_redacted_where_the_changes_are
     write_spec(run_dir, build_spec(run_dir, secrets=("line 3\nline 4", "echo <b>Hi</b>")))
     assert "[redacted]" in tab(browser) and "&lt;b&gt;Hi" not in tab(browser)
     whole = viewer.get(f"/runs/{finished_run.run}/changes").get_json()["patch"]
-    cut = viewer.get(f"/runs/{finished_run.run}/changes?max_bytes={whole.index('[redacted]') + 12}").get_json()
-    assert "<b>Hi" not in whole + cut["patch"] and "[... " not in cut["patch"] and cut["truncated"]
+    short_answer = viewer.get(f"/runs/{finished_run.run}/changes?max_bytes={whole.index('[redacted]') + 12}").get_json()
+    assert (
+        "<b>Hi" not in whole + short_answer["patch"]
+        and "[... " not in short_answer["patch"]
+        and short_answer["truncated"]
+    )
 
 
 def test_a_run_that_changed_nothing_readable_is_not_found(viewer: Api, worker: Worker) -> None:

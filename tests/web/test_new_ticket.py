@@ -115,8 +115,8 @@ def test_relationships_are_said_from_either_end(browser: FlaskClient, operator: 
     for title in ("First", "Second"):
         operator.post("/tickets", {"title": title})
     kinds, tickets = ["blocked_by", "child_of", "blocks"], ["MC-1", "mc-2", " "]
-    held = {"campaign_owner": "script"}
-    assert post(browser, link_kind=kinds, link_ticket=tickets, **held).location == "/ticket/MC-3"
+    holder = {"campaign_owner": "script"}
+    assert post(browser, link_kind=kinds, link_ticket=tickets, **holder).location == "/ticket/MC-3"
     assert newest(operator)["campaign_owner"] == "script"
     links: Any = operator.get("/tickets/MC-3/relationships").json
     assert [(link["words"], link["ticket"]) for link in links["items"]] == [

@@ -128,8 +128,8 @@ def test_a_plain_address_serves_no_browser_and_nothing_names_the_secret_one(
         secret = instance.secret_host.split("-")[-1].removesuffix(".localhost")
         for answer in answers:
             assert secret not in f"{answer.headers}{answer.text}", f"{method} {path} names the secret address"
-            given = [value for value in answer.headers.getlist("Set-Cookie") if "Max-Age=0" not in value]
-            assert given == [], f"{method} {path} sets a cookie"
+            cookies = [value for value in answer.headers.getlist("Set-Cookie") if "Max-Age=0" not in value]
+            assert cookies == [], f"{method} {path} sets a cookie"
         browser.set_cookie(cookie.key, cookie.value, domain="127.0.0.1")
     with app.test_request_context(base_url=PLAIN, headers={"Cookie": f"{cookie.key}={cookie.value}"}):
         assert auth.identify() is None

@@ -88,5 +88,5 @@ def test_a_model_is_ordered_on_the_runs_page_where_its_program_takes_one(
 
     script = start(app, store)
     assert operator.post(f"/runs/{script.run}/model", {"model": "other-model"}).status_code == 409
-    shown = browser.get(f"/ticket/{script.ticket}?tab=runs&run={script.run}").get_data(as_text=True)
-    assert "Script does not change its model during a run." in shown
+    body = browser.get(f"/ticket/{script.ticket}?tab=runs&run={script.run}").get_data(as_text=True)
+    assert "Script does not change its model during a run." in body

@@ -103,8 +103,8 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     with writing(store) as session:
         session.execute(update(Project).values(push_address="https://alice@host.example/x"))
     former = {**FIELDS, **commands, "version": "1", "push_address": "https://alice@host.example/x"}
-    kept = send(browser, "/settings/projects/code", **former, folder=str(repository))
-    assert kept.status_code == 303, text(kept)
+    answer = send(browser, "/settings/projects/code", **former, folder=str(repository))
+    assert answer.status_code == 303, text(answer)
     with writing(store) as session:
         session.execute(update(Project).values(push_address=push["push_address"]))
     stored = project(store, "code")

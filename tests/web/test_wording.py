@@ -47,13 +47,13 @@ def test_no_text_has_a_phrase_that_was_replaced() -> None:
     files = [
         path for folder in TEXT_FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in (".html", ".js", ".py")
     ]
-    replaced = re.compile("|".join(REPLACED_PHRASES))
+    replaced_pattern = re.compile("|".join(REPLACED_PHRASES))
     lines = [
         f"{path.relative_to(ROOT)}:{number}: {match[0]}"
         for path in files
         if "vendor" not in path.parts
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
-        if (match := replaced.search(line))
+        if (match := replaced_pattern.search(line))
     ]
     assert lines == []
 

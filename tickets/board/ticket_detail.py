@@ -411,7 +411,7 @@ def build_run(run: Run) -> View:
 def build_side(
     session: Session, ticket: Ticket, ticket_json: Mapping[str, Any], run: Run | None, owner_kinds: dict[str, str]
 ) -> View:
-    """`facts` holds the fields that each section lists; `shown` is the ticket as `ticket_json` has it."""
+    """Sections of the side panel. `facts` holds the fields that each lists, `shown` is the ticket as `ticket_json` has it."""
     return {
         "facts": {section.value: _facts(ticket, ticket_json, section, owner_kinds) for section in Section},
         "met": sum(bool(item.get("met")) for item in ticket.acceptance),
@@ -421,7 +421,7 @@ def build_side(
 
 
 def _facts(ticket: Ticket, ticket_json: Mapping[str, Any], section: Section, owner_kinds: dict[str, str]) -> list[View]:
-    """The fields of a section; `drawn_as` is person, moment or text, `kind` that of a person."""
+    """Fields of a section. `drawn_as` is person, moment or text, `kind` that of a person."""
     facts = []
     for field in FIELDS:
         if field.section is section:

@@ -364,7 +364,7 @@ class TaskRunJson(Response):
 
 
 class TaskJson(Response):
-    """`due` is when its schedule comes next, whether it is enabled or not; null for one that is no cron line."""
+    """A scheduled task. `due` is the next time of its schedule, enabled or not, null for an invalid one."""
 
     name: str
     description: str

@@ -51,7 +51,7 @@ class ApprovePlan(Body):
 
 
 class ReturnPlan(Body):
-    """What must change in `version`."""
+    """Comment of a person who returns `version` of a plan to the agent."""
 
     version: int = Field(ge=1)
     comment: Words

@@ -50,7 +50,7 @@ def record_start_failure(session: Session, run_id: int, failure: Failure, messag
 
 
 class ReportedFailure(WrapperBody):
-    """See `protocol.ReportMessage`; a class of another version counts as the one that goes with the verdict."""
+    """Report of a run, as `protocol.ReportMessage`. A class of another version counts as the one that goes with the verdict."""
 
     class_: Annotated[Failure | Line, Field(alias="class", union_mode="left_to_right")]
     message: Prose = ""
@@ -58,7 +58,7 @@ class ReportedFailure(WrapperBody):
 
 
 class ReportedClaim(WrapperBody):
-    """See `protocol.ClaimMessage`."""
+    """Statement of the agent, as `protocol.ClaimMessage`."""
 
     kind: Line = "claim"
     text: Prose

@@ -44,7 +44,7 @@ def get_ticket(session: Session, reference: str | int) -> Ticket:
 
 
 def get_for(session: Session, reference: str, actor: Actor) -> Ticket:
-    """The ticket that a caller names. A run may name its own by number too; others it cannot even look for."""
+    """Return the ticket that a caller names. A run may name its own by number too, and no other."""
     if actor.ticket_id is None:
         return get_ticket(session, reference)
     ticket = get_ticket(session, actor.ticket_id)

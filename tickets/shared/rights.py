@@ -86,7 +86,7 @@ def _require_proof(actor: Actor, act: Act) -> None:
 
 
 def require_writer(actor: Actor, event_type: str = "") -> None:
-    """Raise `Forbidden` for one who only reads; every event is appended through this."""
+    """Raise `Forbidden` for one who only reads. Every event is appended through this."""
     if not actor.writes and event_type not in EVENTS_OF_READERS:
         raise Forbidden("A viewer has read access only. Log in with another token.")
 

@@ -20,7 +20,7 @@ from .responses import Moment, PriorityName, Response
 
 
 class Control(StrEnum):
-    """How a field is entered. `ITEMS` is a list that a new ticket's form takes one item a line."""
+    """Way to enter a field. `ITEMS` is a list that a new ticket's form takes one item a line."""
 
     TEXT = "text"
     PROSE = "prose"
@@ -56,7 +56,7 @@ class Group(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """How a field is entered for a new ticket. Without `group` the form leaves it out; `label` and `help` replace the field's."""
+    """Way to enter a field for a new ticket. Without `group` the form leaves it out, `label` and `help` replace the field's."""
 
     group: Group | None = Group.BASICS
     label: str = ""
@@ -74,7 +74,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class TicketField:
-    """One field of a ticket; the defaults are those of an optional line of text.
+    """One field of a ticket. The defaults are those of an optional line of text.
 
     `name` is the key in JSON and forms, `column` the attribute of `Ticket` (empty: kept elsewhere), `noun` the name in a
     sentence. A `SELECT` offers `labels` (value: label) or `choices`; `empty_label` is the choice that clears it.
@@ -246,7 +246,7 @@ CREATABLE = tuple(each for each in FIELDS if each.creation)
 
 
 def describe_field(name: str) -> str:
-    """`owner`, `title`: a ticket's field as it stands in a sentence; one that is not declared any more by its name."""
+    """Format a ticket's field for a sentence: `owner`, `title`. One that is not declared any more has its name."""
     return BY_NAME[name].sentence_name if name in BY_NAME else name
 
 

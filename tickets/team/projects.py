@@ -227,7 +227,7 @@ def list_projects(session: Session) -> list[Project]:
 
 
 class TrustState(StrEnum):
-    """Whether a person has trusted the configuration that a repository brings, as it is now."""
+    """Trust of a person in the configuration that a repository brings, as it is now."""
 
     NOTHING = "nothing"
     NEW = "new"

@@ -46,7 +46,7 @@ _OBSERVATIONS: TypeAdapter[Observations] = TypeAdapter(Annotated[Observations, A
 
 
 def read_observations(observations: Any) -> Observations:
-    """Observations in their shape, without the keys of another version; raises pydantic's ValidationError."""
+    """Return observations in their shape, without the keys of another version. Raises pydantic's ValidationError."""
     return _OBSERVATIONS.validate_python(observations)
 
 

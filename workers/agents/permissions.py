@@ -1,4 +1,4 @@
-"""What a run's permissions allow: the rules that hold for every agent program, before each adapter translates them."""
+"""Permissions of a run: the rules that hold for every agent program, before each adapter translates them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The events of an agent, with texts that are safe to store; their kinds are those of `protocol.py`.
+"""Events of an agent, with texts that are safe to store. Their kinds are those of `protocol.py`.
 
 Every program's output is converted to these events by its parser in `workers/agents/`. Nothing else in the
 project knows a program's own format. An event's type in the API is `agent.` + kind. The payload is a flat
@@ -51,12 +51,12 @@ def clean_event(agent_event: AgentEvent, redaction: Redaction) -> AgentEvent:
     cuts: list[bool] = []
     is_message = agent_event.kind in ("text", "result")
 
-    def cut(text: str) -> str:
+    def shorten(text: str) -> str:
         shorter = cut_text(text, MAX_TEXT_BYTES, "both" if is_message else "start")
         cuts.extend([True] * (len(shorter) < len(text)))
         return shorter
 
-    payload = _cut_value(redaction.clean_value(agent_event.payload), cut)
+    payload = _cut_value(redaction.clean_value(agent_event.payload), shorten)
     if isinstance(title := payload.get("title"), str):
         payload["title"] = shorten_line(title)
     return AgentEvent(agent_event.kind, {**payload, "truncated": True} if cuts else payload)
@@ -88,11 +88,11 @@ def _clean_value(value: object, depths: list[bool], depth: int) -> object:
     return value
 
 
-def _cut_value(value: Any, cut: Callable[[str], str]) -> Any:
+def _cut_value(value: Any, shorten: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        return cut(value)
+        return shorten(value)
     if isinstance(value, dict):
-        return {cut_text(key, MAX_KEY_BYTES): _cut_value(item, cut) for key, item in value.items()}
+        return {cut_text(key, MAX_KEY_BYTES): _cut_value(item, shorten) for key, item in value.items()}
     if isinstance(value, list):
-        return [_cut_value(item, cut) for item in value]
+        return [_cut_value(item, shorten) for item in value]
     return value

@@ -41,8 +41,8 @@ def save_copy(path: Path, content: bytes) -> None:
     path.chmod(0o400)
 
 
-def write_list(run_dir: Path, attached: Sequence[AttachedFile]) -> None:
-    files.replace(run_dir / LIST_FILE, json.dumps([asdict(file) for file in attached]).encode())
+def write_list(run_dir: Path, attached_files: Sequence[AttachedFile]) -> None:
+    files.replace(run_dir / LIST_FILE, json.dumps([asdict(file) for file in attached_files]).encode())
 
 
 def read_list(run_dir: Path) -> list[AttachedFile]:

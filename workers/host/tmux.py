@@ -227,7 +227,7 @@ class Tmux:
         self._run("kill-pane", "-t", _validate_pane_id(pane))
 
     def remove_dead_pane(self, pane: str) -> None:
-        """Remove a pane if its process has ended; tmux checks that itself, as ids are used again after its restart."""
+        """Remove a pane if its process has ended. tmux checks that itself, as ids are used again after its restart."""
         target = _validate_pane_id(pane)
         self._run("if-shell", "-F", "-t", target, "#{pane_dead}", f"kill-pane -t {target}")
 

@@ -24,7 +24,7 @@ del EMPTY_OBSERVATIONS["error"]
 
 @dataclass(frozen=True, slots=True)
 class CheckSettings:
-    """How to run the check command: its whole environment, the run's marker, and a folder for logs.
+    """Conditions of the check command: its whole environment, the run's marker, and a folder for logs.
 
     `prepare_base` and `setup` prepare the base's scratch worktree in the same way as the workspace. `give_up` ends a
     check early.

@@ -19,7 +19,7 @@ _FOOTER = re.compile(r"(esc to interrupt|ctrl\+\w to |shift\+tab to cycle|\? for
 
 
 class FailureDetails(Protocol):
-    """Why a run failed: a `protocol.Failure` and a message."""
+    """Reason that a run failed: a `protocol.Failure` and a message."""
 
     @property
     def name(self) -> str: ...

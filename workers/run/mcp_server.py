@@ -35,7 +35,7 @@ class RpcError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One tool. `arguments` maps each argument to its JSON schema; `run` gets the valid ones by keyword."""
+    """One tool. `arguments` maps each argument to its JSON schema, `run` gets the valid ones by keyword."""
 
     name: str
     description: str
@@ -87,7 +87,7 @@ class McpServer:
             call.join(FINISH_SECONDS)
 
     def _receive(self, line: bytes) -> None:
-        """Handle one message; a request that cannot be read is answered without its number."""
+        """Handle one message. A request that cannot be read is answered without its number."""
         try:
             message = json.loads(line)
         except (ValueError, RecursionError):

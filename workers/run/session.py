@@ -41,7 +41,7 @@ SIGNAL_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class SessionResult:
-    """How the process ended. `cause` is None when the wrapper did not end it, `left` are processes that survived KILL."""
+    """End of the process. `cause` is None when the wrapper did not end it, `left` are processes that survived KILL."""
 
     exit_code: int
     cause: Cause | None

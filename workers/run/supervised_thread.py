@@ -46,12 +46,12 @@ class SupervisedThread(threading.Thread):
     def run(self) -> None:
         failures_in_row, is_working = 0, True
         while is_working and not self._closing.is_set():
-            started = time.monotonic()
+            start_time = time.monotonic()
             try:
                 self.work()
                 is_working = False
             except Exception as error:
-                is_stable = time.monotonic() - started > STABLE_SECONDS
+                is_stable = time.monotonic() - start_time > STABLE_SECONDS
                 failures_in_row = 1 if is_stable else failures_in_row + 1
                 is_working = self._handle_failure(error, failures_in_row)
 

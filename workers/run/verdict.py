@@ -57,7 +57,7 @@ _FENCE = re.compile(r" {0,3}(```+|~~~+)")
 
 @dataclass(frozen=True, slots=True)
 class FailureReport:
-    """Why there is no good end; `name` is a `protocol.Failure`, `retry_at` an ISO time."""
+    """Reason for a bad end. `name` is a `protocol.Failure`, `retry_at` an ISO time."""
 
     name: str
     message: str
@@ -69,7 +69,7 @@ class FailureReport:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a run ended. `question` is a question event's payload, `claims` are {kind, text, item}."""
+    """End of a run. `question` is a question event's payload, `claims` are {kind, text, item}."""
 
     kind: Outcome
     summary: str
@@ -80,7 +80,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a wrapper ended its agent. `code` is the server's stop code or the name of a limit."""
+    """Reason that a wrapper ended its agent. `code` is the server's stop code or the name of a limit."""
 
     kind: Literal["finished", "silent", "stopped", "terminated", "timed_out", "budget", "environment", "planned"]
     text: str = ""
