@@ -185,5 +185,6 @@ def _read_redaction(run: Run) -> Redaction:
 
 
 def _redact_hunk(hunk: diff.Hunk, redaction: Redaction) -> diff.Hunk:
-    lines = tuple(replace(line, text=redaction.redact_text(line.text)) for line in hunk.lines)
+    texts = redaction.redact_lines([line.text for line in hunk.lines])
+    lines = tuple(replace(line, text=text) for line, text in zip(hunk.lines, texts, strict=True))
     return replace(hunk, heading=redaction.redact_text(hunk.heading), lines=lines)
