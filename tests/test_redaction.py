@@ -161,7 +161,7 @@ def test_the_shapes_of_known_tokens_are_redacted_wherever_one_begins(token: str,
 
 
 def test_a_key_is_redacted_in_a_patch_that_removes_it_and_in_its_encrypted_form() -> None:
-    """Regression: all lines of such a key were output but the first, and on the page of changes those of every key."""
+    """Regression: all lines of such a key were shown but the first, and on the page of changes those of every key."""
     removal = "".join(f"-{line}\n" for line in KEY.splitlines())
     encrypted = KEY.replace("-----\nM", "-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0A\n\nM")
     for text in (removal, encrypted, removal.replace("-MII", "-\n-MII")):
