@@ -11,6 +11,7 @@ import os
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from typing import IO, Any, Literal
 from urllib.parse import unquote
 
@@ -154,7 +155,9 @@ class Redaction:
         return self.clean_text(text[: len(text) - overlap]) + REDACTION_MARK if is_torn else self.clean_text(text)
 
     def clean_value(self, value: Any) -> Any:
-        """Clean every text of a JSON value, with its keys."""
+        """Clean every text of a JSON value, with its keys. A member of an enumeration is a word of our own."""
+        if isinstance(value, Enum):
+            return value
         if isinstance(value, str):
             return self.clean_text(value)
         if isinstance(value, Mapping):
@@ -162,6 +165,10 @@ class Redaction:
         if isinstance(value, list | tuple):
             return [self.clean_value(item) for item in value]
         return value
+
+    def clean_fields(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Clean the values of a record, whose keys are our own even where a secret is the same word."""
+        return {key: self.clean_value(item) for key, item in record.items()}
 
     def read_tail(self, file: IO[bytes], limit: int) -> str:
         """Read the clean end of a file, of at most `limit` bytes."""
