@@ -205,7 +205,8 @@ def test_a_token_that_a_program_sends_is_redacted_and_what_a_person_writes_is_no
     operator.post(f"/tickets/{worker.ticket}/comments", {"body": address})
     assert address in operator.get(f"/tickets/{worker.ticket}/comments").get_data(as_text=True)
     worker.post(f"/runs/{worker.run}/report", {"verdict": "review", "summary": token})
-    worker.post(f"/tickets/{worker.ticket}/comments", {"body": token})
+    for body in (f'{{"body": "late {token}"}}', f'{{"body": "{disguised[0]}"}}'):
+        worker.post(f"/tickets/{worker.ticket}/comments", data=body.encode(), content_type="application/json")
     with reading(store) as session:
         late = quarantine.list_quarantined(session, lookup.get_ticket(session, worker.ticket).id)
-    assert [list_leaks(row.payload, token) for row in late] == [[]]
+    assert [list_leaks(row.payload, token) for row in late] == [[], []]

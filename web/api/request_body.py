@@ -94,8 +94,11 @@ def is_program() -> bool:
 
 def read_text() -> str:
     """Read the request's body as text to be stored, redacted where a program sends it."""
-    text = request.get_data(as_text=True)
-    return SHAPES.clean_text(text) if is_program() else text
+    raw = request.get_data()
+    if not is_program():
+        return raw.decode("utf-8", "replace")
+    documents = raw.splitlines() if request.mimetype == NDJSON else [raw]
+    return SHAPES.clean_text(b"\n".join(map(_redact_json, documents)).decode("utf-8", "replace"))
 
 
 def _redact_json(raw: bytes) -> bytes:
