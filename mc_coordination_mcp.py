@@ -85,7 +85,7 @@ class CoordinationService:
 
     def post(self, path: str, body: Mapping[str, object] | bytes, kind: str = JSON_TYPE) -> Json:
         """Post redacted JSON, or a body of another `kind`, to the board. Raises `ToolError`."""
-        content = body if isinstance(body, bytes) else json.dumps(self.redaction.clean_value(body)).encode()
+        content = body if isinstance(body, bytes) else json.dumps(self.redaction.clean_fields(body)).encode()
         return _require_success(self._call_board(lambda client: client.post(path, content, kind)))
 
     def download(self, path: str, size: int) -> bytes:

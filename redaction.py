@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from typing import IO, Any, Literal
 from urllib.parse import unquote
 
@@ -58,19 +60,31 @@ _WORD_STARTS = frozenset({"sk-"})
 """A token that begins like a word has a digit."""
 _KEY_START = "-----BEGIN "
 _KEY_HEAD = r"[A-Z ]{0,40}PRIVATE KEY-----"
-_URL_START = "://"
-_URL_LOGIN = re.compile(r"://[^\s/:@\"'<>]{0,255}:(?!\$)(?P<secret>[^\s/\"'<>]{1,255})@")
+_KEY_BODY = r"(?:\n-(?=[\nA-Za-z0-9+/=])|Proc-Type: 4|DEK-Info: [A-Z0-9-]{1,40}|[^-])"
+"""A character of a key, the minus before a line that a patch removes, or the hyphens in the head of an encrypted key."""
+_URL_STARTS = ("://", r":\/\/")
+"""As it is, and as some programs write it in JSON."""
+_URL_LOGIN = re.compile(r":(?://|\\/\\/)[^\s/:@\"'<>]{0,255}:(?!\$)(?P<secret>[^\s/\"'<>]{1,255})@")
 _SHAPES = {
-    **{start: re.compile(re.escape(start) + rest) for start, rest in _TOKEN_SHAPES.items()},
-    _KEY_START: re.compile(rf"{_KEY_START}{_KEY_HEAD}[^-]{{1,16384}}(?:-----END [A-Z ]{{0,40}}PRIVATE KEY-----)?"),
-    _URL_START: _URL_LOGIN,
+    **{start: re.compile(re.escape(start) + rest, re.ASCII) for start, rest in _TOKEN_SHAPES.items()},
+    _KEY_START: re.compile(
+        rf"{_KEY_START}{_KEY_HEAD}{_KEY_BODY}{{1,16384}}(?:-----END [A-Z ]{{0,40}}PRIVATE KEY-----)?"
+    ),
+    **dict.fromkeys(_URL_STARTS, _URL_LOGIN),
 }
 """By their beginnings, since a text is searched for these much faster than for the shapes."""
-_OPEN_SHAPE = re.compile(
-    rf"(?:(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, _TOKEN_SHAPES))})[\w.-]*"
-    rf"|{_KEY_START}(?:[A-Z ]{{0,60}}-{{0,5}}|{_KEY_HEAD}[^-]*)|{_URL_START}[^\s/\"'<>]*)\Z"
-)
-"""A shape at the end of a text that the next piece of its stream may complete."""
+_ESCAPE_END = re.compile(r"(?:\\(?:[bfnrt]|u[0-9A-Fa-f]{4})|%[0-9A-Fa-f]{2})\Z")
+"""The end of an escape sequence of JSON or of a URL, which ends with a letter or digit and is no part of a word."""
+_OPEN_ESCAPE = re.compile(r"(?:\\(?:u[0-9A-Fa-f]{0,3})?|%[0-9A-Fa-f]?)\Z")
+"""The beginning of one, by which the next piece of a stream is judged."""
+_ESCAPE_LENGTH = 6
+_TOKEN_CHARACTERS = f"{string.ascii_letters}{string.digits}_.-"
+_TOKEN_START = re.compile(f"(?={'|'.join(map(re.escape, _TOKEN_SHAPES))})")
+_OPEN_SHAPES = {
+    _KEY_START: re.compile(rf"{_KEY_START}(?:[A-Z ]{{0,60}}-{{0,5}}|{_KEY_HEAD}(?:[^-]|-(?!----))*)\Z"),
+    **{start: re.compile(rf"{re.escape(start)}[^\s/\"'<>]*\Z") for start in _URL_STARTS},
+}
+"""Shapes at the end of a text that the next piece of its stream may complete, beside tokens."""
 _OPEN_LENGTH = 16_500
 _BEGINNINGS = frozenset(start[:length] for start in _SHAPES for length in range(1, len(start)))
 _LONGEST_BEGINNING = max(map(len, _BEGINNINGS))
@@ -126,12 +140,13 @@ class Redaction:
 
     def redact_text(self, text: str) -> str:
         """Redact the secrets in a text whose control characters must stay, such as a patch."""
-        parts, position = [], 0
-        for begin, end in self._find_spans(text):
-            parts += [text[position:begin], REDACTION_MARK]
-            position = end
-        clean = "".join([*parts, text[position:]]) if parts else text
+        clean = _replace_spans(text, self._find_spans(text))
         return self._trim_omissions(clean) if OMISSION_MARK.strip() in clean else clean
+
+    def redact_lines(self, lines: Sequence[str]) -> list[str]:
+        """Redact the secrets in the lines of a text, as many as there were. A secret may have several."""
+        text = "\n".join(lines)
+        return _replace_spans(text, _split_spans(text, self._find_spans(text))).split("\n")
 
     def clean_cut_text(self, text: str) -> str:
         """Clean a text that may end within a secret."""
@@ -140,7 +155,9 @@ class Redaction:
         return self.clean_text(text[: len(text) - overlap]) + REDACTION_MARK if is_torn else self.clean_text(text)
 
     def clean_value(self, value: Any) -> Any:
-        """Clean every text of a JSON value, with its keys."""
+        """Clean every text of a JSON value, with its keys. A member of an enumeration is a word of our own."""
+        if isinstance(value, Enum):
+            return value
         if isinstance(value, str):
             return self.clean_text(value)
         if isinstance(value, Mapping):
@@ -148,6 +165,10 @@ class Redaction:
         if isinstance(value, list | tuple):
             return [self.clean_value(item) for item in value]
         return value
+
+    def clean_fields(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Clean the values of a record, whose keys are our own even where a secret is the same word."""
+        return {key: self.clean_value(item) for key, item in record.items()}
 
     def read_tail(self, file: IO[bytes], limit: int) -> str:
         """Read the clean end of a file, of at most `limit` bytes."""
@@ -175,6 +196,8 @@ class Redaction:
         """Find where an end of a stripped text begins that may become a secret with the next piece of its stream."""
         overlap = max((measure_overlap(text, secret[:-1]) for secret in self._secrets), default=0)
         start = len(text) - max(overlap, _measure_open_shape(text))
+        escape = _OPEN_ESCAPE.search(text, max(0, start - _ESCAPE_LENGTH), start)
+        start = escape.start() if escape else start
         return next((begin for begin, end in self._find_spans(text) if begin < start < end), start)
 
     def _find_spans(self, text: str) -> Spans:
@@ -268,7 +291,7 @@ def _find_shapes(text: str, start: str) -> Spans:
     """Find the secrets whose shape begins with `start`. A token does not begin within a word."""
     spans, pattern, place = [], _SHAPES[start], text.find(start)
     while place >= 0:
-        is_inside = start in _TOKEN_SHAPES and text[max(0, place - 1) : place].isalnum()
+        is_inside = start in _TOKEN_SHAPES and _is_within_word(text, place)
         match = None if is_inside else pattern.match(text, place)
         if match and (start not in _WORD_STARTS or any(map(str.isdigit, match[0]))):
             spans.append(match.span("secret" if "secret" in pattern.groupindex else 0))
@@ -276,19 +299,32 @@ def _find_shapes(text: str, start: str) -> Spans:
     return spans
 
 
+def _is_within_word(text: str, place: int) -> bool:
+    """Return whether a letter or digit of a word stands before a place. Languages without spaces write tokens beside their letters."""
+    before = text[max(0, place - _ESCAPE_LENGTH) : place]
+    return before[-1:].isascii() and before[-1:].isalnum() and not _ESCAPE_END.search(before)
+
+
 def _measure_open_shape(text: str) -> int:
     """Return how many characters at the end of a text may be the beginning of a shape."""
     window = text[-_OPEN_LENGTH:]
-    match = _OPEN_SHAPE.search(window) if any(start in window for start in _SHAPES) else None
     lengths = range(min(_LONGEST_BEGINNING, len(text)), 0, -1)
     beginning = next((length for length in lengths if _is_beginning(text, len(text) - length)), 0)
-    return max(len(window) - match.start() if match else 0, beginning)
+    return max(len(window) - _find_open_shape(window), beginning)
+
+
+def _find_open_shape(text: str) -> int:
+    """Find where a shape begins that reaches the end of a text, or its end. Each part of the text is searched once."""
+    word = len(text.rstrip(_TOKEN_CHARACTERS))
+    starts = (match.start() for match in _TOKEN_START.finditer(text, word))
+    token = next((place for place in starts if not _is_within_word(text, place)), len(text))
+    ends = ((text.rfind(start), pattern) for start, pattern in _OPEN_SHAPES.items())
+    return min([token, *(place for place, pattern in ends if place >= 0 and pattern.match(text, place))])
 
 
 def _is_beginning(text: str, place: int) -> bool:
     """Return whether the rest of a text may be the beginning of a shape. A token does not begin within a word."""
-    is_inside = text[place].isalnum() and text[max(0, place - 1) : place].isalnum()
-    return text[place:] in _BEGINNINGS and not is_inside
+    return text[place:] in _BEGINNINGS and not (text[place].isalnum() and _is_within_word(text, place))
 
 
 def _find_all(text: str, secret: str) -> Spans:
@@ -297,3 +333,21 @@ def _find_all(text: str, secret: str) -> Spans:
         spans.append((start, start + len(secret)))
         start = text.find(secret, start + 1)
     return spans
+
+
+def _split_spans(text: str, spans: Spans) -> Spans:
+    """Split spans at the ends of lines."""
+    return [
+        (begin + line.start(), begin + line.end())
+        for begin, end in spans
+        for line in re.finditer(r"[^\n]+", text[begin:end])
+    ]
+
+
+def _replace_spans(text: str, spans: Spans) -> str:
+    """Replace the spans of a text by the mark of a redaction."""
+    parts, position = [], 0
+    for begin, end in spans:
+        parts += [text[position:begin], REDACTION_MARK]
+        position = end
+    return "".join([*parts, text[position:]]) if parts else text

@@ -209,7 +209,7 @@ def _add_observations(context: JobContext, report: RunReport, run: Run) -> RunRe
     if report.observations or report.verdict not in (Outcome.DONE, Outcome.REVIEW) or not run.workspace:
         return report
     redaction = specs.read_redaction(context.run_dir(run.id))
-    observations = redaction.clean_value(observe.observe(Path(run.workspace), run.base_sha)) if run.base_sha else None
+    observations = redaction.clean_fields(observe.observe(Path(run.workspace), run.base_sha)) if run.base_sha else None
     return report.model_copy(
         update={"observations": evidence.read_observations(observations) if observations else None}
     )

@@ -148,8 +148,28 @@ def test_no_text_keeps_the_search_for_shapes_busy(text: str) -> None:
 
 
 @pytest.mark.parametrize("token", TOKENS)
-def test_the_shapes_of_known_tokens_are_redacted_and_words_are_not(token: str) -> None:
-    assert list_leaks(SHAPES.clean_text(f"export X={token}\n"), token) == []
+@pytest.mark.parametrize(
+    "around", ["export X={}\n", "令牌{}です", '{{"text": "first\\n{}\\n"}}', "x\\u0009{} ", "?q=token%3D{}&b"]
+)
+def test_the_shapes_of_known_tokens_are_redacted_wherever_one_begins(token: str, around: str) -> None:
+    """Regression: a token after a line break in JSON, or beside a letter of a language without spaces, was taken for a word."""
+    text = around.format(token)
+    assert list_leaks(SHAPES.clean_text(text), token) == []
+    stream = StreamRedaction(SHAPES)
+    output = "".join(map(stream.feed, text)) + stream.close()
+    assert list_leaks(output, token) == []
+
+
+def test_a_key_is_redacted_in_a_patch_that_removes_it_and_in_its_encrypted_form() -> None:
+    """Regression: all lines of such a key were shown but the first, and on the page of changes those of every key."""
+    removal = "".join(f"-{line}\n" for line in KEY.splitlines())
+    encrypted = KEY.replace("-----\nM", "-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0A\n\nM")
+    for text in (removal, encrypted, removal.replace("-MII", "-\n-MII")):
+        assert list_leaks(SHAPES.redact_text(text), KEY) == [] and SHAPES.redact_text(text + "- kept").endswith(
+            "- kept"
+        )
+    lines = ["kept", *KEY.splitlines(), "kept"]
+    assert SHAPES.redact_lines(lines) == ["kept", *[REDACTION_MARK] * 5, "kept"]
 
 
 def test_of_a_url_the_password_alone_is_redacted() -> None:

@@ -12,7 +12,7 @@ import pytest
 from database import writing
 from tests.waiting import wait_until
 from tickets.runs import claims
-from web.stream.log_tail import PaneLog
+from web.stream.log_tail import PaneLog, TailStream
 
 from .client import Client
 from .conftest import Server
@@ -130,3 +130,17 @@ def test_only_a_plain_file_in_the_run_directory_is_a_pane_log(tmp_path: Path, pl
         make[planted]()
 
     assert log.open() is None
+
+
+def test_a_reader_cannot_begin_within_a_secret(tmp_path: Path) -> None:
+    """Regression: a reader names the offset at which a stream resumes, and was shown all of a token but its beginning."""
+    log = PaneLog(1, tmp_path / "mc-MC-1.tmux.log")
+    log.path.write_text("token ghp_16C7e42F292c6912E7710c838347Ae178B4a\nnext\n")
+    for cursor, text in (
+        ("1-12", "token [redacted]\\nnext\\n"),
+        ("1-47", "next\\n"),
+        ("1-0", "token [redacted]\\nnext\\n"),
+    ):
+        stream = TailStream(lambda: log, cursor, 10)
+        assert f'"{text}"' in stream.take(0).decode()
+        stream.close()

@@ -122,10 +122,11 @@ def test_behind_tls_the_cookie_is_secure(app: Flask, store: Engine, settings: Se
 
 
 def test_logging_in_never_leads_to_another_server(app: Flask, store: Engine) -> None:
-    for target in ("//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)"):
+    for target in ("//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)", "//["):
         client, link = app.test_client(), link_for(store)
         form = {"link": link, "csrf": csrf_token(client), "next": target}
         assert client.post("/login", data=form, headers=OWN_PAGE).location == "/", target
+        assert client.get("/login", query_string={"next": target}).status_code == 200, target
 
 
 def test_logging_out_ends_the_log_in_and_clears_the_browser(
@@ -185,6 +186,7 @@ def test_half_an_hour_after_the_log_in_a_form_that_gives_access_asks_for_a_proof
     proof = fields | {"proof-secret": f" http://board.lan/login/{link} "}
     answer = browser.post("/proof", data=proof, headers=OWN_PAGE)
     assert (answer.status_code, answer.location) == (307, "/settings/tokens"), "the browser sends the form again"
+    assert browser.post("/proof", data=proof, headers=OWN_PAGE).status_code == 307, "its answer may have been lost"
     assert "Copy the token laptop now." in browser.post(answer.location, data=proof, headers=OWN_PAGE).text
     assert app.test_client().get(f"/login/{link}").status_code == 410, "a link proves once"
 

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, update
 
 from database import reading, writing
 from models import Run, TicketStatus
+from redaction import SHAPES
 from settings import Settings
 from tests.workers.repositories import commit, create_repository, git
 from tests.workers.runs import build_spec
@@ -22,6 +23,7 @@ from tickets.shared import lookup
 from web.runs import changes
 from workers.contract.spec import write_spec
 from workers.repository import changes as looked_at
+from workers.repository.git import DiffText
 
 from .conftest import OWN_PAGE, Api, Worker, csrf_token, start
 
@@ -173,6 +175,12 @@ def test_a_secret_that_the_agent_has_committed_is_redacted_where_the_changes_are
         and "[... " not in short_answer["patch"]
         and short_answer["truncated"]
     )
+
+
+def test_a_patch_that_was_cut_within_a_token_shows_no_beginning_of_it() -> None:
+    """Regression: a reader chooses where a patch is cut, and was shown all characters of an access key but the last."""
+    patch = DiffText("+key = AKIAIOSFODNN7EXAMPL", truncated=True)
+    assert changes.redact_patch(patch, SHAPES) == "+key = "
 
 
 def test_a_run_that_changed_nothing_readable_is_not_found(viewer: Api, worker: Worker) -> None:

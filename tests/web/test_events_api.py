@@ -179,8 +179,18 @@ def test_a_token_that_a_program_sends_is_redacted_and_what_a_person_writes_is_no
 ) -> None:
     token, address = "ghp_16C7e42F292c6912E7710c838347Ae178B4a", "postgres://me:hunter22@db/x"
     torn = f"{token[:9]}\x1b[31m{token[9:]}"
-    events = [build_text_event(1, f"It is {token} of {address}"), build_text_event(2, f"It is {torn}")]
-    assert worker.post(f"/tickets/{worker.ticket}/events", events).status_code == 200
+    texts = [f"It is {token} of {address}", f"It is {torn}", f"first\n{token}"]
+    texts += [f"{token[:9]}{control}{token[9:]}" for control in "\x7f\x85\b\f"]
+    events = [build_text_event(number, text) for number, text in enumerate(texts, 1)]
+    disguised = [token.replace("g", r"\u0067"), address.replace("/", r"\/")]
+    bodies = [
+        json.dumps(events, ensure_ascii=False),
+        json.dumps(events).replace("31m", "32m"),
+        *(f'{{"body": "{text}"}}' for text in disguised),
+    ]
+    for body, rule in zip(bodies, ("events", "events", "comments", "comments"), strict=True):
+        response = worker.post(f"/tickets/{worker.ticket}/{rule}", data=body.encode(), content_type="application/json")
+        assert response.status_code in (200, 201)
     assert worker.post(f"/tickets/{worker.ticket}/comments", {"body": address}).status_code == 201
     form = {"file": (io.BytesIO(f"key={torn}".encode()), f"{token}.txt"), "summary": token}
     uploaded: Any = worker.post(f"/tickets/{worker.ticket}/attachments", data=form).json
@@ -193,7 +203,8 @@ def test_a_token_that_a_program_sends_is_redacted_and_what_a_person_writes_is_no
     operator.post(f"/tickets/{worker.ticket}/comments", {"body": address})
     assert address in operator.get(f"/tickets/{worker.ticket}/comments").get_data(as_text=True)
     worker.post(f"/runs/{worker.run}/report", {"verdict": "review", "summary": token})
-    worker.post(f"/tickets/{worker.ticket}/comments", {"body": token})
+    for body in (f'{{"body": "late {token}"}}', f'{{"body": "{disguised[0]}"}}'):
+        worker.post(f"/tickets/{worker.ticket}/comments", data=body.encode(), content_type="application/json")
     with reading(store) as session:
         late = quarantine.list_quarantined(session, lookup.get_ticket(session, worker.ticket).id)
-    assert [list_leaks(row.payload, token) for row in late] == [[]]
+    assert [list_leaks(row.payload, token) for row in late] == [[], []]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from protocol import Failure, Outcome
-from redaction import SHAPES
+from redaction import SHAPES, Redaction
 from tickets.runs.reports import RunReport
 from workers.host import files
 from workers.run import failure_record, verdict
@@ -115,6 +115,17 @@ def test_a_claim_out_of_shape_does_not_cost_the_verdict(tmp_path: Path) -> None:
     assert result and result.summary == "s"
     report = RunReport.model_validate(verdict.build_report(build_spec(tmp_path), result, build_facts(), 0, None))
     assert (len(report.claims) <= 200, report.claims[0].item, report.claims[1].text[:6]) == (True, None, "nul zz")
+
+
+def test_a_secret_that_is_a_word_of_the_protocol_costs_no_verdict(tmp_path: Path) -> None:
+    """Regression: a variable with such a value ended every run without its verdict."""
+    redaction = Redaction(["question", "verdict", "summary", "observations"])
+    signal = {"verdict": "question", "summary": "Is question a word?", "nonce": NONCE}
+    (tmp_path / "signal.json").write_text(json.dumps(signal))
+    result = verdict.read_signal(tmp_path, NONCE, redaction)
+    assert result and (result.kind, result.summary) == (Outcome.QUESTION, "Is [redacted] a word?")
+    report = redaction.clean_fields(verdict.build_report(build_spec(tmp_path), result, build_facts(), 0, None))
+    assert RunReport.model_validate_json(json.dumps(report)).verdict is Outcome.QUESTION
 
 
 SIGNALLED = Verdict(Outcome.DONE, "signalled")

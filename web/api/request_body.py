@@ -24,8 +24,8 @@ NDJSON = "application/x-ndjson"
 EVENTS = "text/event-stream"
 PROGRAM_RIGHTS = frozenset({Right.RUN, Right.SERVICE, Right.ORCHESTRATOR})
 """Callers whose texts are redacted. What a person writes is stored as it is."""
-ESCAPED_CONTROL = re.compile(rb"\\u00[0189]")
-"""A control character in JSON, which may stand inside a token."""
+DISGUISE_PATTERN = re.compile(rb"\\(?:u00[0-9]|[bf/])|\x7f|\xc2[\x80-\x9f]")
+"""What may stand inside a token or for one of its characters in JSON, so that the token is found in the decoded text alone."""
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 # Matches valid JSON that may not be storable, so that only bodies with a match are searched value by value.
 UNSTORABLE_PATTERN = re.compile(rb"\\u0000|[0-9]{19}|NaN|Infinity|[eE]\+?[0-9]{3}")
@@ -94,13 +94,16 @@ def is_program() -> bool:
 
 def read_text() -> str:
     """Read the request's body as text to be stored, redacted where a program sends it."""
-    text = request.get_data(as_text=True)
-    return SHAPES.clean_text(text) if is_program() else text
+    raw = request.get_data()
+    if not is_program():
+        return raw.decode("utf-8", "replace")
+    documents = raw.splitlines() if request.mimetype == NDJSON else [raw]
+    return SHAPES.clean_text(b"\n".join(map(_redact_json, documents)).decode("utf-8", "replace"))
 
 
 def _redact_json(raw: bytes) -> bytes:
     """Redact the texts of a JSON body. One without a secret stays as it came, since that is found much faster."""
-    if not ESCAPED_CONTROL.search(raw) and not SHAPES.has_secret(raw.decode("utf-8", "replace")):
+    if not DISGUISE_PATTERN.search(raw) and not SHAPES.has_secret(raw.decode("utf-8", "replace")):
         return raw
     try:
         return to_json(SHAPES.clean_value(from_json(raw)))

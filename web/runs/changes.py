@@ -21,7 +21,7 @@ from tickets.shared.inputs import Body, FilePath
 from web.api.resource import ANYBODY, RUNS, Call, Resource
 from workers.contract import spec as specs
 from workers.repository import changes
-from workers.repository.git import GitError, GitHung
+from workers.repository.git import DiffText, GitError, GitHung
 
 from . import diff
 
@@ -97,13 +97,11 @@ def read_changes(call: Call, run: Run, query: PatchQuery) -> ChangesJson:
             "The changes of this run are no longer available.", run=run.id, reason=str(error)[:500]
         ) from error
     files = [FileJson.read(change) for change in changed_files]
-    end = OMISSION_MARK if patch.truncated else ""
-    text = _read_redaction(run).redact_text(patch.text + end)
     return {
         "base": commit_range.base,
         "head": commit_range.head,
         "files": files,
-        "patch": text.removesuffix(end),
+        "patch": redact_patch(patch, _read_redaction(run)),
         "truncated": patch.truncated,
     }
 
@@ -184,6 +182,15 @@ def _read_redaction(run: Run) -> Redaction:
     return specs.read_redaction(auth.get_instance().settings.run_path(run.id))
 
 
+def redact_patch(patch: DiffText, redaction: Redaction) -> str:
+    """Redact the secrets in a patch, with the beginning of one at its end if it was cut."""
+    if not patch.truncated:
+        return redaction.redact_text(patch.text)
+    text = patch.text[: redaction.find_open_end(patch.text)]
+    return redaction.redact_text(text + OMISSION_MARK).removesuffix(OMISSION_MARK)
+
+
 def _redact_hunk(hunk: diff.Hunk, redaction: Redaction) -> diff.Hunk:
-    lines = tuple(replace(line, text=redaction.redact_text(line.text)) for line in hunk.lines)
+    texts = redaction.redact_lines([line.text for line in hunk.lines])
+    lines = tuple(replace(line, text=text) for line, text in zip(hunk.lines, texts, strict=True))
     return replace(hunk, heading=redaction.redact_text(hunk.heading), lines=lines)

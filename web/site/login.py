@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from urllib.parse import urlsplit
 
 from flask import Blueprint, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
@@ -81,9 +80,5 @@ def _render_form(**context: str) -> str:
 
 def parse_own_path(target: str) -> str:
     """Return the path to continue at, or `/` for anything that a browser could read as an address of another server."""
-    parts = urlsplit(target)
     is_plain = target.isprintable() and "\\" not in target
-    is_own = (
-        is_plain and not parts.scheme and not parts.netloc and target.startswith("/") and not target.startswith("//")
-    )
-    return target if is_own else "/"
+    return target if is_plain and target.startswith("/") and not target.startswith("//") else "/"

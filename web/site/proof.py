@@ -20,7 +20,10 @@ blueprint = Blueprint("proof", __name__)
 
 @blueprint.post("/proof")
 def prove() -> Response | tuple[str, int]:
-    """Record the proof, then have the browser send the form again that needed it."""
+    """Record the proof, then have the browser send the form again that needed it.
+
+    A link proves once, but the answer may be lost, and two tabs may ask: while the login has a proof, none is refused.
+    """
     secret = _read_secret(request.form.get(proof_form.SECRET, ""))
     path = parse_own_path(request.form.get(proof_form.PATH, ""))
     login = auth.find_login()
@@ -30,7 +33,8 @@ def prove() -> Response | tuple[str, int]:
         with writing(auth.get_instance().engine, partial(tokens.require_proof, secret=secret)) as session:
             tokens.record_proof(session, login.number, secret, login.actor)
     except DomainError as refusal:
-        return proof_form.render_proof_form(path, refusal.message), refusal.status
+        if not login.actor.has_proof:
+            return proof_form.render_proof_form(path, refusal.message), refusal.status
     return Response(status=204) if layout.is_script_request() else redirect(path, 307)
 
 

@@ -129,8 +129,14 @@ class TailStream:
             return
         assert self._file is not None and self._log is not None
         size = self._file.seek(0, os.SEEK_END)
-        is_valid = match is not None and int(match[1]) == self._log.run_id and int(match[2]) <= size
+        is_valid = match is not None and int(match[1]) == self._log.run_id and self._is_line_start(int(match[2]))
         self._offset = int(match[2]) if match and is_valid else size - len(read_last_lines(self._file, self._lines))
+
+    def _is_line_start(self, offset: int) -> bool:
+        """Return whether a line begins at an offset. From the middle of a line on, half a secret would be shown."""
+        assert self._file is not None
+        self._file.seek(max(0, offset - 1))
+        return offset == 0 or self._file.read(1) == b"\n"
 
     def _open_newest(self) -> bool:
         """Open the log of the newest run if it has changed, and return whether a log is open."""

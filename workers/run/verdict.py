@@ -96,8 +96,8 @@ def read_signal(run_dir: Path, nonce: str, redaction: Redaction) -> Verdict | No
         return None
     if not isinstance(signal, dict) or signal.get("nonce") != nonce or signal.get("verdict") not in AGENT_VERDICTS:
         return None
-    signal = redaction.clean_value(signal)
-    kind, summary = Outcome(signal["verdict"]), cut_text(str(signal.get("summary") or ""), MAX_TEXT_BYTES)
+    signal = redaction.clean_fields(signal | {"verdict": Outcome(signal["verdict"])})
+    kind, summary = signal["verdict"], cut_text(str(signal.get("summary") or ""), MAX_TEXT_BYTES)
     claims = _parse_claims(signal.get("claims"))
     if kind is Outcome.QUESTION:
         return Verdict(kind, summary, _build_question(signal.get("question") or summary), claims)
@@ -216,7 +216,7 @@ def build_report(
     own = verdict.kind in AGENT_VERDICTS
     failure = verdict.failure
     message = ReportMessage(
-        verdict=verdict.kind.value,
+        verdict=verdict.kind,
         summary=verdict.summary,
         question=verdict.question,
         claims=list(verdict.claims),

@@ -270,7 +270,7 @@ class Wrapper:
             own = verdict.make_stop_verdict(self._stop.reason)
         self._spool.report_losses()
         report = verdict.build_report(self._spec, own, self._recorder.facts, exit_code, observations)
-        body = reports.save_report(self._run_dir, self._redaction.clean_value(report))
+        body = reports.save_report(self._run_dir, self._redaction.clean_fields(report))
         status = reports.deliver_report(
             self._run_dir, self._api, self._spec.run_id, body, self._flush_events, self._pause
         )
@@ -289,9 +289,7 @@ class Wrapper:
         if checking:
             self._recorder.run(EventType.CHECK_STARTED, argv=list(checking.argv))
         base = observe.find_base(Path(spec.workspace), spec.base_sha, spec.base_branch)
-        observations: dict[str, Any] = self._redaction.clean_value(
-            observe.observe(Path(spec.workspace), base, checking)
-        )
+        observations = self._redaction.clean_fields(observe.observe(Path(spec.workspace), base, checking))
         for check, on_base in ((observations["check"], False), (observations["check_base"], True)):
             if check:
                 self._recorder.run(EventType.CHECK_ENDED, **check, base=on_base)
