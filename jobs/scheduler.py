@@ -5,7 +5,6 @@ A task whose command is in `JOBS_BY_COMMAND` runs in its thread. Any other is st
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -253,7 +252,7 @@ class Scheduler:
         summary = {"error": error}
         with writing(self._context.engine) as session:
             tasks.record_run(session, name, trigger, TaskOutcome.FAILED, started_at, summary=summary)
-            tasks.record_heartbeat(session, name, "failed", json.dumps(summary))
+            tasks.record_heartbeat(session, name, "failed", summary=summary)
 
     def _record(self, task: Task, trigger: Trigger, started_at: datetime, process_result: ProcessResult) -> TaskOutcome:
         """Complete the row that the program itself wrote, or write one from its exit."""
@@ -267,7 +266,7 @@ class Scheduler:
             facts = {**summary, **({"error": process_result.cut} if process_result.cut else {})}
             if not self._stopping.is_set():
                 detail = facts or {"error": f"{task.head.command[0]} ended with exit code {process_result.code}"}
-                tasks.record_heartbeat(session, task.name, choose_status(outcome), json.dumps(detail))
+                tasks.record_heartbeat(session, task.name, choose_status(outcome), summary=detail)
             tasks.record_run(
                 session,
                 task.name,

@@ -138,6 +138,34 @@ def test_a_failed_pass_says_what_failed(alive: Engine, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "detail"),
+    [
+        ("scheduler", '{"running": 5, "problems": 5}'),
+        ("scheduler", "[1]"),
+        ("landing", '{"held_by": 1, "skipped_since": "x"}'),
+        ("landing", '{"held_by": "x", "skipped_since": "2026-01-01T00:00:00", "problems": {"a": 1}}'),
+    ],
+)
+def test_a_heartbeat_of_other_types_is_no_reason_to_check_nothing(
+    alive: Engine, tmp_path: Path, name: str, detail: str
+) -> None:
+    with writing(alive) as session:
+        tasks.record_heartbeat(session, name, "failed", detail)
+    assert name in [cause.check.name for cause in examine(alive, tmp_path).causes]
+
+
+def test_a_long_summary_stays_readable(alive: Engine, tmp_path: Path) -> None:
+    """Regression: it was cut in the middle of its JSON, so that the scheduler's running tasks counted as late."""
+    with writing(alive) as session:
+        summary = {"problems": [f"{number}: {'x' * 600}" for number in range(30)], "running": ["probe-agents"]}
+        tasks.record_heartbeat(session, "scheduler", "warning", summary=summary)
+        late = update(Heartbeat).where(Heartbeat.check == "probe-agents")
+        session.execute(late.values(ts=now() - timedelta(minutes=14)))
+    [cause] = examine(alive, tmp_path).causes
+    assert cause.check.name == "scheduler" and cause.check.detail.startswith("The scheduler reports: 0: xxx")
+
+
 def test_a_task_counts_from_when_it_was_due(engine: Engine, tmp_path: Path) -> None:
     """A nightly backup is not late all day, and a task that is being run may take its time."""
     moment = now()

@@ -84,7 +84,7 @@ def _check_scheduler(beat: Heartbeat | None, first: datetime, *, just_started: b
 
 def _list_running(beat: Heartbeat | None) -> set[str]:
     """List the tasks that the scheduler was running at its last heartbeat."""
-    return set(tasks.read_summary(beat).get("running", ())) if beat and tasks.is_alive(beat) else set()
+    return set(tasks.read_texts(beat, "running")) if beat and tasks.is_alive(beat) else set()
 
 
 def _is_late(task: Task, start: datetime, settings: Settings, is_running: bool) -> bool:
@@ -132,13 +132,11 @@ def _check_task(task: Task, beat: Heartbeat | None, start: datetime, is_late: bo
 def _find_lasting_holder(task: Task, beat: Heartbeat) -> str | None:
     """Return who has kept a task from running for longer than one run of it may take."""
     since = tasks.find_skipped_since(beat)
-    if since is None or now() - datetime.fromisoformat(since) < timedelta(seconds=task.head.timeout):
+    if since is None or now() - since < timedelta(seconds=task.head.timeout):
         return None
     return str(tasks.read_summary(beat).get("held_by", "another program"))
 
 
 def _describe_trouble(beat: Heartbeat) -> str:
     """Return the problem that the program itself reported: `error` or `problems` of its JSON summary."""
-    summary = tasks.read_summary(beat)
-    problems = summary.get("problems") or [summary.get("error")]
-    return "; ".join(str(problem) for problem in problems if problem)
+    return "; ".join(tasks.read_texts(beat, "problems")) or str(tasks.read_summary(beat).get("error") or "")
