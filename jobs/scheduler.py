@@ -17,7 +17,7 @@ from pathlib import Path
 from database import reading, writing
 from models import TaskOutcome, Trigger, now
 from tickets.operations import cron, tasks
-from tickets.operations.cron import Task
+from tickets.operations.cron import Task, TaskFolder
 from tickets.shared import events
 from workers.run import task_process as programs
 from workers.run.task_process import ProcessResult
@@ -93,7 +93,7 @@ class Scheduler:
 
     def __init__(self, context: JobContext, folder: Path, started_at: datetime, log: Callable[[str], None]) -> None:
         self._context = context
-        self._folder = folder
+        self._files = TaskFolder(folder)
         self._started = started_at
         self._offset = cron.choose_offset(context.settings.instance)
         self._log = log
@@ -102,8 +102,6 @@ class Scheduler:
         self._ending = threading.Event()
         self._stopping = threading.Event()
         self._told: list[str] = []
-        self._state: list[tuple[str, int]] | None = None
-        self._content: tuple[dict[str, Task], list[str]] = ({}, [])
         self._decided: dict[str, bool] = {}
         self._next: dict[str, tuple[Task, datetime, datetime]] = {}
         with reading(context.engine) as session:
@@ -118,7 +116,7 @@ class Scheduler:
 
     def _build_schedule(self) -> Schedule:
         """Build the schedule with the settings that were read last."""
-        tasks_by_name, problems = self._load_files()
+        tasks_by_name, problems = self._files.load()
         enabled = {name for name, task in tasks_by_name.items() if self._decided.get(name, task.head.enabled)}
         problems = [*problems, *cron.find_duplicates(tasks_by_name, enabled)]
         for problem in problems:
@@ -126,13 +124,6 @@ class Scheduler:
                 self._log(f"tasks/{problem}")
         self._told = problems
         return Schedule(tasks_by_name, enabled, problems)
-
-    def _load_files(self) -> tuple[dict[str, Task], list[str]]:
-        """Return the tasks of the folder, loaded again when a file has changed."""
-        state = [(path.name, path.stat().st_mtime_ns) for path in sorted(self._folder.glob("*.md"))]
-        if state != self._state:
-            self._state, self._content = state, cron.load_tasks(self._folder)
-        return self._content
 
     def tick(self, moment: datetime, *, is_changed: bool = True) -> list[str]:
         """Start due and requested tasks that are not running already, and return their names.
@@ -243,7 +234,7 @@ class Scheduler:
 
     def get_timeout(self, name: str) -> float:
         """Return the seconds that a run of the task may take."""
-        task = self._load_files()[0].get(name)
+        task = self._files.load()[0].get(name)
         return task.head.timeout if task else DEFAULT_TIMEOUT_SECONDS
 
     def _report_overdue(self, name: str, trigger: Trigger, started_at: datetime, seconds: float) -> None:

@@ -14,7 +14,7 @@ from settings import Settings
 from tickets.shared import runtime_flags
 
 from . import cron, tasks
-from .cron import Task
+from .cron import Task, TaskFolder
 from .health_check import HealthCheck, format_span
 
 SCHEDULER_LIMIT = timedelta(seconds=90)
@@ -34,12 +34,12 @@ def check_tasks(session: Session, settings: Settings, folder: Path, *, just_star
     first = _find_beginning(session)
     checks = [_check_scheduler(scheduler, first, just_started=just_started)] if settings.scheduler else []
     running = _list_running(scheduler)
-    for task in _load_tasks(folder, _read_state(folder)):
+    for task in _open_folder(folder).load()[0].values():  # the scheduler reports problems with the other files
         beat, decision = beats.get(task.name), decisions.get(task.name)
         if not (decision.enabled if decision else task.head.enabled):
             checks.append(_check_disabled(task, decision))
         else:
-            start = beat.ts if beat else first
+            start = beat.ts if beat else max(first, task.added)
             start = max(start, decision.changed) if decision else start
             is_late = not just_started and _is_late(task, start, settings, task.name in running)
             checks.append(_check_task(task, beat, start, is_late))
@@ -56,14 +56,9 @@ def _find_beginning(session: Session) -> datetime:
     return session.scalar(select(Switch.changed).where(Switch.name == runtime_flags.EPOCH)) or now()
 
 
-def _read_state(folder: Path) -> tuple[tuple[str, int], ...]:
-    return tuple((path.name, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.md")))
-
-
-@lru_cache(1)  # the files are read again when one of them has changed
-def _load_tasks(folder: Path, _state: tuple[tuple[str, int], ...]) -> tuple[Task, ...]:
-    """Load the readable tasks. The scheduler reports problems with the others."""
-    return tuple(cron.load_tasks(folder)[0].values())
+@lru_cache(1)
+def _open_folder(folder: Path) -> TaskFolder:
+    return TaskFolder(folder)
 
 
 def _check_scheduler(beat: Heartbeat | None, first: datetime, *, just_started: bool = False) -> HealthCheck:
