@@ -196,10 +196,9 @@ def _build_lander(context: JobContext, scheduler: Scheduler) -> Lander:
 
 def _record_heartbeat(context: JobContext, scheduler: Scheduler) -> None:
     problems = scheduler.load_schedule().problems
-    running = scheduler.running
-    detail = {"running": running, "problems": problems}
+    summary = {"running": scheduler.running, "problems": problems}
     with writing(context.engine) as session:
-        tasks.record_heartbeat(session, "scheduler", "warning" if problems else "ok", json.dumps(detail))
+        tasks.record_heartbeat(session, tasks.SCHEDULER, "warning" if problems else "ok", summary=summary)
 
 
 def _log(line: str) -> None:

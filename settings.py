@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -83,8 +83,17 @@ def _split_list(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _is_zone(name: str) -> bool:
+    """Return whether a name is one of the IANA database. To list all names, 600 files would be read."""
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, ZoneInfoNotFoundError):
+        return False
+    return not name.startswith(("posix", "right/"))
+
+
 def _require_zone(name: str) -> str:
-    if name not in available_timezones():
+    if not _is_zone(name):
         raise ValueError("not a time zone of the IANA database, such as UTC or Europe/Berlin")
     return name
 
@@ -680,7 +689,7 @@ def _find_machine_zone(environ: Mapping[str, str]) -> str:
     """Return the time zone of this machine, or UTC."""
     parts = os.path.realpath("/etc/localtime").split("zoneinfo/")
     candidates = (environ.get("TZ", "").lstrip(":"), parts[-1])
-    return next((name for name in candidates if name in available_timezones()), "UTC")
+    return next((name for name in candidates if name and _is_zone(name)), "UTC")
 
 
 def _observe(environ: Mapping[str, str]) -> dict[str, object]:

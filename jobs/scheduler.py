@@ -5,7 +5,6 @@ A task whose command is in `JOBS_BY_COMMAND` runs in its thread. Any other is st
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 from database import reading, writing
 from models import TaskOutcome, Trigger, now
 from tickets.operations import cron, tasks
-from tickets.operations.cron import Task
+from tickets.operations.cron import Task, TaskFolder
 from tickets.shared import events
 from workers.run import task_process as programs
 from workers.run.task_process import ProcessResult
@@ -94,7 +93,7 @@ class Scheduler:
 
     def __init__(self, context: JobContext, folder: Path, started_at: datetime, log: Callable[[str], None]) -> None:
         self._context = context
-        self._folder = folder
+        self._files = TaskFolder(folder)
         self._started = started_at
         self._offset = cron.choose_offset(context.settings.instance)
         self._log = log
@@ -103,8 +102,6 @@ class Scheduler:
         self._ending = threading.Event()
         self._stopping = threading.Event()
         self._told: list[str] = []
-        self._state: list[tuple[str, int]] | None = None
-        self._content: tuple[dict[str, Task], list[str]] = ({}, [])
         self._decided: dict[str, bool] = {}
         self._next: dict[str, tuple[Task, datetime, datetime]] = {}
         with reading(context.engine) as session:
@@ -119,7 +116,7 @@ class Scheduler:
 
     def _build_schedule(self) -> Schedule:
         """Build the schedule with the settings that were read last."""
-        tasks_by_name, problems = self._load_files()
+        tasks_by_name, problems = self._files.load()
         enabled = {name for name, task in tasks_by_name.items() if self._decided.get(name, task.head.enabled)}
         problems = [*problems, *cron.find_duplicates(tasks_by_name, enabled)]
         for problem in problems:
@@ -127,13 +124,6 @@ class Scheduler:
                 self._log(f"tasks/{problem}")
         self._told = problems
         return Schedule(tasks_by_name, enabled, problems)
-
-    def _load_files(self) -> tuple[dict[str, Task], list[str]]:
-        """Return the tasks of the folder, loaded again when a file has changed."""
-        state = [(path.name, path.stat().st_mtime_ns) for path in sorted(self._folder.glob("*.md"))]
-        if state != self._state:
-            self._state, self._content = state, cron.load_tasks(self._folder)
-        return self._content
 
     def tick(self, moment: datetime, *, is_changed: bool = True) -> list[str]:
         """Start due and requested tasks that are not running already, and return their names.
@@ -244,7 +234,7 @@ class Scheduler:
 
     def get_timeout(self, name: str) -> float:
         """Return the seconds that a run of the task may take."""
-        task = self._load_files()[0].get(name)
+        task = self._files.load()[0].get(name)
         return task.head.timeout if task else DEFAULT_TIMEOUT_SECONDS
 
     def _report_overdue(self, name: str, trigger: Trigger, started_at: datetime, seconds: float) -> None:
@@ -253,7 +243,7 @@ class Scheduler:
         summary = {"error": error}
         with writing(self._context.engine) as session:
             tasks.record_run(session, name, trigger, TaskOutcome.FAILED, started_at, summary=summary)
-            tasks.record_heartbeat(session, name, "failed", json.dumps(summary))
+            tasks.record_heartbeat(session, name, "failed", summary=summary)
 
     def _record(self, task: Task, trigger: Trigger, started_at: datetime, process_result: ProcessResult) -> TaskOutcome:
         """Complete the row that the program itself wrote, or write one from its exit."""
@@ -267,7 +257,7 @@ class Scheduler:
             facts = {**summary, **({"error": process_result.cut} if process_result.cut else {})}
             if not self._stopping.is_set():
                 detail = facts or {"error": f"{task.head.command[0]} ended with exit code {process_result.code}"}
-                tasks.record_heartbeat(session, task.name, choose_status(outcome), json.dumps(detail))
+                tasks.record_heartbeat(session, task.name, choose_status(outcome), summary=detail)
             tasks.record_run(
                 session,
                 task.name,

@@ -101,8 +101,8 @@ def _record_heartbeat(session: Session, task: str, result: JobResult) -> None:
     detail = dict(result.summary)
     if "held_by" in detail:
         beat = tasks.load_heartbeats(session).get(task)
-        detail[tasks.SKIPPED_SINCE] = tasks.find_skipped_since(beat) or now().isoformat()
-    tasks.record_heartbeat(session, task, choose_status(result.outcome), json.dumps(detail, default=str))
+        detail[tasks.SKIPPED_SINCE] = (tasks.find_skipped_since(beat) or now()).isoformat()
+    tasks.record_heartbeat(session, task, choose_status(result.outcome), summary=detail)
 
 
 def _try_work(work: Callable[[], JobResult]) -> tuple[JobResult, str]:

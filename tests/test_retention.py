@@ -18,6 +18,7 @@ from models import (
     AgentSession,
     Base,
     DeliveryState,
+    HealthResult,
     Heartbeat,
     IdempotencyKey,
     InboxItem,
@@ -91,6 +92,9 @@ EXAMPLES: dict[str, Row] = {
         for n, (status, ts) in enumerate(((TicketStatus.DONE, OLD), (TicketStatus.TODO, OLD), (TicketStatus.DONE, NEW)))
     ],
     "task_runs": lambda t, r: [TaskRun(task="x", trigger=Trigger.TIMER, started=s, ended=s) for s in (OLD, NEW)],
+    "health_checks": lambda t, r: [
+        HealthResult(host=str(c), name="disk", status="ok", detail="1 GB", seen=c) for c in (OLD, NEW)
+    ],
     "heartbeats": lambda t, r: [Heartbeat(check=str(c), status="ok", ts=c) for c in (OLD, NEW)],
     "inbox_items": lambda t, r: [
         InboxItem(kind="question", title="t", state=state, created=c)

@@ -130,6 +130,16 @@ def test_all_problems_are_named_together_and_by_where_they_were_written(tmp_path
     ]  # fmt: skip
 
 
+def test_a_time_zone_is_a_name_of_the_database_and_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: all names were listed each time, which took most of the time of a health check and of a start."""
+    monkeypatch.setattr("os.walk", lambda *_: pytest.fail("a folder was listed"))
+    assert load({"MC_TIMEZONE": "America/Argentina/Ushuaia"}, tmp_path).zone.key == "America/Argentina/Ushuaia"
+    for name in ("", "Europe", "../UTC", "/etc/localtime", "posix/UTC", "right/UTC", "zone.tab"):
+        assert "not a time zone" in problems({"MC_TIMEZONE": name}, tmp_path)[0]
+
+
 def test_a_refused_store_address_is_not_repeated_with_its_password(tmp_path: Path) -> None:
     (problem,) = problems({"MC_DATABASE_URL": "mysql://u:s3cret@host/db"}, tmp_path)
 

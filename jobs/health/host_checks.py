@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import DatabaseError
 
-from database import check_integrity, reading
+from database import Session, check_integrity, reading
 from jobs.job_context import JobContext
 from models import Base, HealthStatus
 from tickets.operations import home_state, local_checks
@@ -117,21 +117,21 @@ class IntegrityChecker:
     def check(self, context: JobContext) -> HealthCheck:
         """Check tables for `INTEGRITY_SECONDS`, at least one, and return the result for all."""
         end = time.monotonic() + INTEGRITY_SECONDS
-        for _ in TABLES:
-            self._check_table(context, TABLES[self._next])
-            self._next = (self._next + 1) % len(TABLES)
-            if time.monotonic() > end:
-                break
+        with reading(context.engine) as session:
+            for _ in TABLES:
+                self._check_table(session, TABLES[self._next])
+                self._next = (self._next + 1) % len(TABLES)
+                if time.monotonic() > end:
+                    break
         if not self._problems:
             return HealthCheck("integrity", HealthStatus.OK, "no damaged pages")
         table, problem = next(iter(self._problems.items()))
         return local_checks.report_damage(f"table {table}: {problem}")
 
-    def _check_table(self, context: JobContext, table: str) -> None:
+    def _check_table(self, session: Session, table: str) -> None:
         self._problems.pop(table, None)
         try:
-            with reading(context.engine) as session:
-                problem = check_integrity(session, table)
+            problem = check_integrity(session, table)
         except DatabaseError as error:
             problem = str(error.orig)
         if problem:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -88,10 +87,11 @@ def examine_store(context: JobContext, *, just_started: bool = False) -> list[He
 
 def _record_verdict(session: Session, report: HealthReport) -> None:
     """Append an event when the verdict or its causes have changed."""
-    state = {"verdict": report.verdict, "causes": [cause.check.name for cause in report.causes]}
+    names = [cause.check.name for cause in report.causes]
+    state = {"verdict": report.verdict, "causes": names[: tasks.MAX_ITEMS]}
     last = tasks.load_heartbeats(session).get(VERDICT)
     if last is None or tasks.read_summary(last) != state:
-        tasks.record_heartbeat(session, VERDICT, HealthStatus.OK, json.dumps(state))
+        tasks.record_heartbeat(session, VERDICT, HealthStatus.OK, summary=state)
         words = [cause.sentence for cause in report.causes][:10]
         events.append(
             session, None, "health_changed", {"verdict": report.verdict, "causes": words}, incident_tracking.HEALTH

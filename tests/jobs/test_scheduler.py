@@ -412,14 +412,16 @@ def test_a_bad_task_file_is_named_and_stops_no_other(task_scheduler: TaskSchedul
     write_task(task_scheduler.folder, "foreign", command=["rm", "-rf"])
     write_task(task_scheduler.folder, "odd", colour="red")
     (task_scheduler.folder / "torn.md").write_text("---\nschedule: [\n---\n")
+    (task_scheduler.folder / "gone.md").symlink_to("nowhere")
+    (task_scheduler.folder / ".#good.md").symlink_to("somebody@host.1")  # Emacs does while a person edits the file
 
     assert task_scheduler.tick(NOON + timedelta(minutes=1)) == ["good"]
 
     assert [line.split(":")[0] for line in task_scheduler.messages] == [
-        f"tasks/{n}.md" for n in ("foreign", "never", "odd", "torn")
+        f"tasks/{n}.md" for n in ("foreign", "gone", "never", "odd", "torn")
     ]
     task_scheduler.tick(NOON + timedelta(minutes=2))
-    assert len(task_scheduler.messages) == 4, "each is told once"
+    assert len(task_scheduler.messages) == 5, "each is told once"
 
 
 def test_two_enabled_tasks_with_the_same_command_are_a_warning(task_scheduler: TaskScheduler) -> None:

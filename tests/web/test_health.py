@@ -22,6 +22,7 @@ from models import (
     QueuedMessage,
     Run,
     RunState,
+    Switch,
     Ticket,
     TicketStatus,
     now,
@@ -138,6 +139,34 @@ def test_a_failed_pass_says_what_failed(alive: Engine, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "detail"),
+    [
+        ("scheduler", '{"running": 5, "problems": 5}'),
+        ("scheduler", "[1]"),
+        ("landing", '{"held_by": 1, "skipped_since": "x"}'),
+        ("landing", '{"held_by": "x", "skipped_since": "2026-01-01T00:00:00", "problems": {"a": 1}}'),
+    ],
+)
+def test_a_heartbeat_of_other_types_is_no_reason_to_check_nothing(
+    alive: Engine, tmp_path: Path, name: str, detail: str
+) -> None:
+    with writing(alive) as session:
+        tasks.record_heartbeat(session, name, "failed", detail)
+    assert name in [cause.check.name for cause in examine(alive, tmp_path).causes]
+
+
+def test_a_long_summary_stays_readable(alive: Engine, tmp_path: Path) -> None:
+    """Regression: it was cut in the middle of its JSON, so that the scheduler's running tasks counted as late."""
+    with writing(alive) as session:
+        summary = {"problems": [f"{number}: {'x' * 600}" for number in range(30)], "running": ["probe-agents"]}
+        tasks.record_heartbeat(session, "scheduler", "warning", summary=summary)
+        late = update(Heartbeat).where(Heartbeat.check == "probe-agents")
+        session.execute(late.values(ts=now() - timedelta(minutes=14)))
+    [cause] = examine(alive, tmp_path).causes
+    assert cause.check.name == "scheduler" and cause.check.detail.startswith("The scheduler reports: 0: xxx")
+
+
 def test_a_task_counts_from_when_it_was_due(engine: Engine, tmp_path: Path) -> None:
     """A nightly backup is not late all day, and a task that is being run may take its time."""
     moment = now()
@@ -153,6 +182,18 @@ def test_a_task_counts_from_when_it_was_due(engine: Engine, tmp_path: Path) -> N
         session.execute(update(Heartbeat).where(Heartbeat.check.in_(lines)).values(ts=moment - timedelta(hours=20)))
         checks = task_checks.check_tasks(session, Settings(home=tmp_path), tmp_path, just_started=False)
     assert {check.name for check in checks if not check.ok} == {"past", "slow"}
+
+
+def test_a_task_that_came_with_an_upgrade_is_not_late_before_it_was_due(engine: Engine, tmp_path: Path) -> None:
+    time_of_day = now() - timedelta(hours=2)
+    head = f"schedule: '{time_of_day.minute} {time_of_day.hour} * * *'\ncommand: [mc_land.py]\ntimeout: 60"
+    (tmp_path / "nightly.md").write_text(f"---\n{head}\nenabled: true\ndescription: Test\n---\n")
+    with writing(engine) as session:
+        tasks.record_heartbeat(session, "scheduler", "ok")
+        since = {"changed": now() - timedelta(days=90)}
+        session.execute(update(Switch).where(Switch.name == runtime_flags.EPOCH).values(**since))
+        checks = task_checks.check_tasks(session, Settings(home=tmp_path), tmp_path, just_started=False)
+    assert [check.detail for check in checks if check.name == "nightly"] == ["has not been due yet"]
 
 
 def test_a_running_task_may_take_its_timeout(alive: Engine, tmp_path: Path) -> None:
@@ -347,9 +388,11 @@ def test_old_results_prove_nothing_and_a_host_that_is_gone_is_forgotten(engine: 
     [cause] = load().causes
     assert "The health checks on here last ran 3 min ago" in cause.check.detail
     assert "there: 1 pane" in [check.detail for check in load().checks]
+    save_results(engine, HealthCheck("tmux", FAILED, "tmux is gone."))
     move_back(engine, timedelta(days=2))
     save_results(engine, HealthCheck("tmux", OK, "1 pane"), host="there")
     assert load().verdict == "working"
+    assert [check.detail for check in load().checks if check.name == "tmux"] == ["1 pane"]
 
 
 # What a web process adds

@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 PROGRAMS = ("mc_pickup.py", "queue_reaper.py", "mc_probe.py", "mc_land.py", "mc_health.py")
 """The programs that a task may run. Each prints its outcome as JSON and accepts `--trigger`."""
+BEGINNING = datetime.min.replace(tzinfo=UTC)
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,40}")
 
 
@@ -57,6 +58,8 @@ class Task:
 
     name: str
     head: TaskFile
+    added: datetime = BEGINNING
+    """When its file came into the folder. It cannot have been run before."""
 
     @property
     def is_interval(self) -> bool:
@@ -65,11 +68,40 @@ class Task:
         return minute.startswith("*") and all(field == "*" for field in other_fields)
 
 
+class TaskFolder:
+    """The tasks of a folder, whose files are read again when one of them has changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._state: list[tuple[str, int]] = []
+        self._content: tuple[dict[str, Task], list[str]] = ({}, [])
+
+    def load(self) -> tuple[dict[str, Task], list[str]]:
+        """Load the tasks by name, and the problems of the files that cannot be used."""
+        state = [(path.name, _read_time(path)) for path in list_files(self._folder)]
+        if state != self._state:
+            self._state, self._content = state, load_tasks(self._folder)
+        return self._content
+
+
+def _read_time(path: Path) -> int:
+    """Read when a file or its permissions changed."""
+    try:
+        return path.stat().st_ctime_ns
+    except OSError:
+        return 0  # reading it tells why
+
+
+def list_files(folder: Path) -> list[Path]:
+    """List the task files of a folder, without hidden ones, such as the lock of an editor."""
+    return sorted(folder.glob("[!.]*.md"))
+
+
 def load_tasks(folder: Path) -> tuple[dict[str, Task], list[str]]:
     """Load the tasks of a folder by name, and a message with the file's name for each that cannot be used."""
     tasks: dict[str, Task] = {}
     problems: list[str] = []
-    for path in sorted(folder.glob("*.md")):
+    for path in list_files(folder):
         try:
             tasks[path.stem] = _read_task(path)
         except (OSError, ValueError, yaml.YAMLError) as error:
@@ -80,7 +112,8 @@ def load_tasks(folder: Path) -> tuple[dict[str, Task], list[str]]:
 def _read_task(path: Path) -> Task:
     if not NAME_PATTERN.fullmatch(path.stem):
         raise ValueError("a task's name is made of lower-case letters, digits and hyphens")
-    return Task(path.stem, TaskFile.model_validate(frontmatter.loads(path.read_text("utf-8")).metadata))
+    head = TaskFile.model_validate(frontmatter.loads(path.read_text("utf-8")).metadata)
+    return Task(path.stem, head, datetime.fromtimestamp(path.stat().st_ctime, UTC))
 
 
 def _format_error(error: Exception) -> str:

@@ -80,8 +80,9 @@ def _choose_verdict(checks: Iterable[HealthCheck]) -> str:
 
 
 def load_results(session: Session) -> tuple[HealthCheck, ...]:
-    """Load the results of the last look of every host, with a check that these looks are recent."""
-    rows = sorted(session.scalars(RESULTS), key=lambda row: (row.name, row.host))
+    """Load the results of the last look of every host that is not gone, with a check that these looks are recent."""
+    present = (row for row in session.scalars(RESULTS) if abs(now() - row.seen) < GONE_HOST_AGE)
+    rows = sorted(present, key=lambda row: (row.name, row.host))
     many_hosts = len({row.host for row in rows if row.host}) > 1
     return (*(_read_result(row, many_hosts) for row in rows), _check_look(rows))
 
@@ -96,9 +97,7 @@ def _check_look(rows: list[HealthResult]) -> HealthCheck:
     newest = {row.host: row.seen for row in rows}
     for row in rows:
         newest[row.host] = max(newest[row.host], row.seen)
-    ages = {
-        host: abs(now() - look_time) for host, look_time in newest.items() if abs(now() - look_time) < GONE_HOST_AGE
-    }
+    ages = {host: abs(now() - look_time) for host, look_time in newest.items()}
     if not ages:
         return HealthCheck(
             CHECK_AGE,

@@ -19,6 +19,7 @@ from models import (
     Attachment,
     Base,
     DeliveryState,
+    HealthResult,
     Heartbeat,
     IdempotencyKey,
     InboxItem,
@@ -49,6 +50,8 @@ BATCH = 2000
 IDEMPOTENCY_DAYS = 2
 LOGIN_DAYS = 30
 DRAFT_DAYS = 7
+HEALTH_DAYS = 1
+"""How long the results of a host that is gone stay. They no longer count by then, see `health.GONE_HOST_AGE`."""
 ATTACHMENT_DAYS = 1
 """How long an uploaded file without a row stays, so that an upload in progress is not touched."""
 MAX_RUNS_READ = 100
@@ -84,6 +87,7 @@ def list_rules(days: dict[str, int]) -> list[RetentionRule]:
         RetentionRule("tickets", days["canary"], _build_pruner(Ticket, Ticket.created, _ENDED_CANARY)),
         RetentionRule("task_runs", days["task_runs"], _build_pruner(TaskRun, TaskRun.started)),
         RetentionRule("heartbeats", days["heartbeats"], _build_pruner(Heartbeat, Heartbeat.ts)),
+        RetentionRule("health_checks", HEALTH_DAYS, _build_pruner(HealthResult, HealthResult.seen)),
         RetentionRule("inbox_items", days["inbox_items"], _build_pruner(InboxItem, InboxItem.created, _SETTLED_ITEM)),
         RetentionRule("incidents", days["incidents"], _build_pruner(Incident, Incident.last_seen, _CLOSED_INCIDENT)),
         RetentionRule("quarantine", days["quarantine"], _build_pruner(Quarantined, Quarantined.created)),
@@ -113,7 +117,6 @@ PERMANENT_TABLES: dict[str, str] = {
     "attachments": "part of their ticket; files without a row are removed by the reaper",
     "runs": "one row an attempt, which the ticket's history names; their files have a rule of their own",
     "task_states": "one row a task",
-    "health_checks": "one row a check and host, deleted with the check",
     "controllers": "at most one row a ticket",
     "api_tokens": "made by people; revoked ones stay listed",
     "saved_views": "one row a view",

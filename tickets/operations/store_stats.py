@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -39,10 +38,10 @@ def measure_store(session: Session) -> StoreStats:
 def save_stats(session: Session, stats: StoreStats) -> None:
     facts = asdict(stats)
     facts.pop("at")
-    tasks.record_heartbeat(session, CHECK, "ok", json.dumps(facts, separators=(",", ":")))
+    tasks.record_heartbeat(session, CHECK, "ok", summary=facts)
 
 
 def load_last(session: Session) -> StoreStats | None:
     """Load the last measurement, or None before the first."""
     beat = tasks.load_heartbeats(session).get(CHECK)
-    return StoreStats(**json.loads(beat.detail), at=beat.ts) if beat else None
+    return StoreStats(**tasks.read_summary(beat), at=beat.ts) if beat else None

@@ -14,7 +14,7 @@ from settings import Settings
 from tickets.shared import runtime_flags
 
 from . import cron, tasks
-from .cron import Task
+from .cron import Task, TaskFolder
 from .health_check import HealthCheck, format_span
 
 SCHEDULER_LIMIT = timedelta(seconds=90)
@@ -34,12 +34,12 @@ def check_tasks(session: Session, settings: Settings, folder: Path, *, just_star
     first = _find_beginning(session)
     checks = [_check_scheduler(scheduler, first, just_started=just_started)] if settings.scheduler else []
     running = _list_running(scheduler)
-    for task in _load_tasks(folder, _read_state(folder)):
+    for task in _open_folder(folder).load()[0].values():  # the scheduler reports problems with the other files
         beat, decision = beats.get(task.name), decisions.get(task.name)
         if not (decision.enabled if decision else task.head.enabled):
             checks.append(_check_disabled(task, decision))
         else:
-            start = beat.ts if beat else first
+            start = beat.ts if beat else max(first, task.added)
             start = max(start, decision.changed) if decision else start
             is_late = not just_started and _is_late(task, start, settings, task.name in running)
             checks.append(_check_task(task, beat, start, is_late))
@@ -56,14 +56,9 @@ def _find_beginning(session: Session) -> datetime:
     return session.scalar(select(Switch.changed).where(Switch.name == runtime_flags.EPOCH)) or now()
 
 
-def _read_state(folder: Path) -> tuple[tuple[str, int], ...]:
-    return tuple((path.name, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.md")))
-
-
-@lru_cache(1)  # the files are read again when one of them has changed
-def _load_tasks(folder: Path, _state: tuple[tuple[str, int], ...]) -> tuple[Task, ...]:
-    """Load the readable tasks. The scheduler reports problems with the others."""
-    return tuple(cron.load_tasks(folder)[0].values())
+@lru_cache(1)
+def _open_folder(folder: Path) -> TaskFolder:
+    return TaskFolder(folder)
 
 
 def _check_scheduler(beat: Heartbeat | None, first: datetime, *, just_started: bool = False) -> HealthCheck:
@@ -84,7 +79,7 @@ def _check_scheduler(beat: Heartbeat | None, first: datetime, *, just_started: b
 
 def _list_running(beat: Heartbeat | None) -> set[str]:
     """List the tasks that the scheduler was running at its last heartbeat."""
-    return set(tasks.read_summary(beat).get("running", ())) if beat and tasks.is_alive(beat) else set()
+    return set(tasks.read_texts(beat, "running")) if beat and tasks.is_alive(beat) else set()
 
 
 def _is_late(task: Task, start: datetime, settings: Settings, is_running: bool) -> bool:
@@ -132,13 +127,11 @@ def _check_task(task: Task, beat: Heartbeat | None, start: datetime, is_late: bo
 def _find_lasting_holder(task: Task, beat: Heartbeat) -> str | None:
     """Return who has kept a task from running for longer than one run of it may take."""
     since = tasks.find_skipped_since(beat)
-    if since is None or now() - datetime.fromisoformat(since) < timedelta(seconds=task.head.timeout):
+    if since is None or now() - since < timedelta(seconds=task.head.timeout):
         return None
     return str(tasks.read_summary(beat).get("held_by", "another program"))
 
 
 def _describe_trouble(beat: Heartbeat) -> str:
     """Return the problem that the program itself reported: `error` or `problems` of its JSON summary."""
-    summary = tasks.read_summary(beat)
-    problems = summary.get("problems") or [summary.get("error")]
-    return "; ".join(str(problem) for problem in problems if problem)
+    return "; ".join(tasks.read_texts(beat, "problems")) or str(tasks.read_summary(beat).get("error") or "")

@@ -14,6 +14,8 @@ from cronsim import CronSim, CronSimError
 from models import now
 from tickets.shared.errors import NotFound
 
+from . import cron
+
 
 @dataclass(frozen=True, slots=True)
 class TaskNote:
@@ -33,7 +35,7 @@ SHIPPED_TASKS = Path(__file__).resolve().parents[2] / "tasks"
 
 def list_names(folder: Path) -> list[str]:
     """List the names of all tasks of a folder, readable or not."""
-    return sorted(path.stem for path in folder.glob("*.md"))
+    return [path.stem for path in cron.list_files(folder)]
 
 
 def require(name: str) -> None:
@@ -45,7 +47,7 @@ def require(name: str) -> None:
 def list_notes(folder: Path, zone: ZoneInfo) -> list[TaskNote]:
     """List the readable files of a folder, by name. The scheduler's heartbeat reports problems with the others."""
     task_notes = []
-    for path in sorted(folder.glob("*.md")):
+    for path in cron.list_files(folder):
         try:
             head = frontmatter.loads(path.read_text("utf-8")).metadata
         except (OSError, ValueError, yaml.YAMLError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,9 @@ from tickets.shared.errors import ConflictError
 from tickets.shared.rights import Act
 
 MAX_TAIL_CHARACTERS = 16_000
+MAX_ITEMS = 20
+MAX_TEXT_CHARACTERS = 500
+"""Limits of a summary in a heartbeat: items of each list in it, and characters of each text."""
 RUN_REQUESTED = "task_run_requested"
 SCHEDULER = "scheduler"
 SKIPPED_SINCE = "skipped_since"
@@ -134,11 +138,25 @@ def list_requested(session: Session, cursor: int) -> tuple[int, set[str]]:
     return newest, {str(payload["task"]) for payload in session.scalars(since)} if newest > cursor else set()
 
 
-def record_heartbeat(session: Session, check: str, status: str, detail: str = "") -> None:
-    """Store the heartbeat of a program or of a scheduled task, by its name, replacing its previous one."""
-    values = {"status": status, "detail": detail[:2000], "ts": now()}
+def record_heartbeat(
+    session: Session, check: str, status: str, detail: str = "", *, summary: Mapping[str, Any] | None = None
+) -> None:
+    """Store the heartbeat of a program or of a scheduled task, by its name, replacing its previous one.
+
+    A `summary` is stored as the detail, with long lists and texts shortened, so that it can be read as JSON again.
+    """
+    text = json.dumps(_shorten(summary), default=str) if summary is not None else detail[:2000]
+    values = {"status": status, "detail": text, "ts": now()}
     session.execute(insert_or_ignore(session, Heartbeat).values(check=check, **values))
     session.execute(update(Heartbeat).where(Heartbeat.check == check).values(**values))
+
+
+def _shorten(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _shorten(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_shorten(item) for item in value[:MAX_ITEMS]]
+    return value[:MAX_TEXT_CHARACTERS] if isinstance(value, str) else value
 
 
 ALL_HEARTBEATS = select(Heartbeat)
@@ -157,7 +175,16 @@ def read_summary(beat: Heartbeat) -> dict[str, Any]:
     return summary if isinstance(summary, dict) else {}
 
 
-def find_skipped_since(beat: Heartbeat | None) -> str | None:
-    """Return since when (ISO 8601) every run of the task has been skipped, or None."""
-    since = read_summary(beat).get(SKIPPED_SINCE) if beat else None
-    return since if isinstance(since, str) else None
+def read_texts(beat: Heartbeat, key: str) -> list[str]:
+    """Read a list of texts of the summary of a heartbeat. Empty for a value of another type."""
+    value = read_summary(beat).get(key)
+    return [str(item) for item in value if item] if isinstance(value, list) else []
+
+
+def find_skipped_since(beat: Heartbeat | None) -> datetime | None:
+    """Return since when every run of the task has been skipped, or None."""
+    try:
+        since = datetime.fromisoformat(str(read_summary(beat).get(SKIPPED_SINCE) if beat else None))
+    except ValueError:
+        return None
+    return since if since.tzinfo else None
