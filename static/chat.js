@@ -147,7 +147,8 @@ class Conversation {
 
 document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 const ticket = document.querySelector("[data-ticket]").dataset.ticket;
-if (location.hash === "#answer" && !focusQuestion()) openMove(`/ticket/${ticket}/move/answer`);
+const answerLink = document.querySelector("#ticket-head [data-move=answer]"); // absent once the question is answered
+if (location.hash === "#answer" && !focusQuestion() && answerLink) openMove(answerLink.getAttribute("href"));
 startTicketBar();
 startEditing();
 startFiles();

@@ -27,7 +27,7 @@ from models import (
     TicketStatus,
     now,
 )
-from tickets.board import columns, overview, ticket_header
+from tickets.board import columns, list_view, overview, ticket_header
 from tickets.board.columns import Filters, Viewer
 from tickets.board.status_reason import StatusReason
 from tickets.dispatch import dispatch_plan, policy
@@ -315,10 +315,12 @@ def test_it_is_neither_dispatched_nor_anybodys_to_do(engine: Engine) -> None:
             False,
             "Its state is In review, not To do. Approved by alice; merging into main.",
         )
-        card = columns.load_column(session, "in_review", Filters(), Viewer(ALICE, policy.DispatchLimits())).cards[0]
+        viewer = Viewer(ALICE, policy.DispatchLimits())
+        card = columns.load_column(session, "in_review", Filters(), viewer).cards[0]
         reason = StatusReason("landing", "Approved by alice; merging into main.")
         assert (card.needs_you, card.reason) == (False, reason)
         assert overview.list_needs(session) == [] and overview.count_needs(session) == 0
+        assert list_view.load_list(session, Filters(), viewer, status="needs_you").cards == []
         assert ticket_header.describe_next_action(ticket, None) == "Merging into main"
 
 

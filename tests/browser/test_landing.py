@@ -42,14 +42,20 @@ def test_approving_from_the_changes_merges_and_the_page_follows(site: BoardSite,
 
 
 def test_what_is_unmet_is_listed_and_one_reason_approves_it_anyway(site: BoardSite, page: Page, tmp_path: Path) -> None:
-    ticket = site.hand_in(tmp_path / "shop")
+    ticket, other = site.hand_in(tmp_path / "shop"), site.hand_in(tmp_path / "blog")
     site.edit(ticket, acceptance=["It greets by name", "It says goodbye"])
+    site.edit(other, acceptance=["It has a date"])
     go(page, "/board?view=columns")
     page.locator(f"#card-{ticket} summary").click()
     page.locator(f"#card-{ticket}").get_by_role("button", name="Approve and merge").click()
     dialog = page.locator("#move-dialog")
     expect(dialog.locator(".unmet li")).to_contain_text(["It greets by name", "It says goodbye"])
     page.keyboard.type("Agreed by phone.")
+    page.keyboard.press("Escape")
+    page.locator(f"#card-{other} summary").click()
+    page.locator(f"#card-{other}").get_by_role("button", name="Approve and merge").click()
+    expect(dialog.locator(".unmet li")).to_contain_text(["It has a date"])
+    expect(dialog.get_by_label("Why approve it anyway?")).to_have_value("")
     page.keyboard.press("Escape")
     go(page, f"/ticket/{ticket}?tab=changes")
     page.locator("#ticket-head").get_by_role("link", name="2 acceptance items unmet").click()

@@ -100,6 +100,9 @@ def test_answer_leads_from_the_overview_to_the_question_and_what_is_typed_stays(
     page.keyboard.press("Control+Enter")
     expect(page.locator("#entries [data-kind=question]")).to_contain_text("browser answered.")
     expect(page.locator("#ticket-attention textarea")).to_have_count(0)
+    page.reload()
+    wait_until_live(page)
+    expect(page.locator("#move-dialog [data-slot]")).to_be_empty()  # it no longer asks
 
 
 def test_a_long_conversation_opens_where_it_was_left_and_its_decision_stays_in_view(

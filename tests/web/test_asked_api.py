@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from flask.testing import FlaskClient
+from sqlalchemy import Engine
+
+from database import writing
+from tickets.runs import claims, reports
+from tickets.shared import lookup
 
 from .conftest import OWN_PAGE, Api, Worker, csrf_token
 
@@ -39,6 +45,23 @@ def test_an_empty_answer_in_the_form_does_not_shift_the_later_ones(worker: Worke
     assert browser.post(f"/ticket/{worker.ticket}/answer", data=fields, headers=OWN_PAGE).status_code == 303
     receipt: Any = worker.post(f"/runs/{worker.run}/heartbeat", BEAT).json
     assert receipt["answers"][0]["answers"] == {"Colour?": "Red", "Shape?": "Round"}
+
+
+def test_an_answer_to_an_earlier_question_is_refused(
+    worker: Worker, browser: FlaskClient, operator: Api, store: Engine
+) -> None:
+    worker.post(f"/runs/{worker.run}/report", {"verdict": "question", "summary": "Which colour?"})
+    page = browser.get(f"/ticket/{worker.ticket}").get_data(as_text=True)
+    (version,) = re.findall(r'name="request" value=""><input type="hidden" name="version" value="(\d+)"', page)
+    fields = {"csrf": csrf_token(browser), "version": version, "text-0": "Red"}
+    assert browser.post(f"/ticket/{worker.ticket}/answer", data=fields, headers=OWN_PAGE).status_code == 303
+    with writing(store) as session:
+        claim = claims.claim_ticket(session, lookup.get_ticket(session, worker.ticket).id, "here")
+        report = reports.RunReport(verdict="question", summary="Delete everything?")
+        reports.apply_report(session, claim.run.id, report, reports.RetryPolicy())
+    assert browser.post(f"/ticket/{worker.ticket}/answer", data=fields, headers=OWN_PAGE).status_code == 409
+    ticket: Any = operator.get(f"/tickets/{worker.ticket}").json
+    assert ticket["status"] == "needs_input"
 
 
 def test_a_request_that_was_never_made_cannot_be_answered_and_not_by_the_run(worker: Worker, operator: Api) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -195,8 +197,9 @@ def test_a_source_that_could_not_be_one_is_refused_at_once(browser: FlaskClient)
 def test_a_folder_of_the_home_is_written_with_a_tilde_or_chosen_from_the_git_folders(
     app: Flask, browser: FlaskClient, store: Engine, settings: Settings, tmp_path: Path
 ) -> None:
-    for folder in ("code/shop/.git", "code/shop/vendored/.git", ".cache/hidden/.git", "notes"):
+    for folder in ("code/shop/.git", "code/shop/vendored/.git", ".cache/hidden/.git", "notes", "two\nlines/.git"):
         (tmp_path / "me" / folder).mkdir(parents=True)
+    (tmp_path / "me" / os.fsdecode(b"caf\xe9") / ".git").mkdir(parents=True)  # a name in Latin-1
     ambient = settings.ambient.model_copy(update={"environment": {"HOME": str(tmp_path / "me")}})
     instance = app.extensions["mission_control"]
     app.extensions["mission_control"] = replace(instance, settings=settings.model_copy(update={"ambient": ambient}))
@@ -208,6 +211,15 @@ def test_a_folder_of_the_home_is_written_with_a_tilde_or_chosen_from_the_git_fol
     with reading(store) as session:
         sources = list(session.scalars(select(ProjectDraft.source).order_by(ProjectDraft.id)))
     assert sources == [str(tmp_path / "me/notes"), str(tmp_path / "me/code/shop")]
+
+
+def test_a_folder_that_may_not_be_read_is_left_out_of_the_git_folders(tmp_path: Path) -> None:
+    (tmp_path / "shop/.git").mkdir(parents=True)
+    (tmp_path / "volume").mkdir(mode=0)
+    program = "import sys; from web.team.home_folders import *; print(*list_repositories(Path(sys.argv[1])))"
+    unprivileged = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"] if os.geteuid() == 0 else []
+    argv = [*unprivileged, sys.executable, "-c", program, str(tmp_path)]
+    assert subprocess.check_output(argv, text=True).split() == [str(tmp_path / "shop")]
 
 
 def test_a_look_that_nobody_takes_points_to_the_scheduler(browser: FlaskClient, store: Engine) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from models import TERMINAL, Ticket, TicketStatus
 from tickets.shared.errors import Invalid
 from tickets.shared.paging import NEWEST, Conditions, Lists, Order, load_pages
+from tickets.workflow import landing
 
 from . import columns, lanes
 from .columns import CACHE_SIZE, Card, Filters, Viewer
@@ -60,5 +61,5 @@ def _build_list(status: str, filters: Filters) -> Lists:
     """Build the list from one part per state, each served by an index."""
     parts: list[Conditions] = [[Ticket.status == state] for state in STATES[status]]
     if status == "needs_you":
-        parts.append(lanes.ASKING_AT_WORK)
+        parts = [*([*part, landing.IS_NOT_PENDING] for part in parts), lanes.ASKING_AT_WORK]
     return Lists({"": [[*part, *filters.build_board_conditions()] for part in parts]})

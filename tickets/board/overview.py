@@ -16,7 +16,6 @@ from sqlalchemy import (
     false,
     func,
     literal_column,
-    or_,
     select,
     true,
     union_all,
@@ -28,7 +27,6 @@ from models import (
     CommentKind,
     Incident,
     IncidentState,
-    LandingState,
     Run,
     RunState,
     Ticket,
@@ -142,10 +140,9 @@ def _select_waiting(limit: int) -> Select[Ticket]:
 
 def _select_longest_waiting(limit: int) -> CompoundSelect[int]:
     """Select the ids of the longest waiting tickets per state, so that the index on each state is read no further."""
-    unsettled = or_(Ticket.landing.is_(None), Ticket.landing != LandingState.PENDING)
     subqueries = (
         select(Ticket.id)
-        .where(Ticket.status == status, Ticket.archived == false(), unsettled)
+        .where(Ticket.status == status, Ticket.archived == false(), landing.IS_NOT_PENDING)
         .order_by(Ticket.updated)
         .limit(limit)
         .subquery()

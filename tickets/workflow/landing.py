@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from database import in_ids
@@ -212,6 +212,10 @@ def _require_forge(session: Session, ticket: Ticket, work: LandableWork) -> None
 
 
 # ----------------------------------------------------------------------------------------------- columns of the ticket
+
+
+IS_NOT_PENDING = or_(Ticket.landing.is_(None), Ticket.landing != LandingState.PENDING)
+"""Condition for a ticket whose approved work is not about to be landed, as `is_pending` returns it."""
 
 
 def is_pending(ticket: AnyTicket) -> bool:

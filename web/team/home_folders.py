@@ -25,14 +25,17 @@ def shorten_home(folder: Path, home: Path) -> str:
 
 
 def list_repositories(home: Path) -> list[Path]:
-    """List folders with a git repository, the nearest first. Hidden folders, links and what is inside one are left out."""
+    """List folders with a git repository, the nearest first. Hidden folders, links and what is inside one are left out.
+
+    So are names that a form cannot send unchanged, such as those with a line end or in another encoding than UTF-8.
+    """
     repositories: list[Path] = []
     folders = deque([(home, 0)])
     for _ in range(MAX_VISITS):
         if not folders or len(repositories) == MAX_REPOSITORIES:
             break
         folder, depth = folders.popleft()
-        if depth and (folder / ".git").exists():
+        if depth and os.path.lexists(folder / ".git"):
             repositories.append(folder)
         elif depth < MAX_DEPTH:
             folders.extend((child, depth + 1) for child in _list_subfolders(folder))
@@ -42,11 +45,11 @@ def list_repositories(home: Path) -> list[Path]:
 def _list_subfolders(folder: Path) -> Iterator[Path]:
     try:
         with os.scandir(folder) as entries:
-            names = sorted(
-                entry.name
-                for entry in entries
-                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
-            )
+            names = sorted(entry.name for entry in entries if _is_offered(entry))
     except OSError:
         return
     yield from (folder / name for name in names)
+
+
+def _is_offered(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".") and entry.name.isprintable()

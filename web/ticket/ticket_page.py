@@ -392,7 +392,10 @@ def _send_text(session: Session, ticket: Ticket, body: str, mode: str) -> messag
 
 @blueprint.post("/ticket/<reference>/answer")
 def answer(reference: str) -> Response:
-    """Answer the question that a ticket waits for, or an open request of its live run."""
+    """Answer the question that a ticket waits for, or an open request of its live run.
+
+    The former may be another one by now, so that answer is for the version of the ticket that was shown.
+    """
     instance, actor = auth.get_instance(), auth.get_actor()
     request_id = request.form.get("request", "")
     live = None
@@ -401,7 +404,8 @@ def answer(reference: str) -> Response:
         if request_id:
             live = requests.answer_request(session, ticket.id, _build_reply(session, ticket, request_id), actor)
         else:
-            transitions.transition(session, ticket.id, "answer", actor, body=_join_answers(_read_answers(request.form)))
+            words, version = _join_answers(_read_answers(request.form)), request.form.get("version", None, int)
+            transitions.transition(session, ticket.id, "answer", actor, version=version, body=words)
     notify_run(instance.settings, live)
     return redirect(f"/ticket/{ticket.identifier}", 303)
 

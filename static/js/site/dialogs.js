@@ -79,7 +79,9 @@ function closeMenuByKey(event) {
 
 export function openDialog(id) {
   const dialog = document.getElementById(id);
-  if (dialog && !dialog.open) dialog.showModal();
+  if (!dialog || dialog.open) return dialog;
+  closeMenus(); // Escape would close a menu behind the dialog first
+  dialog.showModal();
   return dialog;
 }
 
@@ -119,6 +121,7 @@ export async function openForm(load, href, id = "move-dialog") {
 /** Show a form's HTML in a dialog, with the focus in its first field. */
 export function showForm(html, id = "move-dialog") {
   const slot = document.querySelector(`#${id} [data-slot]`);
+  slot.replaceChildren(); // what was typed into the form of another ticket stays there
   morph(slot, html);
   openDialog(id);
   slot.querySelector(".input")?.focus();
