@@ -6,6 +6,7 @@ ten minutes while there was work in the last hour, else hourly.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,21 @@ from sqlalchemy.orm import Session
 from database import reading, writing
 from jobs.job_context import JobContext
 from jobs.task_recorder import JobResult
-from models import Agent, Gate, Landing, Profile, Project, Run, TaskOutcome, TaskRun, TicketEvent, TicketStatus, now
+from models import (
+    TERMINAL,
+    Agent,
+    Gate,
+    Landing,
+    Profile,
+    Project,
+    Run,
+    TaskOutcome,
+    TaskRun,
+    Ticket,
+    TicketEvent,
+    TicketStatus,
+    now,
+)
 from tickets.dispatch import policy
 from tickets.lifecycle import transitions
 from tickets.shared import runtime_flags
@@ -41,6 +56,9 @@ LIMIT_SECONDS = 150.0
 """Longest journey. Where timers of systemd start pickup, a minute of it is the wait for the next pass."""
 POLL_SECONDS = 0.25
 DESCRIPTION = "```sh\ndate >trace.txt\n```\n"
+MAX_LEFTOVERS = 20
+"""Most earlier canaries that one pass cancels."""
+BASE_BRANCH = "main"
 GIT_FILES = {"check.sh": 'test -s check.sh && echo "1 passed"\n'}
 GIT_AUTHOR = ("-c", "user.name=Mission Control", "-c", "user.email=canary@localhost")
 HOLDING_GATES = frozenset({"maintenance", "quiet_hours", "total_capacity"})
@@ -79,6 +97,7 @@ def make_pass(context: JobContext, give_up: Callable[[], bool] = lambda: False) 
     if not is_due:
         return JobResult(TaskOutcome.NOOP, {"reason": "nothing ran in the last hour"})
     _make_team(context)
+    _cancel_leftovers(context)
     with writing(context.engine) as session:
         body = NewTicket(title="Canary", description=DESCRIPTION, project=CANARY, gate=Gate.CHECKS)
         ticket = transitions.create_ticket(session, body, CREATOR, canary=True)
@@ -136,6 +155,15 @@ def _cancel(context: JobContext, ticket_id: int) -> None:
         return  # it has ended meanwhile
 
 
+def _cancel_leftovers(context: JobContext) -> None:
+    """Cancel earlier canaries that nobody follows any more, as the scheduler was killed meanwhile."""
+    with reading(context.engine) as session:
+        query = select(Ticket.id).where(Ticket.assigned_to == CANARY, Ticket.status.not_in(TERMINAL))
+        leftovers = list(session.scalars(query.limit(MAX_LEFTOVERS)))
+    for ticket_id in leftovers:
+        _cancel(context, ticket_id)
+
+
 def _report_delay(context: JobContext, ticket_id: int, summary: dict[str, Any]) -> JobResult:
     """Cancel the ticket and name the leg that it did not get through, with the gate that holds it."""
     with reading(context.engine) as session:
@@ -168,12 +196,16 @@ def _make_team(context: JobContext) -> None:
 
 
 def _make_repository(folder: Path) -> None:
-    """Make the repository, and remove the branches of earlier canaries but for one that is checked out."""
-    if not (folder / ".git").is_dir():
-        folder.mkdir(exist_ok=True)
+    """Make the repository if it is missing or incomplete, and remove the branches of earlier canaries.
+
+    A branch that a worktree has checked out stays.
+    """
+    if not (folder / ".git").is_dir() or not git.has_branch(folder, BASE_BRANCH):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
         for name, text in GIT_FILES.items():
             (folder / name).write_text(text)
-        git.check_output(folder, "init", "--quiet", "--initial-branch=main")
+        git.check_output(folder, "init", "--quiet", f"--initial-branch={BASE_BRANCH}")
         git.check_output(folder, "add", "--all")
         git.check_output(folder, *GIT_AUTHOR, "commit", "--quiet", "--message=Add a check.")
     for branch in git.check_output(

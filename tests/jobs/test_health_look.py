@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from tickets.operations.health_check import HealthCheck
 from tickets.shared import events, runtime_flags
 from tickets.shared.canary import CANARY, CANARY_TASK
 from tickets.team import agents, profiles, projects
+from workers.repository import git
 
 from .installation import ALICE, Installation
 
@@ -171,3 +173,17 @@ def test_a_canary_that_is_held_or_stuck_says_where(installation: Installation, m
     with writing(installation.engine) as session:
         runtime_flags.set_flag(session, runtime_flags.PAUSE, "moving", ALICE)
     assert canary.make_pass(installation.context).summary == {"reason": "paused: moving"}
+
+
+def test_a_canary_cancels_those_of_killed_schedulers_and_mends_its_repository(installation: Installation) -> None:
+    def be_killed() -> bool:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        canary.make_pass(installation.context, be_killed)
+    repository = installation.settings.home / "canary"
+    shutil.rmtree(repository / ".git")
+    git.check_output(repository, "init", "--quiet", f"--initial-branch={canary.BASE_BRANCH}")
+    canary.make_pass(installation.context, lambda: True)
+    assert [installation.get(number).status for number in (1, 2)] == ["cancelled", "cancelled"]
+    assert git.has_branch(repository, canary.BASE_BRANCH)
