@@ -11,9 +11,10 @@ with bootstrap.quick_imports():
     from sqlalchemy.exc import DatabaseError
 
     from cli import admin, attach, export, jobs, plans, serve, takeover, tickets, tokens
-    from database import BackupFailed, UnsafeSQLite
+    from database import UnsafeSQLite
     from migrations import ForeignKeyViolation, StoreEmpty, StoreTooNew
     from settings import SettingsError
+    from store_files import BackupFailed
     from tickets.shared.errors import DomainError
     from workers.repository.git import GitError
 

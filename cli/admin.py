@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 from sqlalchemy import make_url
 
-import database
 import models
+import store_files
 from jobs import restore as restoration
 from settings import list_keys, load
 
@@ -75,7 +75,7 @@ def backup(target: Path | None) -> None:
         raise click.ClickException(f"{target} exists already. Name a new file.")
     with open_store(current) as engine:
         try:
-            database.backup_database(engine, target)
+            store_files.backup_database(engine, target)
         except (ValueError, OSError) as error:
             raise click.ClickException(str(error)) from error
     click.echo(target)

@@ -9,8 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from database import backup_database, reading, writing
+from database import reading, writing
 from models import TaskOutcome, Trigger, now
+from store_files import backup_database
 from tickets.conversation import messages
 from tickets.operations import retention, store_stats, tasks
 from workers.host import private_dirs

@@ -18,9 +18,10 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError
 
 import migrations
-from database import BackupFailed, advance_sequences, backup_database, open_engine, read_sequences, reading, writing
+from database import open_engine, reading, writing
 from models import now
 from settings import Settings
+from store_files import BackupFailed, advance_sequences, backup_database, read_sequences
 from tickets.shared import runtime_flags
 from tickets.shared.actors import Actor
 from workers.host import processes

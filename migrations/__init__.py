@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, inspect, text
 
-from database import backup_database, open_engine
+from database import open_engine
 from models import now
+from store_files import backup_database
 
 if TYPE_CHECKING:
     from alembic.config import Config

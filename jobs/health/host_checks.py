@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import DatabaseError
 
-from database import Session, check_integrity, reading
+from database import Session, reading
 from jobs.job_context import JobContext
 from models import Base, HealthStatus
+from store_files import check_integrity
 from tickets.operations import home_state, local_checks
 from tickets.operations.health_check import HealthCheck
 from workers.host import commands

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from database import StoreError, StoreUnavailable, find_lock_holder, writing
+from database import StoreError, StoreUnavailable, writing
 from models import HealthStatus
 from settings import SettingsError, load
+from store_files import find_lock_holder
 
 from . import home_state, tasks
 from .health_check import HealthCheck

@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlalchemy import and_, exists, false, func, select
 from sqlalchemy.orm import Session, load_only
 
-from database import database_sizes, fetch_rows
+from database import fetch_rows
 from models import (
     DeliveryState,
     HealthStatus,
@@ -25,6 +25,7 @@ from models import (
     now,
 )
 from protocol import Outcome
+from store_files import database_sizes
 from tickets.runs import runtime
 from tickets.shared import events, runtime_flags
 from tickets.shared.canary import IS_ORDINARY_RUN

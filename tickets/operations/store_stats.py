@@ -8,8 +8,8 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from database import database_sizes
 from models import Base, Ticket, now
+from store_files import database_sizes
 
 from . import tasks
 
