@@ -11,31 +11,18 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 import bootstrap
 
 with bootstrap.quick_imports():
-    from sqlalchemy import Engine
-
-    from jobs import job_context, landing
-    from jobs.task_recorder import get_exit_code, run_with_store
-    from models import Trigger
-    from settings import Settings
+    from jobs import landing, timer_program
 
 
 def main(argv: list[str]) -> int:
     """Return 0 when the pass succeeded, 1 for a failure, 2 when it could not start."""
-    parser = argparse.ArgumentParser(prog="mc_land.py", description="Land approved tickets.")
-    parser.add_argument("--trigger", choices=[member.value for member in Trigger], default=Trigger.OPERATOR.value)
-    trigger = Trigger(parser.parse_args(argv).trigger)
-
-    def work(settings: Settings, engine: Engine) -> int:
-        context = job_context.build_context(settings, engine)
-        return get_exit_code(landing.run_pass(context, trigger))
-
-    return run_with_store(work)
+    parser = timer_program.build_parser("mc_land.py", "Land approved tickets.")
+    return timer_program.run_job(parser.parse_args(argv).trigger, landing.run_pass)
 
 
 if __name__ == "__main__":

@@ -20,36 +20,26 @@ Then print one JSON line, and record it in `task_runs` with an outcome and a hea
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 import bootstrap
 
 with bootstrap.quick_imports():
-    from sqlalchemy import Engine
-
-    from jobs import housekeeping, job_context
-    from jobs.task_recorder import get_exit_code, run_with_store
-    from models import Trigger
-    from settings import Settings
+    from jobs import housekeeping, timer_program
 
 DEFAULT_JOB = "queue-reaper"
 
 
 def main(argv: list[str]) -> int:
     """Return 0 for work done or skipped, 1 for a failure, 2 when it could not start."""
-    parser = argparse.ArgumentParser(prog="queue_reaper.py", description="Settle, delete and back up.")
+    parser = timer_program.build_parser("queue_reaper.py", "Settle, delete and back up.")
     parser.set_defaults(job=DEFAULT_JOB)
     for job in sorted(housekeeping.JOBS.keys() - {DEFAULT_JOB}):
         parser.add_argument(f"--{job}", dest="job", action="store_const", const=job, help=f"run the job {job}")
-    parser.add_argument("--trigger", choices=[member.value for member in Trigger], default=Trigger.OPERATOR.value)
     options = parser.parse_args(argv)
-    return run_with_store(lambda settings, engine: _run_job(settings, engine, options.job, Trigger(options.trigger)))
-
-
-def _run_job(settings: Settings, engine: Engine, job: str, trigger: Trigger) -> int:
-    context = job_context.build_context(settings, engine)
-    return get_exit_code(housekeeping.run_pass(context, job, trigger))
+    return timer_program.run_job(
+        options.trigger, lambda context, trigger: housekeeping.run_pass(context, options.job, trigger)
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from database import reading, writing
-from models import ProjectDraft, TaskOutcome
+from models import ProjectDraft, TaskOutcome, Trigger
 from protocol import AGENT_PROGRAMS
 from redaction import SHAPES
 from settings import Settings
@@ -29,8 +29,9 @@ from workers.repository.git import GitError
 
 from . import repositories, single_flight
 from .job_context import JobContext
-from .task_recorder import JobResult
+from .task_recorder import JobResult, run_and_record
 
+TASK = "probe-agents"
 NON_SLUG_CHARACTERS = re.compile(r"[^a-z0-9]+")
 MAX_BRANCHES = 200
 
@@ -63,6 +64,11 @@ def answer_drafts(context: JobContext) -> int:
             return len(drafts)
     except single_flight.AlreadyRunning:
         return 0
+
+
+def run_pass(context: JobContext, trigger: Trigger) -> JobResult:
+    """Make a pass and record it."""
+    return run_and_record(context.engine, TASK, trigger, lambda: make_pass(context))
 
 
 def make_pass(context: JobContext) -> JobResult:
