@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from redaction import SHAPES
+from redaction import SHAPES, Redaction
 from tests.waiting import wait_until
 from workers.host import processes
 from workers.repository import checks
@@ -86,13 +86,17 @@ def test_long_lists_are_cut(repo: Path) -> None:
 
 
 def test_a_passing_check_is_measured_and_the_base_left_alone(repo: Path, logs: Path) -> None:
-    observations = observe(repo, read_head(repo), build_check(logs, "printf '\\033[32mgreen\\033[0m\\007\\n'; pwd"))
-    output = b"\x1b[32mgreen\x1b[0m\x07\n" + str(repo).encode() + b"\n"
+    script = "printf '\\033[32mgreen\\033[0m\\007\\n'; pwd; echo hunter22-secret"
+    (logs / "check.log.new").symlink_to(repo / "a")
+    observations = observe(repo, read_head(repo), build_check(logs, script, redaction=Redaction(["hunter22-secret"])))
+    output = f"green\n{repo}\n[redacted]\n"
+    log = logs / "check.log"
+    assert log.read_text() == output and log.stat().st_mode & 0o777 == 0o600, "the log has neither colours nor secrets"
     check = observations["check"]
     assert (check["exit_code"], check["timed_out"], observations["check_base"]) == (0, False, None)
     assert check["argv"][:2] == ["sh", "-c"]
-    assert check["sha256"] == hashlib.sha256(output).hexdigest()
-    assert check["tail"] == f"green\n{repo}\n"
+    assert check["sha256"] == hashlib.sha256(output.encode()).hexdigest()
+    assert check["tail"] == output
     assert check["seconds"] >= 0
     assert "error" not in observations
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from redaction import Redaction
-from workers.host import processes
+from redaction import Redaction, StreamRedaction
+from workers.host import files, processes
 
 TAIL_BYTES = 4096
+CHUNK_BYTES = 1 << 16
 MAX_LOG_BYTES = 64 * 1024 * 1024
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 2.0
@@ -67,7 +70,7 @@ def run(
 
     It is killed, with its whole process tree and all that carry `marker`, after `timeout` seconds, when `give_up`
     returns True, or when it has printed more than `MAX_LOG_BYTES`. Processes that it leaves running are
-    killed too. The `tail` of the result is redacted, the log is not.
+    killed too. Both the log and the `tail` of the result are redacted, and `sha256` is the log's.
     """
     began = time.monotonic()
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -111,7 +114,28 @@ def _build_result(
     argv: Sequence[str], code: int | None, began: float, log: Path, redaction: Redaction, timed_out: bool = False
 ) -> CheckResult:
     seconds = round(time.monotonic() - began, 3)
+    with suppress(OSError):  # on a full disk the log stays as it is; its result counts
+        _redact_log(log, redaction)
     with log.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         tail = redaction.read_tail(file, TAIL_BYTES)
     return CheckResult(tuple(argv), code, seconds, digest, tail, timed_out)
+
+
+def _redact_log(log: Path, redaction: Redaction) -> None:
+    """Replace a log by one without secrets and control characters."""
+    draft = log.with_name(log.name + files.DRAFT_SUFFIX)
+    draft.unlink(missing_ok=True)  # that of a killed process, or a link that leads elsewhere
+    decoder, stream = codecs.getincrementaldecoder("utf-8")("replace"), StreamRedaction(redaction)
+    try:
+        with log.open("rb") as file, open(draft, "x", opener=_open_private) as clean:
+            while piece := file.read(CHUNK_BYTES):
+                clean.write(stream.feed(decoder.decode(piece)))
+            clean.write(stream.feed(decoder.decode(b"", final=True)) + stream.close())
+        draft.replace(log)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
