@@ -1064,7 +1064,10 @@ class InboxItem(Base):
     body: Mapped[str] = mapped_column(default="")
     state: Mapped[InboxState] = mapped_column(default=InboxState.PENDING)
     lease_until: Mapped[datetime | None]
+    delivered_to: Mapped[str | None]
+    deliveries: Mapped[int] = mapped_column(default=0, server_default="0")
     action: Mapped[dict[str, Any] | None]
+    failure: Mapped[str | None]
     created: Mapped[datetime] = mapped_column(default=now)
     settled: Mapped[datetime | None]
 

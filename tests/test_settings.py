@@ -298,10 +298,6 @@ def test_an_address_file_that_was_damaged_is_passed_over(tmp_path: Path, content
     assert load({"MC_HOME": str(tmp_path)}).api_url == "http://127.0.0.1:3001"
 
 
-READ_LATER = {("inbox_lease_seconds",)}
-"""Settings whose reader is still to come."""
-
-
 def _reads(file: Path) -> Iterator[tuple[str, str]]:
     """Yield owner and name of each attribute that a file reads; the owner of a key in brackets is unnamed."""
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
@@ -319,4 +315,4 @@ def test_every_setting_has_a_reader() -> None:
     reads |= {("budget", name) for name in (*BUDGETS, *(f"run_{measure}" for measure in USAGE_MEASURES))}
     reads |= {("settings", f"{name}_binary") for name in AGENT_PROGRAMS}  # `Settings.binary_of`
     unread = {key for key in list_keys() if ("settings", *key)[-2:] not in reads and ("", key[-1]) not in reads}
-    assert unread == READ_LATER, "without a reader, a setting is accepted in vain"
+    assert unread == set(), "without a reader, a setting is accepted in vain"

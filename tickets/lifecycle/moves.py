@@ -87,7 +87,7 @@ MOVES: dict[str, Move] = {
             "release",
             _states(S.IN_PROGRESS),
             (S.TODO,),
-            frozenset({Role.HUMAN, Role.SYSTEM}),
+            PEOPLE_AND_SYSTEM,
             ReleaseInput,
             "Return to To do",
             stops_run=True,
@@ -145,6 +145,13 @@ INITIAL_STATES = (S.INBOX, S.TODO, S.WAITING)
 
 
 LANDING_MOVES = ("land", "fail_landing")
+
+
+CONTROLLER_MOVES = {
+    "release": "release",
+    **dict.fromkeys(("park", "wake", "block", "unblock", "reopen"), "repair"),
+}
+"""Moves with which the orchestrator puts a ticket right, and how the comment that explains each is headed."""
 
 
 COMMENT_KINDS = {

@@ -352,6 +352,23 @@ class IncidentJson(Response):
     last_seen: Moment
 
 
+class InboxItemJson(Response):
+    id: int
+    kind: str
+    ticket: str | None
+    run_id: int | None
+    title: str
+    body: str
+    state: str
+    delivered_to: str | None
+    deliveries: int
+    lease_until: Moment | None
+    action: dict[str, Any] | None
+    failure: str | None
+    created: Moment
+    settled: Moment | None
+
+
 class TaskRunJson(Response):
     id: int
     task: str

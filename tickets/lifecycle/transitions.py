@@ -14,7 +14,20 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from database import fetch_rows
-from models import TERMINAL, ActorKind, Counter, Planning, Run, RunMode, RunState, Ticket, TicketStatus, TicketTag, now
+from models import (
+    TERMINAL,
+    ActorKind,
+    Counter,
+    Planning,
+    Run,
+    RunMode,
+    RunState,
+    Ticket,
+    TicketStatus,
+    TicketTag,
+    format_timestamp,
+    now,
+)
 from protocol import StopCode
 from tickets.shared import display_names, events, rights
 from tickets.shared.actors import Actor
@@ -40,7 +53,7 @@ from tickets.workflow import evidence, landing, relationships, ticket_phases, wa
 from . import comments, effects, inbox, move_snapshot
 from .column_values import column_values
 from .move_snapshot import MoveSnapshot
-from .moves import COMMENT_KINDS, LANDING_MOVES, MAX_TICKETS_PER_RUN, MOVES, MOVES_FROM, Move, Role, S
+from .moves import COMMENT_KINDS, CONTROLLER_MOVES, LANDING_MOVES, MAX_TICKETS_PER_RUN, MOVES, MOVES_FROM, Move, Role, S
 
 COPIED_FIELDS = [field.name for field in CREATABLE if field.name not in ("project", "gate")]
 
@@ -412,10 +425,30 @@ def _record(
         payload |= {"version": ticket.version, "was": was}
     events.append(session, ticket.id, "ticket_moved", payload, actor, run, seq=ticket.event_seq)
     text = values.get("body") or values.get("note") or values.get("waive")
-    if text and move.name not in ("release", "wake"):
+    if actor.kind is ActorKind.ORCHESTRATOR and move.name in CONTROLLER_MOVES:
+        reason = text or values.get("next_action")
+        comments.write(session, ticket.id, _describe_control(move, ticket, was, reason), actor, run_id=run)
+    elif text and move.name not in ("release", "wake"):
         kind = COMMENT_KINDS.get(move.name)
         comments.write(session, ticket.id, text, actor, kind=kind, run_id=run, data=_build_comment_data(facts))
     inbox.update_inbox(session, ticket, S(was["status"]), move.name, run)
+
+
+def _describe_control(move: Move, ticket: Ticket, was: MoveSnapshot, reason: str | None) -> str:
+    """Describe a move with which the orchestrator puts a ticket right: state and owner before and after, and why."""
+
+    def describe(status: TicketStatus, owner: str | None) -> str:
+        return f"{display_names.format_status_label(status)}, owner {owner or 'nobody'}"
+
+    before = describe(S(was["status"]), was.get("assigned_to", ticket.assigned_to))
+    return "\n".join(
+        (
+            f"[controller {CONTROLLER_MOVES[move.name]} · {format_timestamp(now())}]",
+            f"- Before: {before}",
+            f"- After: {describe(ticket.status, ticket.assigned_to)}",
+            f"- Reason: {reason or 'none given'}",
+        )
+    )
 
 
 def _build_comment_data(facts: MoveInput) -> dict[str, Any] | None:

@@ -32,6 +32,8 @@ class Act(StrEnum):
     GIVE_ACCESS = "issues tokens"
     CHANGE_PROFILES = "changes profiles"
     CHANGE_PROJECTS = "changes projects"
+    FILE_ITEM = "files an inbox item"
+    WORK_INBOX = "works the inbox"
     ADMINISTER = "changes team, workspaces, tasks or the pause, or revokes tokens"
 
 
@@ -50,6 +52,8 @@ ALLOWED: dict[Act, frozenset[ActorKind]] = {
     Act.SET_TERMS: PEOPLE,
     Act.REMOVE_FILE: PEOPLE,
     Act.TRUST_REPOSITORY: PEOPLE,
+    Act.FILE_ITEM: ADMINISTRATORS | {ActorKind.ORCHESTRATOR, ActorKind.SERVICE},
+    Act.WORK_INBOX: PEOPLE | {ActorKind.ORCHESTRATOR},
     Act.GIVE_ACCESS: ADMINISTRATORS,
     Act.CHANGE_PROFILES: ADMINISTRATORS,
     Act.CHANGE_PROJECTS: ADMINISTRATORS,

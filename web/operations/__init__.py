@@ -4,6 +4,8 @@ BLUEPRINTS = (
     "health",
     "api_docs",
     "task_api",
+    "inbox_api",
+    "inbox_page",
     "overview_page",
     "activity",
     "task_pages",

@@ -22,6 +22,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "runs": ("Runs", ("run_", "dispatch_", "claim_", "budget_", "write_")),
     "incidents": ("Incidents", ("incident_",)),
+    "inbox": ("Inbox", ("inbox_",)),
     "machine": (
         "Machine",
         ("project_", "slot_", "agent_", "profile_", "token_", "task_", "switch_", "logged_", "view_"),
@@ -102,6 +103,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "health_changed": ("heart-pulse", "found Mission Control {verdict}"),
     "incident_acknowledged": ("eye", "acknowledged the incident: {title}"),
     "incident_closed": ("circle-check", "closed the incident: {title}"),
+    "inbox_filed": ("inbox", "filed an inbox item: {title}"),
+    "inbox_delivered": ("inbox", "took inbox item {item}: {title}"),
+    "inbox_acted": ("check", "acted on inbox item {item}: {title}"),
+    "inbox_failed": ("octagon-alert", "failed inbox item {item}: {title}"),
     "project_wanted": ("folder-git-2", "requested a new project"),
     "project_added": ("folder-git-2", "added the project {project}"),
     "project_edited": ("folder-git-2", "changed the project {project}"),
