@@ -5,9 +5,9 @@ BLUEPRINTS = (
     "api_docs",
     "task_api",
     "inbox_api",
-    "inbox_page",
     "overview_page",
     "activity",
+    "inbox_page",
     "task_pages",
     "patterns",
 )
