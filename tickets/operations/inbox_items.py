@@ -216,10 +216,10 @@ def _build_conflict(item: InboxItem) -> ConflictError:
 def _perform_action(session: Session, item: InboxItem, action: Action, actor: Actor) -> None:
     match action:
         case MoveAction():
-            ticket_id = _find_ticket(session, item, action.ticket)
+            ticket_id = find_ticket(session, item, action.ticket)
             transitions.transition(session, ticket_id, action.move, actor, version=action.version, **action.facts)
         case CommentAction():
-            ticket_id = _find_ticket(session, item, action.ticket)
+            ticket_id = find_ticket(session, item, action.ticket)
             timeline.add_comment(session, ticket_id, timeline.NewComment(body=action.body), actor)
         case TicketAction():
             ticket = transitions.create_ticket(session, action.ticket, actor)
@@ -229,7 +229,8 @@ def _perform_action(session: Session, item: InboxItem, action: Action, actor: Ac
             return
 
 
-def _find_ticket(session: Session, item: InboxItem, reference: str | None) -> int:
+def find_ticket(session: Session, item: InboxItem, reference: str | None) -> int:
+    """Find the ticket of an action: the one that it names, or the item's own. Raises `Invalid` without either."""
     if reference:
         return lookup.get_ticket(session, reference).id
     if item.ticket_id is None:

@@ -7,7 +7,8 @@ from pydantic import Field
 from models import InboxItem, InboxState
 from tickets.lifecycle.schemas import InboxItemJson
 from tickets.operations import inbox_items
-from tickets.operations.inbox_items import ItemAction, NewItem
+from tickets.operations.inbox_items import ItemAction, MoveAction, NewItem
+from tickets.runs.notify_run import stopping_run
 from tickets.shared import lookup
 from tickets.shared.inputs import Body, Words
 from web.api.page import Page
@@ -52,7 +53,10 @@ def deliver_item(call: Call, item_id: int) -> InboxItemJson:
 @blueprint.writes("POST", "/inbox/<number:item_id>/act")
 def act_on_item(call: Call, item_id: int, body: ItemAction) -> InboxItemJson:
     """Take an action and settle the item with it, both or neither."""
-    return _read(call, inbox_items.act_on_item(call.session, item_id, body.action, call.actor))
+    item = inbox_items.act_on_item(call.session, item_id, body.action, call.actor)
+    if isinstance(body.action, MoveAction):
+        call.notify_run(stopping_run(call.session, inbox_items.find_ticket(call.session, item, body.action.ticket)))
+    return _read(call, item)
 
 
 @blueprint.writes("POST", "/inbox/<number:item_id>/fail")

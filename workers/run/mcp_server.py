@@ -1,4 +1,4 @@
-"""An MCP server over stdio with tools alone: JSON-RPC 2.0, one message a line, of the standard library.
+"""An MCP server with tools alone, over stdio or one message at a time: JSON-RPC 2.0, of the standard library.
 
 The SDK's own server needs over a second of CPU and 70 MB to start, for each run. The main thread reads stdin; every tool
 call has a thread of its own, so that `ping` and cancellations are served while a call waits for the board.
@@ -86,23 +86,38 @@ class McpServer:
         for call in list(self._calls.values()):
             call.join(FINISH_SECONDS)
 
+    def answer(self, content: bytes) -> bytes | None:
+        """Handle one message to its end, and return the response, None for a notification."""
+        response = self._handle(content, self._call)
+        return None if response is None else _format_response(response)
+
     def _receive(self, line: bytes) -> None:
-        """Handle one message. A request that cannot be read is answered without its number."""
+        """Handle one message. A call of a tool is answered by its own thread."""
+        response = self._handle(line, self._start_call)
+        if response is not None:
+            self._send(response)
+
+    def _handle(self, content: bytes, call: Callable[[Any, Tool, object], Json | None]) -> Json | None:
+        """Handle one message, tools by `call`. A request that cannot be read is answered without its number."""
+        number = None
         try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
-            return self._send_error(None, RpcError(PARSE_ERROR, "The message is not JSON."))
-        number = message.get("id") if isinstance(message, dict) else None
-        number = number if isinstance(number, str | int) and not isinstance(number, bool) else None
-        try:
+            message = _parse_message(content)
+            number = _read_number(message)
             method, params = _read_message(message)
             if "id" not in message:
-                return self._take_notification(method, params)
+                self._take_notification(method, params)
+                return None
             if method == "tools/call":
-                return self._start_call(number, params)
-            return self._send({"id": number, "result": self._find_method(method)(params)})
+                return call(number, self._find_tool(params), params.get("arguments") or {})
+            return {"id": number, "result": self._find_method(method)(params)}
         except RpcError as error:
-            return self._send_error(number, error)
+            return {"id": number, "error": {"code": error.code, "message": str(error)}}
+
+    def _find_tool(self, params: Json) -> Tool:
+        tool = self._tools.get(str(params.get("name")))
+        if tool is None:
+            raise RpcError(INVALID_PARAMS, f"Unknown tool {params.get('name')!r}. See tools/list.")
+        return tool
 
     def _find_method(self, method: str) -> Callable[[Json], Json]:
         if method not in self._methods:
@@ -133,30 +148,45 @@ class McpServer:
         if method == "notifications/cancelled" and isinstance(number, str | int) and number in self._calls:
             self._cancelled_calls.add(number)
 
-    def _start_call(self, number: Any, params: Json) -> None:
-        tool = self._tools.get(str(params.get("name")))
-        if tool is None:
-            raise RpcError(INVALID_PARAMS, f"Unknown tool {params.get('name')!r}. See tools/list.")
-        arguments = params.get("arguments") or {}
-        call = threading.Thread(target=self._call, args=(number, tool, arguments), daemon=True)
-        self._calls[number] = call
-        call.start()
-
-    def _call(self, number: str | int, tool: Tool, arguments: object) -> None:
+    def _call(self, number: Any, tool: Tool, arguments: object) -> Json:
         text, failed = run_tool(tool, arguments)
-        if number not in self._cancelled_calls:
-            self._send({"id": number, "result": {"content": [{"type": "text", "text": text}], "isError": failed}})
-        self._cancelled_calls.discard(number)
-        self._calls.pop(number, None)
+        return {"id": number, "result": {"content": [{"type": "text", "text": text}], "isError": failed}}
 
-    def _send_error(self, number: str | int | None, error: RpcError) -> None:
-        self._send({"id": number, "error": {"code": error.code, "message": str(error)}})
+    def _start_call(self, number: Any, tool: Tool, arguments: object) -> None:
+        """Run a tool in a thread of its own, which sends the response unless the client has cancelled the call."""
+
+        def run() -> None:
+            response = self._call(number, tool, arguments)
+            if number not in self._cancelled_calls:
+                self._send(response)
+            self._cancelled_calls.discard(number)
+            self._calls.pop(number, None)
+
+        thread = threading.Thread(target=run, daemon=True)
+        self._calls[number] = thread
+        thread.start()
 
     def _send(self, message: Json) -> None:
-        line = json.dumps({"jsonrpc": "2.0", **message}, ensure_ascii=True).encode() + b"\n"
+        line = _format_response(message) + b"\n"
         with self._lock:
             self._responses.write(line)
             self._responses.flush()
+
+
+def _format_response(message: Json) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", **message}, ensure_ascii=True).encode()
+
+
+def _parse_message(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise RpcError(PARSE_ERROR, "The message is not JSON.") from None
+
+
+def _read_number(message: Any) -> str | int | None:
+    number = message.get("id") if isinstance(message, dict) else None
+    return number if isinstance(number, str | int) and not isinstance(number, bool) else None
 
 
 def _read_message(message: object) -> tuple[str, Json]:

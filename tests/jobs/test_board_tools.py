@@ -1,0 +1,127 @@
+"""The board as an MCP server, used by the SDK's client over stdio and over HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
+from mcp.types import TextContent
+
+from cli.mcp import PATH, McpHttpServer
+from database import writing
+from models import Scope
+from tickets.operations import inbox_items, tokens
+from tickets.operations.inbox_items import NewItem
+from tickets.shared.actors import Actor
+
+from .installation import ALICE, Installation
+
+ROOT = Path(__file__).parents[2]
+Call = tuple[str, dict[str, Any]]
+
+
+@pytest.fixture
+def token(served_installation: Installation) -> str:
+    """A token of the orchestrator, on a board with one ticket and two inbox items."""
+    served_installation.ticket("true")
+    with writing(served_installation.engine) as session:
+        for title in ("One", "Two"):
+            inbox_items.file_item(session, NewItem(kind="finding", title=title, ticket="MC-1"), Actor.system())
+        body = tokens.NewToken(name="coordinator", scope=Scope.ORCHESTRATOR, days=1)
+        return tokens.issue_token(session, body, ALICE)[1]
+
+
+@pytest.fixture
+def http_server(served_installation: Installation) -> Iterator[McpHttpServer]:
+    server = McpHttpServer(served_installation.settings.api_url, 0)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+async def call_tools(client: Client, calls: list[Call]) -> list[tuple[bool, Any]]:
+    """Call the tools, and return whether each failed, and its JSON or text."""
+    answers = []
+    for name, arguments in calls:
+        answer = await client.call_tool(name, arguments)
+        text = "".join(part.text for part in answer.content if isinstance(part, TextContent))
+        answers.append((bool(answer.is_error), json.loads(text) if text[:1] in "{[" else text))
+    return answers
+
+
+def test_the_inbox_is_worked_over_stdio(served_installation: Installation, token: str, tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text(token)
+    secret.chmod(0o600)
+    settings = served_installation.settings
+    arguments = [str(ROOT / "mc_cli.py"), "mcp", "--token-file", str(secret), "--api", settings.api_url]
+    server = StdioServerParameters(command=sys.executable, args=arguments, env={"MC_HOME": str(settings.home)})
+    block = {"move": "block", "reason": "environment", "owner": "alice", "next_action": "Log in."}
+    calls: list[Call] = [
+        ("inbox_next", {}),
+        ("inbox_act", {"item": 1, "type": "move", "move": "approve"}),
+        ("inbox_act", {"item": 1, "type": "move", **block}),
+        ("inbox_next", {}),
+        ("inbox_act", {"item": 2, "type": "ticket", "new_ticket": {"title": "Log in again", "priority": "high"}}),
+        ("inbox_next", {}),
+        ("list_tickets", {"status": "todo"}),
+        ("search", {"q": "Log"}),
+        ("get_ticket", {"ticket": "MC-404"}),
+    ]
+
+    async def work() -> list[tuple[bool, Any]]:
+        async with Client(server) as client:
+            return await call_tools(client, calls)
+
+    answers = anyio.run(work)
+    assert [failed for failed, _ in answers] == [False, True, False, False, False, False, False, False, True]
+    assert (answers[0][1]["item"]["title"], answers[0][1]["ticket"]["identifier"]) == ("One", "MC-1")
+    assert answers[1][1]["error"] == "illegal_move" and "block" in answers[1][1]["detail"]["moves"]
+    assert answers[2][1]["state"] == "acted" and answers[4][1]["action"]["created"] == "MC-2"
+    assert answers[5][1] == "The inbox is empty."
+    assert [ticket["title"] for ticket in answers[6][1]["items"]] == ["Log in again"]
+    assert answers[7][1]["items"] and answers[8][1]["status"] == 404
+    assert served_installation.get(1).status == "blocked"
+
+
+def test_clients_over_http_have_the_rights_of_their_own_token(token: str, http_server: McpHttpServer) -> None:
+    address = f"http://127.0.0.1:{http_server.server_port}{PATH}"
+
+    async def work() -> list[tuple[bool, Any]]:
+        async with (
+            create_mcp_http_client(headers={"Authorization": f"Bearer {token}"}) as http_client,
+            Client(streamable_http_client(address, http_client=http_client)) as client,
+        ):
+            return await call_tools(client, [("comment", {"ticket": "MC-1", "body": "Seen."}), ("inbox_next", {})])
+
+    answers = anyio.run(work)
+    assert [failed for failed, _ in answers] == [False, False]
+    assert answers[1][1]["comments_newest_first"][0]["body"] == "Seen."
+
+    message = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+    own = {"Authorization": f"Bearer {token}"}
+    for headers, status in (
+        (own, 200),
+        ({}, 401),
+        (own | {"Host": f"evil.example:{http_server.server_port}"}, 403),
+        (own | {"Origin": "https://evil.example"}, 403),
+        (own | {"Origin": f"http://localhost:{http_server.server_port}"}, 200),
+        (own | {"Content-Length": str(2 << 20)}, 413),
+    ):
+        connection = http.client.HTTPConnection("127.0.0.1", http_server.server_port, timeout=30)
+        connection.request("POST", PATH, message, headers)
+        assert connection.getresponse().status == status, headers
+        connection.close()
