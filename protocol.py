@@ -294,6 +294,7 @@ class Observations:
 
     base_sha: str | None = None
     head_sha: str | None = None
+    tree_sha: str | None = None
     commits: Sequence[ObservedCommit] = ()
     files_changed: int = 0
     insertions: int = 0

@@ -27,7 +27,7 @@ from tickets.shared.lookup import get_ticket
 from tickets.shared.rights import Act
 from tickets.team import permission_view
 from tickets.team.permission_view import PermissionView
-from tickets.workflow import evidence, landing, wake_conditions
+from tickets.workflow import branch_states, evidence, landing, wake_conditions
 from tickets.workflow.evidence import Shortfall
 from web.runs import changes, run_page
 from web.site import forms, layout, markdown
@@ -119,6 +119,7 @@ def _build_shared_context(session: Session, view: TicketView) -> View:
         "header": head,
         "moves": columns.mark_unmet(buttons, shortfalls),
         "missing": [shortfall.detail for shortfall in shortfalls],
+        "merge": branch_states.load_notes(session, [ticket]).get(ticket.id),
         "tabs": tabs,
         "may_edit": ticket_forms.may_edit(),
         "may_allow": rights.may(auth.get_actor(), Act.ADMINISTER),
