@@ -73,23 +73,6 @@ def find_submitters(session: Session, ticket_ids: list[int]) -> dict[int, set[st
     return agents_by_ticket
 
 
-def record_claims(session: Session, run: Run, claims: list[dict[str, Any]]) -> None:
-    """Record the worker's statements as claims."""
-    for claim in claims:
-        session.add(
-            Evidence(
-                ticket_id=run.ticket_id,
-                run_id=run.id,
-                kind=claim.get("kind") or "claim",
-                source=EvidenceSource.CLAIM,
-                status=EvidenceStatus.UNKNOWN,
-                summary=claim["text"],
-                item=claim.get("item"),
-                author=run.agent,
-            )
-        )
-
-
 def record_observations(session: Session, run: Run, observations: dict[str, Any]) -> None:
     """Record Mission Control's observations of a workspace as facts: commits, diff, uncommitted files, check command.
 

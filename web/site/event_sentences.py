@@ -61,6 +61,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "ticket_created": ("plus", "created {ticket}"),
     "ticket_landed_late": ("git-merge", "landed {ticket} too late: {body}"),
     "ticket_merge_tried": ("git-merge", "found that {ticket} {detail}"),
+    "ticket_item_judged": ("shield-check", "marked “{text}” of {ticket} as {state}"),
     "ticket_edited": ("pencil", "edited {edited} of {ticket}"),
     "ticket_phases_begun": ("list-checks", "started a workflow on {ticket}"),
     "ticket_phases_arranged": ("list-checks", "edited the later phases of {ticket}"),
