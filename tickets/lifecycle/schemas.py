@@ -90,6 +90,30 @@ class PhaseJson(Response):
     runbook: str | None
 
 
+class ProofJson(Response):
+    """One proof of an acceptance item. `problem` says why it does not hold, `href` opens it on the board."""
+
+    label: str
+    href: str
+    by: str
+    run_id: int | None
+    commit: str | None
+    is_stale: bool
+    problem: str
+
+
+class ItemJson(Response):
+    """An acceptance item with its state (verified, gaps or not_verified), the reason, and its proofs, newest first."""
+
+    text: str
+    met: bool
+    state: str
+    reason: str
+    is_stale: bool
+    judge: str | None
+    proofs: list[ProofJson]
+
+
 class GateJson(Response):
     name: str
     ok: bool

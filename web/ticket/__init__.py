@@ -4,6 +4,7 @@ BLUEPRINTS = (
     "ticket_api",
     "workflow_api",
     "plan_api",
+    "acceptance_api",
     "relationships",
     "context",
     "attachments",
