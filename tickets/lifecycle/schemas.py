@@ -90,7 +90,7 @@ class PhaseJson(Response):
     runbook: str | None
 
 
-class ProofJson(Response):
+class ItemProofJson(Response):
     """One proof of an acceptance item. `problem` says why it does not hold, `href` opens it on the board."""
 
     label: str
@@ -111,7 +111,23 @@ class ItemJson(Response):
     reason: str
     is_stale: bool
     judge: str | None
-    proofs: list[ProofJson]
+    proofs: list[ItemProofJson]
+
+
+class AttemptJson(Response):
+    """One attempt at a ticket. `check` is null while no check has run, `files` while there is no diff."""
+
+    ticket: str
+    agent: str | None
+    profile: str | None
+    status: str
+    is_kept: bool
+    check: bool | None
+    files: int | None
+    insertions: int
+    deletions: int
+    cost_usd: float | None
+    seconds: float | None
 
 
 class GateJson(Response):

@@ -114,7 +114,7 @@ def apply_report(session: Session, run_id: int, body: RunReport, policy: RetryPo
         if run.state is not RunState.ENDED:
             _end_refused_run(session, run, ticket, body, reason, policy)
         return Receipt(False, get_ticket(session, run.ticket_id), reason)
-    _record_evidence(session, run, ticket, body)
+    _record_evidence(session, run, body)
     if body.verdict in AGENT_VERDICTS:
         verdicts.apply_verdict(session, run, ticket, body.verdict, body.summary, body.question or {})
         _end_run(session, run, body.verdict, body)
@@ -154,12 +154,12 @@ def _end_refused_run(
         failure_record.write_record(session, get_run(session, run.id), body.model_dump(mode="json", by_alias=True))
 
 
-def _record_evidence(session: Session, run: Run, ticket: Ticket, body: RunReport) -> None:
+def _record_evidence(session: Session, run: Run, body: RunReport) -> None:
     if body.observations:
         evidence.record_observations(session, run, asdict(body.observations))
         if body.observations.base_sha:
             record_workspace(session, run.id, base_sha=body.observations.base_sha)
-    item_evidence.record_claims(session, run, ticket, [claim.model_dump() for claim in body.claims])
+    item_evidence.record_claims(session, run, [claim.model_dump() for claim in body.claims])
 
 
 FAILURE_BY_VERDICT = {

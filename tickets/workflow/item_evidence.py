@@ -60,7 +60,7 @@ STATE_LABELS = {ItemState.VERIFIED: "Verified", ItemState.GAPS: "With gaps", Ite
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class ItemProof:
     """One proof of an item: where it is, whether it holds, and for which commit. `problem` says why it does not hold."""
 
     label: str
@@ -83,7 +83,7 @@ class ItemEvidence:
     state: ItemState
     reason: str
     is_stale: bool = False
-    proofs: tuple[Proof, ...] = ()
+    proofs: tuple[ItemProof, ...] = ()
     judge: str | None = None
     since: datetime | None = None
 
@@ -95,9 +95,9 @@ class ItemEvidence:
 # ----------------------------------------------------------------------------------------------------------- recording
 
 
-def record_claims(session: Session, run: Run, ticket: Ticket, claims: Iterable[Mapping[str, Any]]) -> None:
+def record_claims(session: Session, run: Run, claims: Iterable[Mapping[str, Any]]) -> None:
     """Record the worker's statements as claims, with the files that they hold for and what they point to."""
-    version = _read_version(session, run.ticket_id)
+    ticket, version = session.get_one(Ticket, run.ticket_id), _read_version(session, run.ticket_id)
     for claim in claims:
         proof = _resolve_proof(session, run, claim["proof"]) if claim.get("proof") else None
         session.add(
@@ -229,7 +229,7 @@ class _Reader:
             return ItemEvidence(ItemState.VERIFIED, "Marked as met", proofs=proofs)
         return _build_proven(proofs, has_claims=bool(claims))
 
-    def _build_judged(self, row: Evidence, proofs: tuple[Proof, ...]) -> ItemEvidence:
+    def _build_judged(self, row: Evidence, proofs: tuple[ItemProof, ...]) -> ItemEvidence:
         state, is_stale = STATE_BY_STATUS[row.status], self._is_stale(row)
         if is_stale and state is ItemState.VERIFIED:
             state = ItemState.GAPS
@@ -243,10 +243,10 @@ class _Reader:
             return False
         return tree is None or tree != self._branch.tree_sha
 
-    def _build_proof(self, row: Evidence) -> Proof:
+    def _build_proof(self, row: Evidence) -> ItemProof:
         data = row.data or {}
         label, href, problem = self._describe(row, data["proof"])
-        return Proof(label, href, row.author, row.run_id, data.get("commit"), self._is_stale(row), problem)
+        return ItemProof(label, href, row.author, row.run_id, data.get("commit"), self._is_stale(row), problem)
 
     def _describe(self, row: Evidence, proof: Mapping[str, Any]) -> tuple[str, str, str]:
         """Return the label of a proof, the address that opens it, and why it does not hold."""
@@ -298,7 +298,7 @@ def _describe_event(page: str, proof: Mapping[str, Any]) -> tuple[str, str, str]
     return proof["ref"], href, "The command failed" if proof.get("failed") else ""
 
 
-def _build_proven(proofs: tuple[Proof, ...], *, has_claims: bool) -> ItemEvidence:
+def _build_proven(proofs: tuple[ItemProof, ...], *, has_claims: bool) -> ItemEvidence:
     """Build the state of an item that no person has decided on."""
     if proof := next((proof for proof in proofs if proof.holds), None):
         return ItemEvidence(ItemState.VERIFIED, f"Proven by {proof.by}", proofs=proofs)

@@ -30,10 +30,7 @@ class JudgeItem(Body):
 @blueprint.reads("/tickets/<ticket>/acceptance", rights=ANYBODY | RUNS)
 def list_items(call: Call, ticket: Ticket) -> Page[ItemJson]:
     """List the acceptance items of a ticket, with the state of each and what proves it."""
-    rows = evidence.list_evidence(call.session, ticket.id)
-    states = item_evidence.build_items(call.session, ticket, rows)
-    items = zip(ticket.acceptance, states, strict=True)
-    return {"items": [ItemJson.read(state, text=item["text"], met=item["met"]) for item, state in items], "next": None}
+    return _build_page(call, ticket)
 
 
 @blueprint.writes("POST", "/tickets/<ticket>/acceptance", rights=OPERATORS)
@@ -41,4 +38,11 @@ def judge_item(call: Call, ticket: Ticket, body: JudgeItem) -> Page[ItemJson]:
     """Set what a person thinks of an item's evidence, or withdraw it."""
     item = Item(body.item, body.text)
     acceptance.judge_item(call.session, ticket, item, body.state, body.note, call.actor)
-    return list_items(call, lookup.get_ticket(call.session, ticket.id))
+    return _build_page(call, lookup.get_ticket(call.session, ticket.id))
+
+
+def _build_page(call: Call, ticket: Ticket) -> Page[ItemJson]:
+    rows = evidence.list_evidence(call.session, ticket.id)
+    states = item_evidence.build_items(call.session, ticket, rows)
+    items = zip(ticket.acceptance, states, strict=True)
+    return {"items": [ItemJson.read(state, text=item["text"], met=item["met"]) for item, state in items], "next": None}
