@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from protocol import COORDINATION, AgentVerdict
+from protocol import COORDINATION, MAX_PROOF_CHARACTERS, AgentVerdict, ProofKind
 from redaction import Redaction, cut_text, read_run_secrets, strip_controls
 from workers.agents.coordination import PRESENCE_FILE, VERSION, hold_liveness_lock
 from workers.contract import attached_files
@@ -46,6 +46,10 @@ _UNREACHABLE = (
 
 _ITEM: Json = {"type": "integer", "minimum": 0, "maximum": 49}
 _ITEM_TEXT = "Index of the acceptance item which this meets, from 0."
+_REF_TEXT = (
+    "check: nothing, it is the project's check command. event: the command that you ran, as you ran it. diff: the line of"
+    " your last commit, as in src/a.py:10 or src/a.py:10-12."
+)
 _CLAIM = build_object_schema(
     {
         "kind": {"type": "string", "enum": ["tests", "commit", "file", "route", "review", "other"]},
@@ -56,6 +60,13 @@ _CLAIM = build_object_schema(
             "description": "What is true now, in one sentence.",
         },
         "item": {**_ITEM, "description": _ITEM_TEXT},
+        "proof": build_object_schema(
+            {
+                "kind": {"type": "string", "enum": [kind.value for kind in ProofKind]},
+                "ref": {"type": "string", "maxLength": MAX_PROOF_CHARACTERS, "description": _REF_TEXT},
+            },
+            ["kind"],
+        ),
     },
     ["text"],
 )

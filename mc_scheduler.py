@@ -7,7 +7,8 @@
    Dispatch and landing run in threads of this process, others as programs. A pass that exceeds its task's timeout ends
    this process with exit code 70, so that supervision restarts it.
 4. Inspect project drafts and land approved tickets, each in a thread of its own.
-5. Every few seconds check the health of this host and of the store, and store the results for all who show them.
+5. Every few seconds check the health of this host and of the store, and try the merges of branches that have moved,
+   each in a thread of its own, and store the results for all who show them.
 6. Make a pass for `mc_pickup.py`, which requests it over a socket in the run folder.
 7. Record every run with its real outcome, from the program's own JSON line or its exit code.
 8. On a stop signal: let running tasks end, for a few seconds. Agents are in tmux's own session and stay alive.
@@ -40,6 +41,7 @@ with bootstrap.quick_imports():
     from jobs.scheduler import ROOT, JobCall, Scheduler, run_landing, run_pickup
     from jobs.scheduler_socket import PassRequest, PassServer
     from jobs.task_recorder import JobResult, get_exit_code, run_with_store
+    from jobs.trial_merges import TrialMerger
     from models import Trigger, now
     from settings import Settings
     from tickets.operations import tasks
@@ -104,7 +106,7 @@ def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
     watch_thread.start()
     server = _open_socket(context, scheduler, fingerprint)
     prober, lander = Prober(context, _log), _build_lander(context, scheduler)
-    ticker = Ticker(context, scheduler, prober, lander, Looker(context, _log))
+    ticker = Ticker(context, scheduler, prober, lander, Looker(context, _log), TrialMerger(context, _log))
     while not stopping.wait(TICK_SECONDS):
         try:
             ticker.tick()
@@ -136,13 +138,20 @@ class Ticker:
     """The work of each second. The store is read when it has changed, or when a thread may have left something to do."""
 
     def __init__(
-        self, context: JobContext, scheduler: Scheduler, prober: Prober, lander: Lander, looker: Looker
+        self,
+        context: JobContext,
+        scheduler: Scheduler,
+        prober: Prober,
+        lander: Lander,
+        looker: Looker,
+        merger: TrialMerger,
     ) -> None:
         self._context = context
         self._scheduler = scheduler
         self._prober = prober
         self._lander = lander
         self._looker = looker
+        self._merger = merger
         self._gate = ChangeDetector(context.engine)
         self._owed = True
         self._heartbeat_time = datetime.min.replace(tzinfo=UTC)
@@ -157,6 +166,7 @@ class Ticker:
             self._heartbeat_time = now()
             _record_heartbeat(self._context, self._scheduler)
         self._looker.tick()  # after the first heartbeat, which it looks at
+        self._merger.tick()
         self._owed = any(are_busy)
 
 

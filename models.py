@@ -707,6 +707,37 @@ class TicketRelationship(Base):
     created: Mapped[datetime] = mapped_column(default=now)
 
 
+class Attempt(Base):
+    """A ticket that is one of several attempts at its parent. At most one is kept, and completes the parent."""
+
+    __tablename__ = "attempts"
+    __table_args__ = table(Index("attempts_by_parent", "parent_id"))
+    ticket_id: Mapped[int] = ticket_key(primary_key=True)
+    parent_id: Mapped[int] = ticket_key()
+    kept: Mapped[bool] = mapped_column(default=False)
+
+
+class BranchState(Base):
+    """The last observation of a ticket's branch, and the result of the last trial merge into its base.
+
+    `spans` are the touched lines of each file, counted in `tried_base`. `overlaps` are those that other open work touches.
+    """
+
+    __tablename__ = "branch_states"
+    __table_args__ = table()
+    ticket_id: Mapped[int] = ticket_key(primary_key=True)
+    head_sha: Mapped[str]
+    tree_sha: Mapped[str | None]
+    base: Mapped[str | None]
+    tried_base: Mapped[str | None]
+    tried_head: Mapped[str | None]
+    conflicts: Mapped[list[Any]] = mapped_column(default=list)
+    spans: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    overlaps: Mapped[list[Any]] = mapped_column(default=list)
+    problem: Mapped[str] = mapped_column(default="")
+    checked: Mapped[datetime] = mapped_column(default=now)
+
+
 class TicketContext(Base):
     __tablename__ = "ticket_context"
     __table_args__ = table(Index("ticket_context_by_ticket", "ticket_id", "id"))

@@ -259,13 +259,32 @@ MAX_RUN_PORTS = 20
 """Ports that a project may reserve for each of its runs."""
 
 
+class ProofKind(enum.StrEnum):
+    """What an agent points to as the proof of a claim.
+
+    `check` is the project's check command as Mission Control ran it, `event` a command of the run or the number of an
+    event, `diff` a line of the change (`src/a.py:10`).
+    """
+
+    CHECK = "check"
+    EVENT = "event"
+    DIFF = "diff"
+
+
+MAX_PROOF_CHARACTERS = 500
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimMessage:
-    """Statement of the agent about its work. `item` is the index of the acceptance item that it is about."""
+    """Statement of the agent about its work. `item` is the index of the acceptance item that it is about.
+
+    `proof` is {kind, ref}, with the kind a `ProofKind`.
+    """
 
     kind: str = "claim"
     text: str = ""
     item: int | None = None
+    proof: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +313,7 @@ class Observations:
 
     base_sha: str | None = None
     head_sha: str | None = None
+    tree_sha: str | None = None
     commits: Sequence[ObservedCommit] = ()
     files_changed: int = 0
     insertions: int = 0

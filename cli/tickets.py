@@ -13,6 +13,8 @@ from models import Ticket, TicketStatus
 from settings import load
 from tickets.conversation import timeline
 from tickets.lifecycle import moves, transitions
+from tickets.planning import attempts
+from tickets.planning.attempts import StartAttempts
 from tickets.runs import reports
 from tickets.runs.notify_run import notify_run, stopping_run
 from tickets.shared.errors import Invalid
@@ -131,6 +133,36 @@ def comment(reference: str, body: str) -> None:
     new_comment = validate_fields(timeline.NewComment, body=_read_text(body))
     with writing(settings) as session:
         timeline.add_comment(session, get_ticket(session, reference).id, new_comment, actor)
+
+
+@ticket.command("try")
+@click.argument("reference")
+@click.argument("agents", nargs=-1, required=True, metavar="AGENT AGENT [AGENT]")
+@as_json
+def try_with_agents(reference: str, agents: tuple[str, ...], as_json: bool) -> None:
+    """Let two or three AGENTs try the ticket REFERENCE at once, each in a ticket of its own."""
+    settings, actor = require_operator()
+    body = validate_fields(StartAttempts, agents=list(agents))
+    with writing(settings) as session:
+        created = attempts.start_attempts(session, get_ticket(session, reference), body, actor)
+        rows = [_build_row(attempt) for attempt in created]
+    print_rows(rows, as_json=as_json)
+
+
+@ticket.command()
+@click.argument("reference")
+@as_json
+def keep(reference: str, as_json: bool) -> None:
+    """Keep the attempt REFERENCE, and cancel the other attempts. Their branches stay."""
+    settings, actor = require_operator()
+    with writing(settings) as session:
+        target = get_ticket(session, reference)
+        cancelled_tickets = attempts.keep_attempt(session, target, actor)
+        stopping = [stopping_run(session, other.id) for other in cancelled_tickets]
+        row = _build_row(target) | {"cancelled": [other.identifier for other in cancelled_tickets]}
+    for run in stopping:
+        notify_run(settings, run)
+    print_one(row, as_json=as_json)
 
 
 @ticket.command("declare-dead")

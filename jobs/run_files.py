@@ -13,6 +13,7 @@ from protocol import AttachedFile
 from tickets.conversation import attachments
 from tickets.runs import claims
 from tickets.shared.errors import NotFound
+from tickets.workflow import attempts
 from workers.contract import attached_files
 from workers.contract.spec import RunSpec
 
@@ -24,10 +25,14 @@ MAX_SHOWN_BYTES = 3_500_000
 
 
 def load_files(session: Session, run: Run) -> tuple[list[Attachment], datetime | None]:
-    """Load the files of the run's ticket, and the start of the run before it."""
+    """Load the files of the run's ticket, with those of the ticket that it is an attempt at, and the start of the run before."""
     runs = claims.list_runs(session, run.ticket_id, limit=2)
     start = next((earlier.started for earlier in runs if earlier.id != run.id), None)
-    return attachments.list_attachments(session, run.ticket_id), start
+    group = attempts.find_group(session, run.ticket_id)
+    parent_files = (
+        attachments.list_attachments(session, group.parent.id) if group and group.parent.id != run.ticket_id else []
+    )
+    return [*parent_files, *attachments.list_attachments(session, run.ticket_id)], start
 
 
 def choose_first_moment(spec: RunSpec, earlier_start: datetime | None) -> datetime | None:

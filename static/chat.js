@@ -13,6 +13,7 @@ import { startViewer } from "./js/ticket/file_viewer.js";
 import { openMove } from "./js/site/dialogs.js";
 import { focusQuestion } from "./js/ticket/question.js";
 import { startTicketBar } from "./js/ticket/ticket_bar.js";
+import { startLineLinks } from "./js/ticket/line_link.js";
 
 const DEBOUNCE_MS = 150;
 const END_TOLERANCE_PX = 160;
@@ -150,6 +151,7 @@ const ticket = document.querySelector("[data-ticket]").dataset.ticket;
 const answerLink = document.querySelector("#ticket-head [data-move=answer]"); // absent once the question is answered
 if (location.hash === "#answer" && !focusQuestion() && answerLink) openMove(answerLink.getAttribute("href"));
 startTicketBar();
+startLineLinks();
 startEditing();
 startFiles();
 startViewer();

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from database import open_engine, reading, writing
 from mc_cli import main
-from models import Run, Ticket
+from models import Agent, AgentKind, Run, Ticket
 from settings import load
 from tickets.lifecycle.schemas import build_ticket_json
 from tickets.planning import plans
@@ -72,6 +72,20 @@ def test_a_plan_is_shown_sent_back_and_approved_as_edited(mc: Mc, tmp_path: Path
     newest = json.loads(mc("plan", "show", "MC-1", "--json").output)
     assert (newest["state"], newest["body"]) == ("approved", "Oil it with machine oil.")
     engine.dispose()
+
+
+def test_several_agents_try_a_ticket_and_one_attempt_is_kept(mc: Mc, tmp_path: Path) -> None:
+    mc("ticket", "create", "Fix the door")
+    engine = open_engine(f"sqlite:///{tmp_path / 'home' / 'mc.db'}")
+    with writing(engine) as session:
+        profile = session.scalars(select(Agent.profile).where(Agent.name == "script")).one()
+        session.add(Agent(name="codex", kind=AgentKind.AGENT, runnable=True, profile=profile))
+    engine.dispose()
+    assert "at least 2 items" in mc("ticket", "try", "MC-1", "script").output
+    started = json.loads(mc("ticket", "try", "MC-1", "script", "codex", "--json").output)
+    assert [(row["identifier"], row["assigned_to"]) for row in started] == [("MC-2", "script"), ("MC-3", "codex")]
+    assert json.loads(mc("ticket", "keep", "MC-3", "--json").output)["cancelled"] == ["MC-2"]
+    assert "not one of several attempts" in mc("ticket", "keep", "MC-1").output
 
 
 def test_a_description_and_a_comment_may_come_from_standard_input(mc: Mc) -> None:

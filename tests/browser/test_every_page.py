@@ -13,7 +13,7 @@ from database import writing
 from tickets.planning import phase_editing
 from tickets.shared.lookup import get_run, get_ticket
 from tickets.team import projects, repositories
-from tickets.workflow import evidence, quarantine
+from tickets.workflow import evidence, item_evidence, quarantine
 
 from . import page_rules
 from .conftest import OPERATOR, BoardSite, OpenContext, Tab
@@ -69,7 +69,8 @@ def paths(site: BoardSite, folder: Path) -> list[str]:
     with writing(site.store) as session:
         work_run = get_run(session, run)
         evidence.record_observations(session, work_run, {"check": check, "check_base": check})
-        evidence.record_claims(session, work_run, [{"text": "It is there.", "item": 0}])
+        claim = {"text": "It is there.", "item": 0, "proof": {"kind": "check", "ref": ""}}
+        item_evidence.record_claims(session, work_run, [claim])
         quarantine.store_payload(session, work_run, "report", "too late", {"summary": "Late."})
     reviewed, failed = (site.hand_in(folder / f"project-{number}") for number in (1, 2))
     site.fail_landing(failed)

@@ -23,7 +23,7 @@ from tickets.planning import phase_editing
 from tickets.shared.inputs import NewTicket
 from tickets.shared.lookup import get_run, get_ticket
 from tickets.team import agents, projects
-from tickets.workflow import evidence, quarantine
+from tickets.workflow import evidence, item_evidence, quarantine
 
 from .conftest import OPERATOR, BoardSite, OpenContext, record_errors
 from .test_live_pages import go
@@ -175,7 +175,9 @@ def fill(session: Any, ticket: str, run: int) -> None:
     evidence.record_observations(
         session, work_run, {"check": check, "check_base": check, "workspace": {"branch": CORPUS[1]}}
     )
-    evidence.record_claims(session, work_run, [{"text": line, "kind": "claim", "item": 0} for line in CORPUS])
+    proofs = [{"kind": kind, "ref": line} for line in CORPUS for kind in ("event", "diff")]
+    claims = [{"text": proof["ref"], "kind": "claim", "item": 0, "proof": proof} for proof in proofs]
+    item_evidence.record_claims(session, work_run, claims)
     quarantine.store_payload(session, work_run, "report", ALL, {"summary": ALL})
     closed_incident = incidents.raise_incident(session, "closed", CORPUS[1], ALL)
     incidents.close_incident(session, closed_incident.id, ALL, OPERATOR)

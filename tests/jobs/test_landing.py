@@ -15,19 +15,32 @@ import pytest
 from sqlalchemy import select, update
 
 from database import reading, writing
-from jobs import landing
+from jobs import landing, trial_merges
 from jobs.landing import Lander
 from jobs.scheduler import ROOT, Scheduler, run_landing
-from models import Evidence, LandingState, Project, TaskOutcome, TaskRun, Ticket, TicketStatus, Trigger, now
+from models import (
+    Evidence,
+    LandingState,
+    Project,
+    TaskOutcome,
+    TaskRun,
+    Ticket,
+    TicketEvent,
+    TicketStatus,
+    Trigger,
+    now,
+)
 from tests.waiting import wait_until
 from tests.workers.repositories import commit, git
 from tests.workers.test_landing import read_calls, write_program
 from tickets.runs import claims, landing_results, prompt, reports
 from tickets.shared import lookup
+from tickets.workflow import branch_states
 from tickets.workflow import landing as plans
+from tickets.workflow.branch_states import MergeNote, Overlap
 from workers.contract.spec import format_marker
 from workers.host import processes
-from workers.repository import observe
+from workers.repository import observe, trial_merge
 
 from .installation import Installation
 
@@ -452,6 +465,60 @@ def test_two_doors_at_once_land_once(project: ReviewedProject) -> None:
     assert set(outcomes) <= {"acted", "skipped", "noop"} and outcomes.count("acted") >= 1
     project.land()
     assert sorted(project.log()) == ["Merge MC-1: Add a line", "Merge MC-2: Add a line", "first"]
+
+
+def test_conflicts_and_overlaps_are_known_before_the_approval(
+    project: ReviewedProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, engine = project.installation.context, project.installation.engine
+    commit(project.repo, "Many lines", many="".join(f"{number}\n" for number in range(1, 31)))
+
+    def write_lines(**changes: str) -> int:
+        """A reviewed ticket that changes these lines, named `line5` for the fifth."""
+        lines = [changes.get(f"line{number}", str(number)) for number in range(1, 31)]
+        return project.create_reviewed_ticket(many="".join(f"{line}\n" for line in lines))
+
+    def load_notes() -> list[MergeNote | None]:
+        with reading(engine) as session:
+            tickets = [lookup.get_ticket(session, ticket_id) for ticket_id in (one, other, third)]
+            notes = branch_states.load_notes(session, tickets)
+        return [notes.get(ticket.id) for ticket in tickets]
+
+    def list_events() -> list[str]:
+        query = select(TicketEvent.payload_json).where(TicketEvent.event_type == "ticket_merge_tried")
+        with reading(engine) as session:
+            return [payload["detail"] for payload in session.scalars(query.order_by(TicketEvent.id))]
+
+    one, other = write_lines(line5="five", line20="twenty"), write_lines(line20="TWENTY", line21="XXI")
+    third = write_lines(line28="twenty-eight")
+    tried = trial_merges.make_pass(context)
+    place = ("many.txt", 20, 20)
+    assert load_notes() == [
+        MergeNote("main", (), (Overlap("MC-2", *place),)),
+        MergeNote("main", (), (Overlap("MC-1", *place),)),
+        MergeNote("main", (), ()),
+    ]
+    assert list_events() == ["overlaps MC-2", "overlaps MC-1"]
+
+    calls: list[str] = []
+    monkeypatch.setattr(trial_merge, "try_merge", lambda *_: calls.append("merge"))
+    assert trial_merges.make_pass(context, tried) == tried and calls == [], "nothing has moved"
+    monkeypatch.undo()
+
+    commit(project.repo, "Otherwise", many="".join(f"{number if number != 5 else 'V'}\n" for number in range(1, 31)))
+    project.installation.move(other, "cancel")
+    tried = trial_merges.make_pass(context, tried)
+    assert load_notes() == [MergeNote("main", ("many.txt",), ()), None, MergeNote("main", (), ())]
+    assert list_events()[-2:] == [
+        "conflicts with main in many.txt and overlaps MC-2",
+        "conflicts with main in many.txt",
+    ]
+    git(project.repo, "branch", "--delete", "--force", "mc/MC-3-add-a-line")
+    git(project.repo, "checkout", "--quiet", "--orphan", "mc/MC-3-add-a-line")
+    commit(project.repo, "Unrelated")
+    trial_merges.make_pass(context, tried)
+    note = load_notes()[2]
+    assert note is not None and "unrelated histories" in note.problem
 
 
 def test_work_that_an_agent_completes_by_itself_lands_and_a_conflict_is_resolved_by_it(

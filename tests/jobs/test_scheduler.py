@@ -15,12 +15,13 @@ from sqlalchemy import event, select, update
 
 import mc_scheduler
 from database import reading, writing
-from jobs import dispatch_pass, pickup, scheduler, single_flight, watchdog
+from jobs import dispatch_pass, pickup, scheduler, single_flight, trial_merges, watchdog
 from jobs.health.look import Looker
 from jobs.landing import Lander
 from jobs.program_probes import Prober
 from jobs.scheduler import ROOT, Scheduler, run_pickup
 from jobs.task_recorder import JobResult
+from jobs.trial_merges import TrialMerger
 from models import Heartbeat, TaskOutcome, TaskRun, TicketStatus, Trigger
 from redaction import SHAPES
 from tests.waiting import wait_until
@@ -216,14 +217,18 @@ def test_a_task_is_never_at_work_twice(task_scheduler: TaskScheduler) -> None:
     assert task_scheduler.history() == []
 
 
-def test_a_tick_reads_the_store_only_where_it_has_changed(task_scheduler: TaskScheduler) -> None:
+def test_a_tick_reads_the_store_only_where_it_has_changed(
+    task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_task(task_scheduler.folder, "reap", enabled=False)
     context, log = task_scheduler.installation.context, task_scheduler.messages.append
     lander = Lander(context, lambda: JobResult(TaskOutcome.NOOP), lambda: True, log)
     looker = Looker(context, log)
-    ticker = mc_scheduler.Ticker(context, task_scheduler.scheduler, Prober(context, log), lander, looker)
+    merger = TrialMerger(context, log)
+    ticker = mc_scheduler.Ticker(context, task_scheduler.scheduler, Prober(context, log), lander, looker, merger)
+    monkeypatch.setattr(trial_merges, "INTERVAL_SECONDS", 3600.0)
     ticker.tick()
-    wait_until(lambda: not looker.is_looking, description="the first look")
+    wait_until(lambda: not looker.is_looking and not merger.is_trying, description="the first look and trial")
     for _ in range(3):  # the first beats, which is a change of its own
         ticker.tick()
     statements: list[str] = []
@@ -248,7 +253,8 @@ def test_the_scheduler_shows_that_it_is_alive_at_once_after_a_step_of_the_clock(
     context, log = task_scheduler.installation.context, task_scheduler.messages.append
     lander = Lander(context, lambda: JobResult(TaskOutcome.NOOP), lambda: True, log)
     looker = Looker(context, log)
-    ticker = mc_scheduler.Ticker(context, task_scheduler.scheduler, Prober(context, log), lander, looker)
+    merger = TrialMerger(context, log)
+    ticker = mc_scheduler.Ticker(context, task_scheduler.scheduler, Prober(context, log), lander, looker, merger)
     moments: list[datetime] = []
     heartbeats: list[datetime] = []
     monkeypatch.setattr(mc_scheduler, "now", lambda: moments[-1])

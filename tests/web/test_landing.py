@@ -12,9 +12,13 @@ from werkzeug.test import TestResponse
 from database import reading, writing
 from models import LandingState, Program, TicketStatus, now
 from tests.test_landing import SHA, get, handed_in, pending, project
+from tests.test_spine import ALICE
+from tickets.lifecycle import transitions
 from tickets.runs import landing_results
+from tickets.shared import lookup
 from tickets.team import projects
-from tickets.workflow import landing
+from tickets.workflow import branch_states, landing
+from tickets.workflow.branch_states import Overlap, TrialResult
 
 from .conftest import OWN_PAGE, Api, csrf_token
 from .test_settings_pages import FIELDS, send, text
@@ -169,3 +173,26 @@ def test_the_form_says_that_no_program_can_open_a_pull_request(browser: FlaskCli
         for name in ("gh", "glab"):
             session.add(Program(host=socket.gethostname(), name=name, found=False, checked=now()))
     assert "Neither gh nor glab is installed here" in text(browser.get("/settings/projects/web"))
+
+
+def test_conflicts_and_overlaps_stand_on_the_card_and_the_review(browser: FlaskClient, store: Engine) -> None:
+    ticket_id = handed_in(store, "merge")
+    assert "merge-chips" not in text(browser.get("/board"))
+    trial = TrialResult(ticket_id, SHA, SHA, "main", SHA, ["src/a.py", "<b>.py"], {"src/a.py": [(9, 20)]})
+    with writing(store) as session:
+        branch_states.record_trials(session, [trial])
+        branch_states.record_overlaps(session, {ticket_id: [Overlap("MC-12", "src/a.py", 10, 20)]})
+    for path in ("/board", "/board?view=list", "/ticket/MC-1"):
+        markup = text(browser.get(path))
+        assert "Conflicts with main</a>" in markup and "Overlaps MC-12</a>" in markup, path
+        assert "Conflicts with main in 2 files: src/a.py, &lt;b&gt;.py" in markup and "src/a.py lines 10-20" in markup
+    with reading(store) as session:
+        ticket = lookup.get_ticket(session, ticket_id)
+        note = branch_states.load_notes(session, [ticket])[ticket_id]
+    with browser.application.test_request_context():
+        merging = browser.application.jinja_env.get_template("macros/merge.html").module
+        report = str(merging.report(note))  # type: ignore[attr-defined]
+    assert 'href="/ticket/MC-12?tab=changes">MC-12</a> in <code>src/a.py</code> lines 10–20' in report
+    with writing(store) as session:
+        transitions.transition(session, ticket_id, "approve", ALICE, waive="Seen.", landing="leave")
+    assert "merge-chips" not in text(browser.get("/board")), "work that is done conflicts with nothing"

@@ -26,6 +26,10 @@ def post(browser: FlaskClient, **fields: Any) -> Any:
     return browser.post("/ticket/new", data=body, headers=OWN_PAGE)
 
 
+def text_of(answer: Any) -> str:
+    return unescape(answer.get_data(as_text=True))
+
+
 def newest(operator: Api) -> Any:
     items: Any = operator.get("/tickets?limit=1").json
     return items["items"][0] if items["items"] else None
@@ -223,3 +227,36 @@ def test_a_conversation_is_forked_from_the_ticket_that_holds_it(
     assert '<option value="fork_of" selected>' in form and '<option value="claude" selected>' in form
     assert post(browser, link_kind="fork_of", link_ticket="MC-1", assigned_to="claude").location == "/ticket/MC-2"
     assert "fork of" in text(browser, "/ticket/MC-2") and "forked as" in text(browser, "/ticket/MC-1")
+
+
+def test_several_agents_try_one_wish_and_its_page_compares_them(
+    browser: FlaskClient, operator: Api, orchestrator: Api
+) -> None:
+    refusal = post(browser, attempts=["script"])
+    assert refusal.status_code == 422 and "Choose two or three agents." in text_of(refusal)
+    assert "Choose Now as the start." in text_of(post(browser, attempts=["script", "codex"], status="inbox"))
+    assert newest(operator) is None, "a refused form creates nothing"
+    assert post(browser, attempts=["script", "codex"], assigned_to="claude").location == "/ticket/MC-1"
+    page = text(browser, "/ticket/MC-1")
+    assert page.count("Keep this attempt") == 2 and "Compare its attempts and keep one" in page
+    assert "Try with several agents" not in page.split("<main")[1].split("Relationships")[0]
+    assert 'Attempt at <a href="/ticket/MC-1">' in text(browser, "/ticket/MC-2")
+    rows = operator.get("/tickets/MC-2/attempts").get_json()["items"]
+    assert [(row["ticket"], row["agent"], row["status"], row["check"]) for row in rows] == [
+        ("MC-2", "script", "todo", None),
+        ("MC-3", "codex", "todo", None),
+    ]
+    assert orchestrator.post("/tickets/MC-3/keep").status_code == 403
+    form = {"csrf": csrf_token(browser)}
+    assert browser.post("/ticket/MC-3/keep", data=form, headers=OWN_PAGE).location == "/ticket/MC-3"
+    assert "MC-3 was kept. MC-2 cancelled; the branches stay." in text(browser, "/ticket/MC-3")
+    assert operator.get("/tickets/MC-2").get_json()["status"] == "cancelled"
+
+    post(browser, assigned_to="")
+    assert "Try with several agents" in text(browser, "/ticket/MC-4")
+    assert "Claude Code" in text(browser, "/ticket/MC-4/attempts")
+    again = browser.post("/ticket/MC-4/attempts", data=form | {"attempts": ["script"]}, headers=OWN_PAGE)
+    assert again.status_code == 422 and "Choose two or three agents." in text_of(again)
+    form |= {"attempts": ["script", "claude"]}
+    assert browser.post("/ticket/MC-4/attempts", data=form, headers=OWN_PAGE).location == "/ticket/MC-4"
+    assert operator.post("/tickets/MC-4/attempts", {"agents": ["script", "codex"]}).status_code == 409

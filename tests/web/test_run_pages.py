@@ -251,3 +251,29 @@ def test_a_spool_that_an_agent_has_tampered_with_is_not_followed(
     (folder / "events.jsonl").write_text("{}\n")
     (folder / "acked").symlink_to("/etc/hostname")
     assert "0 acknowledged" in page(browser, f"/ticket/{worker.ticket}/operator")
+
+
+def test_an_item_shows_its_state_and_a_person_sets_it_or_asks_for_a_proof(
+    browser: FlaskClient, app: Flask, store: Engine, operator: Api
+) -> None:
+    worker = start(app, store, acceptance=[{"text": "It greets"}])
+    claim = {"text": "It does", "item": 0, "proof": {"kind": "diff", "ref": "src/<a>.py:10"}}
+    decision = {"item": 0, "text": "It greets", "state": "verified", "note": "Tried it"}
+    assert worker.post(f"/tickets/{worker.ticket}/acceptance", decision).status_code == 403
+    assert worker.get(f"/tickets/{worker.ticket}/acceptance").get_json()["items"][0]["state"] == "not_verified"
+    end(worker, verdict="review", summary="Look.", claims=[claim])
+    address = f"/ticket/{worker.ticket}/acceptance/0"
+    form = {"csrf": csrf_token(browser), "item": "It greets"}
+    tab = page(browser, f"/ticket/{worker.ticket}?tab=evidence")
+    assert (
+        f'href="/ticket/{worker.ticket}?tab=changes&amp;run={worker.run}#line=src/%3Ca%3E.py:10">src/&lt;a&gt;.py:10'
+        in tab
+    )
+    assert "</svg>Verified</span>" in tab and "Ask the agent to prove this" in tab
+    assert browser.post(f"{address}/judge", data=form | {"state": "gaps"}, headers=OWN_PAGE).status_code == 303
+    assert "</svg>With gaps</span>" in page(browser, f"/ticket/{worker.ticket}?tab=evidence")
+    [item] = operator.post(f"/tickets/{worker.ticket}/acceptance", decision).get_json()["items"]
+    assert (item["state"], item["met"], item["reason"], item["judge"]) == ("verified", True, "Tried it", "the-operator")
+    assert browser.post(f"{address}/judge", data=form | {"state": "x"}, headers=OWN_PAGE).status_code == 422
+    assert browser.post(f"{address}/prove", data=form, headers=OWN_PAGE).status_code == 303
+    assert "Prove acceptance item 0: “It greets”" in page(browser, f"/ticket/{worker.ticket}")

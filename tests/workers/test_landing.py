@@ -13,7 +13,8 @@ from subprocess import CalledProcessError
 
 import pytest
 
-from workers.repository import landing, pull_requests, worktrees
+from tickets.workflow import branch_states
+from workers.repository import landing, pull_requests, trial_merge, worktrees
 from workers.repository.git import GitError
 from workers.repository.landing import LandingError, LandingJob, MergeCandidate, MergeConflict, MergeResult
 
@@ -64,6 +65,49 @@ def list_log(repo: Path, form: str = "%s", *more: str) -> list[str]:
 def switch_elsewhere(repo: Path) -> None:
     """The operator works on another branch, so that nothing shows main."""
     git(repo, "switch", "--quiet", "--create", "elsewhere")
+
+
+def test_a_trial_merge_tells_of_conflicts_and_touched_lines_and_changes_nothing(repo: Path, job: LandingJob) -> None:
+    commit(repo, "Otherwise", readme="goodbye\n", other="one\ntwo\n")
+    before = git(repo, "rev-parse", "main", BRANCH), git(repo, "status", "--porcelain"), git(repo, "worktree", "list")
+    heads = trial_merge.list_heads(repo, ["main", BRANCH, "absent"])
+    trial = trial_merge.try_merge(repo, heads["main"].commit, heads[BRANCH].commit)
+    assert heads.keys() == {"main", BRANCH} and heads[BRANCH].tree == git(repo, "rev-parse", f"{BRANCH}^{{tree}}")
+    assert trial.conflicts == ("readme.txt",) and trial.spans.keys() == {"readme.txt", "line.txt"}
+    assert before == (
+        git(repo, "rev-parse", "main", BRANCH),
+        git(repo, "status", "--porcelain"),
+        git(repo, "worktree", "list"),
+    )
+
+
+PATCH = """diff --git a/src/a b.py b/src/a b.py
+--- a/src/a b.py
++++ b/src/a b.py
+@@ -3 +3,2 @@ def run():
+-@@ -90 +90 @@
++one
+@@ -10,0 +12 @@
++inserted
+@@ -20,5 +22,0 @@
+diff --git a/logo.png b/logo.png
+Binary files a/logo.png and b/logo.png differ
+"""
+
+
+def test_touched_lines_lie_between_gaps_and_meet_where_git_would_conflict() -> None:
+    spans = trial_merge.parse_spans(PATCH)
+    assert spans == {"src/a b.py": [(2, 3), (10, 10), (19, 24)], "logo.png": []}
+    for other, places in (
+        ([(4, 9)], []),
+        ([(3, 4)], [("src/a b.py", 3, 3)]),
+        ([(10, 10)], [("src/a b.py", 10, 10)]),
+        ([(0, 40)], [("src/a b.py", 3, 3), ("src/a b.py", 10, 10), ("src/a b.py", 20, 24)]),
+        ([(22, 30), (40, 41)], [("src/a b.py", 23, 24)]),
+        ([], [("src/a b.py", None, None)]),
+    ):
+        assert branch_states.find_overlaps(spans, {"src/a b.py": other}) == places, other
+    assert branch_states.find_overlaps({"a": []}, {"b": []}) == []
 
 
 def test_a_merge_has_both_parents_and_the_operators_name_and_the_checkout_follows(

@@ -55,6 +55,7 @@ def test_commits_changes_and_uncommitted_files_are_seen(repo: Path) -> None:
     assert observations == EMPTY_OBSERVATIONS | {
         "base_sha": base,
         "head_sha": two,
+        "tree_sha": git(repo, "rev-parse", "HEAD^{tree}"),
         "commits": [{"sha": two, "subject": "change a"}, {"sha": one, "subject": "add b"}],
         "files_changed": 2,
         "insertions": 2,

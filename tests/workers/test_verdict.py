@@ -99,7 +99,8 @@ def test_a_signal_that_is_not_this_runs_own_is_none(tmp_path: Path, content: byt
 
 def test_a_signals_claims_and_question_are_kept(tmp_path: Path) -> None:
     question = {"questions": [{"text": "Red?", "choices": [{"label": "yes"}]}]}
-    claims = [{"kind": "test", "text": "all pass", "item": 0}]
+    proofs = [{"kind": "diff", "ref": "src/a.py:10"}, {"kind": "check", "ref": ""}, None]
+    claims = [{"kind": "test", "text": "all pass", "item": 0, "proof": proof} for proof in proofs]
     signal = {"verdict": "question", "summary": "Red?", "question": question, "claims": claims, "nonce": NONCE}
     (tmp_path / "signal.json").write_text(json.dumps(signal))
     result = verdict.read_signal(tmp_path, NONCE, SHAPES)
@@ -108,13 +109,21 @@ def test_a_signals_claims_and_question_are_kept(tmp_path: Path) -> None:
 
 def test_a_claim_out_of_shape_does_not_cost_the_verdict(tmp_path: Path) -> None:
     """Regression: the server refused the whole report, and finished work was taken for lost and done again."""
-    odd = [{"text": "x", "item": -1}, {"kind": "y" * 300, "text": "nul \0" + "z" * 200_000}, {"text": " "}, "?", {}]
+    odd = [
+        {"text": "x", "item": -1, "proof": {"kind": ["diff"]}},
+        {"text": "y", "proof": "check"},
+        {"kind": "y" * 300, "text": "nul \0" + "z" * 200_000},
+        {"text": " "},
+        "?",
+        {},
+    ]
     signal = {"verdict": "done", "summary": "s\0", "claims": odd + [{"text": "more"}] * 300, "nonce": NONCE}
     (tmp_path / "signal.json").write_text(json.dumps(signal))
     result = verdict.read_signal(tmp_path, NONCE, SHAPES)
     assert result and result.summary == "s"
     report = RunReport.model_validate(verdict.build_report(build_spec(tmp_path), result, build_facts(), 0, None))
-    assert (len(report.claims) <= 200, report.claims[0].item, report.claims[1].text[:6]) == (True, None, "nul zz")
+    assert (len(report.claims) <= 200, report.claims[0].item, report.claims[2].text[:6]) == (True, None, "nul zz")
+    assert {claim.proof for claim in report.claims} == {None}
 
 
 def test_a_secret_that_is_a_word_of_the_protocol_costs_no_verdict(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from tickets.shared.errors import Invalid
 from tickets.shared.paging import NEWEST, Conditions, Lists, Order, count_tickets, load_pages
 from tickets.shared.ticket_row import AnyTicket
 from tickets.team import agents
-from tickets.workflow import evidence, landing
+from tickets.workflow import branch_states, evidence, landing
+from tickets.workflow.branch_states import MergeNote
 from tickets.workflow.evidence import Shortfall
 
 from . import status_reason
@@ -165,6 +166,7 @@ class Card(NamedTuple):
     needs_you: bool
     version: int
     moves: tuple[MoveButton, ...]
+    merge: MergeNote | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +256,7 @@ def build_cards(session: Session, tickets: Sequence[AnyTicket], viewer: Viewer) 
     live = {ticket_id: context.live for ticket_id, context in contexts.items() if context.live}
     reasons = status_reason.load_reasons(session, tickets, live, viewer.limits.attempts)
     tags, costs, kinds = load_tags(session, ids), load_costs(session, ids), load_owner_kinds(session)
-    ways = landing.find_landing_options(session, tickets)
+    ways, notes = landing.find_landing_options(session, tickets), branch_states.load_notes(session, tickets)
     return {
         ticket.id: Card(
             identifier=ticket.identifier,
@@ -274,6 +276,7 @@ def build_cards(session: Session, tickets: Sequence[AnyTicket], viewer: Viewer) 
             needs_you=needs_a_person(ticket) or _is_asking(live.get(ticket.id)),
             version=ticket.version,
             moves=build_buttons(transitions.build_move_context(ticket, contexts[ticket.id]), ways.get(ticket.id, ())),
+            merge=notes.get(ticket.id),
         )
         for ticket in tickets
     }

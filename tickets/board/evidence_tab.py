@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from models import Evidence, EvidenceSource, Run, Ticket
 from tickets.runs import claims
-from tickets.workflow import evidence
+from tickets.workflow import evidence, item_evidence
+from tickets.workflow.item_evidence import ItemEvidence
 
 from . import ticket_detail
 
@@ -17,7 +19,8 @@ View = dict[str, Any]
 
 def build_tab(session: Session, ticket: Ticket, run_id: int | None) -> View:
     """Build the tab for this run, or for the last one with evidence. `proofs` are the runs to choose from."""
-    rows = evidence.list_evidence(session, ticket.id)
+    recorded_rows = evidence.list_evidence(session, ticket.id)
+    rows = [row for row in recorded_rows if row.kind != item_evidence.JUDGEMENT]
     run_ids = {row.run_id for row in rows}
     runs = claims.list_runs(session, ticket.id)
     last = max((run or 0 for run in run_ids), default=0)
@@ -30,7 +33,13 @@ def build_tab(session: Session, ticket: Ticket, run_id: int | None) -> View:
         if chosen_id and None in run_ids
         else None,
         "chosen": chosen_id,
-        "items": _build_items(ticket, rows, {run.id: run for run in runs}, files),
+        "items": _build_items(
+            ticket,
+            rows,
+            {run.id: run for run in runs},
+            files,
+            item_evidence.build_items(session, ticket, recorded_rows),
+        ),
     }
 
 
@@ -39,12 +48,21 @@ def _build_choice(run: Run) -> View:
     return {"id": run.id, "generation": run.generation, "agent": run.agent, "said": result, "phase": run.phase}
 
 
-def _build_items(ticket: Ticket, rows: list[Evidence], runs: dict[int, Run], files: dict[int, View]) -> list[View]:
-    """Build the acceptance items with the claims that name them, newest first."""
+def _build_items(
+    ticket: Ticket,
+    rows: list[Evidence],
+    runs: dict[int, Run],
+    files: dict[int, View],
+    states: Sequence[ItemEvidence],
+) -> list[View]:
+    """Build the acceptance items with their states and the claims that name them, newest first."""
     claims_by_item: dict[int, list[View]] = {}
     for row in reversed(rows):
         if row.item is not None and row.source is EvidenceSource.CLAIM:
             run = runs.get(row.run_id or 0)
             claim = {"text": row.summary, "by": row.author, "run": run, "file": ticket_detail.find_file(row, files)}
             claims_by_item.setdefault(row.item, []).append(claim)
-    return [item | {"claims": claims_by_item.get(at, [])} for at, item in enumerate(ticket.acceptance)]
+    return [
+        item | {"claims": claims_by_item.get(at, []), "evidence": states[at]}
+        for at, item in enumerate(ticket.acceptance)
+    ]

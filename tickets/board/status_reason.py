@@ -33,7 +33,7 @@ from tickets.conversation.requests import PLAN_REQUEST
 from tickets.runs import runtime
 from tickets.shared import payloads
 from tickets.shared.ticket_row import AnyTicket
-from tickets.workflow import landing, relationships, wake_conditions
+from tickets.workflow import attempts, landing, relationships, wake_conditions
 
 GRACE = timedelta(minutes=5)
 """The dispatcher wakes due tickets once a minute. One that still waits after this time was missed."""
@@ -143,12 +143,13 @@ def _describe_cause(cause: str, ticket: AnyTicket, run: Run | None) -> StatusRea
 
 @dataclass(frozen=True, slots=True)
 class ReasonTexts:
-    """Texts of other rows for the tickets of one page: questions, requests, summaries, blockers."""
+    """Texts of other rows for the tickets of one page: questions, requests, summaries, blockers, open attempts."""
 
     questions: dict[int, str]
     requests: dict[int, str]
     summaries: dict[int, str]
     blockers: dict[int, list[str]]
+    attempts: dict[int, list[str]]
 
 
 def load_reasons(
@@ -187,7 +188,7 @@ def _describe_state(ticket: AnyTicket, texts: ReasonTexts) -> StatusReason | Non
                 "review", texts.summaries.get(ticket.id) or "Submitted without a summary"
             )
         case TicketStatus.WAITING:
-            return _describe_wait(ticket)
+            return _describe_wait(ticket, texts.attempts.get(ticket.id, []))
         case TicketStatus.TODO:
             return _describe_queue(ticket, texts.blockers.get(ticket.id, []))
         case _:
@@ -200,7 +201,9 @@ def _describe_landing(ticket: AnyTicket) -> StatusReason | None:
     return StatusReason("landing" if landing.is_pending(ticket) else "unlanded", text) if text else None
 
 
-def _describe_wait(ticket: AnyTicket) -> StatusReason:
+def _describe_wait(ticket: AnyTicket, open_attempts: list[str]) -> StatusReason:
+    if open_attempts:
+        return StatusReason("parked", f"Waits for its attempts {', '.join(open_attempts)}")
     if ticket.wake_at:
         is_reset = wake_conditions.is_usage_reset(ticket.wake)
         return StatusReason(
@@ -233,6 +236,7 @@ def _load_texts(session: Session, tickets: Sequence[AnyTicket], live: dict[int, 
         _load_requests(session, live),
         _load_summaries(session, ids.get(TicketStatus.IN_REVIEW, [])),
         relationships.find_open_blockers(session, ids.get(TicketStatus.TODO, [])),
+        attempts.find_open_attempts(session, ids.get(TicketStatus.WAITING, [])),
     )
 
 

@@ -340,6 +340,7 @@ def build_proof(rows: list[Evidence], evidence_files: dict[int, View]) -> View:
     ]
     facts = [
         {
+            "id": row.id,
             "kind": row.kind,
             "status": row.status.value,
             "summary": row.summary,

@@ -12,7 +12,7 @@ from tickets.conversation import conversation_lock
 from tickets.dispatch import slots
 from tickets.runs import forks, runtime
 from tickets.shared import display_names
-from tickets.workflow import landing, wake_conditions
+from tickets.workflow import attempts, landing, wake_conditions
 
 from . import columns
 
@@ -61,7 +61,7 @@ def build_header(session: Session, ticket: Ticket, run: Run | None, last: Run | 
         ticket.status.value,
         "Waiting for a free slot"
         if awaits_slot
-        else describe_next_action(ticket, run) + _describe_last_end(ticket, last),
+        else _describe_choice(session, ticket) or describe_next_action(ticket, run) + _describe_last_end(ticket, last),
         ticket.assigned_to,
         owner_kind,
         state,
@@ -74,6 +74,12 @@ def build_header(session: Session, ticket: Ticket, run: Run | None, last: Run | 
         _describe_outside(run),
         run is not None and runtime.is_silent(run),
     )
+
+
+def _describe_choice(session: Session, ticket: Ticket) -> str:
+    """Describe what a person does with the attempts that a parked ticket waits for, empty without any."""
+    waits = ticket.status is TicketStatus.WAITING and attempts.find_open_attempts(session, [ticket.id])
+    return "Compare its attempts and keep one" if waits else ""
 
 
 def describe_next_action(ticket: Ticket, run: Run | None) -> str:

@@ -19,7 +19,7 @@ from settings import Settings
 from tickets.shared import display_names, lookup, runtime_flags
 from tickets.shared.canary import CANARY
 from tickets.team import agents, profiles, projects, repositories
-from tickets.workflow import landing, relationships, wake_conditions
+from tickets.workflow import attempts, landing, relationships, wake_conditions
 
 from . import budgets
 from .budgets import NO_LIMITS, Budgets, BudgetScope, BudgetTotals
@@ -116,6 +116,7 @@ class GateInput:
     blockers: list[str]
     live: Run | None
     spent: dict[str, BudgetTotals]
+    attempts: list[str] = field(default_factory=list)
 
 
 RUNS_BY_PROJECT = (
@@ -148,9 +149,15 @@ def load_tickets(session: Session, tickets: Iterable[Ticket]) -> list[GateInput]
 def _load_inputs(session: Session, tickets: list[Ticket], live: Mapping[int, Run | None]) -> list[GateInput]:
     ids = [ticket.id for ticket in tickets]
     blockers = relationships.find_open_blockers(session, ids)
-    spending = budgets.load_ticket_spending(session, ids)
+    spending, open_attempts = budgets.load_ticket_spending(session, ids), attempts.find_open_attempts(session, ids)
     return [
-        GateInput(ticket, blockers.get(ticket.id, []), live.get(ticket.id), spending.get(ticket.id, {}))
+        GateInput(
+            ticket,
+            blockers.get(ticket.id, []),
+            live.get(ticket.id),
+            spending.get(ticket.id, {}),
+            open_attempts.get(ticket.id, []),
+        )
         for ticket in tickets
     ]
 
@@ -235,6 +242,12 @@ def _check_dependencies(gate_input: GateInput, _world: SharedState) -> GateAnswe
     )
 
 
+def _check_attempts(gate_input: GateInput, _world: SharedState) -> GateAnswer:
+    if gate_input.attempts:
+        return False, f"It waits for its attempts {', '.join(gate_input.attempts)}: keep one of them."
+    return True, "It has no open attempts."
+
+
 def _check_live_run(gate_input: GateInput, _world: SharedState) -> GateAnswer:
     if gate_input.live is None:
         return True, "No run is active."
@@ -304,6 +317,7 @@ GATES: tuple[tuple[str, Callable[[GateInput, SharedState], GateAnswer]], ...] = 
     ("owner", _check_owner),
     ("controller", _check_controller),
     ("dependencies", _check_dependencies),
+    ("attempts", _check_attempts),
     ("live_run", _check_live_run),
     ("retries", _check_retries),
     ("budget", _check_budget),

@@ -16,6 +16,8 @@ from models import Evidence, Ticket
 from tickets.shared.actors import Actor
 from tickets.shared.errors import StaleTicket
 from tickets.shared.inputs import EditTicket
+from tickets.workflow import item_evidence
+from tickets.workflow.item_evidence import ItemState
 
 from . import editing
 
@@ -35,14 +37,14 @@ def add_item(session: Session, ticket: Ticket, text: str, actor: Actor) -> None:
 
 def reword_item(session: Session, ticket: Ticket, item: Item, text: str, actor: Actor) -> None:
     """Change the text of an item, keeping its `met` mark."""
-    place, items = _find_item(ticket, item), _copy_items(ticket)
+    place, items = find_item(ticket, item), _copy_items(ticket)
     items[place]["text"] = text
     _write(session, ticket, items, actor)
 
 
 def remove_item(session: Session, ticket: Ticket, item: Item, actor: Actor) -> None:
     """Remove an item, and renumber the evidence of the items after it."""
-    place, items = _find_item(ticket, item), _copy_items(ticket)
+    place, items = find_item(ticket, item), _copy_items(ticket)
     del items[place]
     _write(session, ticket, items, actor)
     mine = Evidence.ticket_id == ticket.id
@@ -54,15 +56,24 @@ def mark_items(session: Session, ticket: Ticket, marks: Iterable[tuple[Item, boo
     """Set the `met` marks of these items and leave the others unchanged."""
     items = _copy_items(ticket)
     for item, met in marks:
-        items[_find_item(ticket, item)]["met"] = met
+        items[find_item(ticket, item)]["met"] = met
     _write(session, ticket, items, actor)
+
+
+def judge_item(session: Session, ticket: Ticket, item: Item, state: ItemState | None, note: str, actor: Actor) -> None:
+    """Set the state of an item as a person sees it, with its mark. None withdraws the decision."""
+    place, items = find_item(ticket, item), _copy_items(ticket)
+    items[place]["met"] = state is ItemState.VERIFIED
+    _write(session, ticket, items, actor)
+    item_evidence.judge_item(session, ticket, place, state, note, actor)
 
 
 def _copy_items(ticket: Ticket) -> list[dict[str, Any]]:
     return [dict(item) for item in ticket.acceptance]
 
 
-def _find_item(ticket: Ticket, item: Item) -> int:
+def find_item(ticket: Ticket, item: Item) -> int:
+    """Find the present index of an item. Raises `StaleTicket` when it was changed or removed."""
     texts = [present["text"] for present in ticket.acceptance]
     if texts[item.place : item.place + 1] == [item.text]:
         return item.place

@@ -17,6 +17,7 @@ from tickets.shared.errors import Invalid, StaleTicket
 from tickets.shared.inputs import EditTicket
 from tickets.shared.rights import Act
 from tickets.shared.ticket_fields import TicketField
+from tickets.workflow import item_evidence
 
 from .column_values import column_values
 from .schemas import build_ticket_json, load_tags
@@ -45,7 +46,10 @@ def edit_ticket(session: Session, ticket: Ticket, body: EditTicket, actor: Actor
     tags = {tag.value for tag in new_values["tags"]} if "tags" in new_values else set(before["tags"])
     if not values and tags == set(before["tags"]):
         return ticket
+    items_before = ticket.acceptance
     updated = update_ticket(session, ticket, body.version, values)
+    if "acceptance" in values:
+        item_evidence.record_marks(session, updated, items_before, updated.acceptance, actor)
     if tags != set(before["tags"]):
         _replace_tags(session, ticket.id, tags)
     after = build_ticket_json(session, [updated])[0]

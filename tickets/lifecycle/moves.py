@@ -123,6 +123,7 @@ MOVES: dict[str, Move] = {
         Move("unblock", _states(S.BLOCKED), (S.TODO, S.NEEDS_INPUT, S.IN_REVIEW), PEOPLE_AND_SYSTEM, label="Unblock"),
         Move("close", OPEN, (S.DONE,), frozenset({Role.HUMAN}), CloseInput, "Close", stops_run=True, danger=True),
         Move("cancel", OPEN, (S.CANCELLED,), frozenset({Role.HUMAN}), label="Cancel", stops_run=True, danger=True),
+        Move("adopt", OPEN, (S.DONE,), frozenset({Role.SYSTEM}), stops_run=True),
         Move("reopen", TERMINAL, (S.INBOX, S.TODO), PEOPLE, ReopenInput, "Reopen"),
     )
 }

@@ -90,6 +90,46 @@ class PhaseJson(Response):
     runbook: str | None
 
 
+class ItemProofJson(Response):
+    """One proof of an acceptance item. `problem` says why it does not hold, `href` opens it on the board."""
+
+    label: str
+    href: str
+    by: str
+    run_id: int | None
+    commit: str | None
+    is_stale: bool
+    problem: str
+
+
+class ItemJson(Response):
+    """An acceptance item with its state (verified, gaps or not_verified), the reason, and its proofs, newest first."""
+
+    text: str
+    met: bool
+    state: str
+    reason: str
+    is_stale: bool
+    judge: str | None
+    proofs: list[ItemProofJson]
+
+
+class AttemptJson(Response):
+    """One attempt at a ticket. `check` is null while no check has run, `files` while there is no diff."""
+
+    ticket: str
+    agent: str | None
+    profile: str | None
+    status: str
+    is_kept: bool
+    check: bool | None
+    files: int | None
+    insertions: int
+    deletions: int
+    cost_usd: float | None
+    seconds: float | None
+
+
 class GateJson(Response):
     name: str
     ok: bool

@@ -48,10 +48,11 @@ from tickets.shared.ticket_fields import CREATABLE
 from tickets.shared.ticket_row import AnyTicket
 from tickets.team import agents
 from tickets.team.projects import get_project
-from tickets.workflow import evidence, landing, relationships, ticket_phases, wake_conditions
+from tickets.workflow import attempts, evidence, landing, relationships, ticket_phases, wake_conditions
 
 from . import comments, effects, inbox, move_snapshot
 from .column_values import column_values
+from .comments import MISSION_CONTROL
 from .move_snapshot import MoveSnapshot
 from .moves import COMMENT_KINDS, CONTROLLER_MOVES, LANDING_MOVES, MAX_TICKETS_PER_RUN, MOVES, MOVES_FROM, Move, Role, S
 
@@ -169,7 +170,22 @@ def transition(
     _record(session, definition, updated, was, move_input, actor, run)
     if definition.stops_run and live is not None:
         stop_live_run(session, live, STOP_CODES[definition.name], f"{actor.name}: {definition.name}", actor)
+    if updated.status is S.DONE:
+        complete_parent(session, updated)
     return updated
+
+
+def complete_parent(session: Session, ticket: Ticket) -> None:
+    """Complete the parent of an attempt that is done, and cancel the other attempts."""
+    group = attempts.find_group(session, ticket.id)
+    if group is None or group.parent.id == ticket.id:
+        return
+    for other in group.list_open(without=ticket.id):
+        note = f"{ticket.identifier} is done instead."
+        transition(session, other.id, "cancel", MISSION_CONTROL, role=Role.HUMAN, note=note)
+    if group.parent.status not in TERMINAL:
+        note = f"{ticket.identifier}, the attempt of {ticket.assigned_to or 'nobody'}, is done."
+        transition(session, group.parent.id, "adopt", MISSION_CONTROL, note=note)
 
 
 STATE = select(Ticket.identifier, Ticket.status).where(Ticket.id == bindparam("ticket"))
@@ -464,6 +480,7 @@ STOP_CODES = {
     "park": StopCode.PARKED,
     "cancel": StopCode.CANCELLED,
     "close": StopCode.CLOSED,
+    "adopt": StopCode.CLOSED,
     "block": StopCode.BLOCKED,
     "release": StopCode.OPERATOR,
 }

@@ -12,6 +12,7 @@ from models import RelationKind, Run, Ticket, TicketEvent, TicketRelationship, n
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError
 from tickets.shared.lookup import get_ticket
+from tickets.workflow import attempts
 
 from . import transitions
 from .move_snapshot import MoveSnapshot
@@ -62,6 +63,8 @@ def _is_awaited(session: Session, ticket: Ticket) -> bool:
     """Return whether a ticket waits for the end of this one, when it has just ended."""
     if ticket.closed is None:
         return False
+    if attempts.find_group(session, ticket.id) is not None:
+        return True
     blocks = select(TicketRelationship.other_id).where(
         TicketRelationship.ticket_id == ticket.id, TicketRelationship.kind == RelationKind.BLOCKS
     )

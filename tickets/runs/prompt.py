@@ -85,6 +85,11 @@ EVIDENCE = (
     "Commit your work on the branch you are on. Mission Control looks at commits, changed files and the project's"
     " check itself; say nothing that these do not bear out."
 )
+PROOF = (
+    "For each item that you have met, report a claim with its number and a `proof`: the project's check (kind check), the"
+    " command that you ran (kind event, with the command as its ref), or a line of your last commit (kind diff, as in"
+    " src/a.py:10)."
+)
 
 
 FORK_TEXT = (
@@ -279,7 +284,7 @@ def _clip(text: str) -> str:
 
 def _describe_acceptance(ticket: Ticket) -> str:
     lines = [f"{number}. [{'x' if item.get('met') else ' '}] {item['text']}" for number, item in _number_items(ticket)]
-    return _render_section("Acceptance (items are counted from 0)", "\n".join(lines))
+    return _render_section("Acceptance (items are counted from 0)", "\n".join([*lines, f"\n{PROOF}"] if lines else []))
 
 
 def _number_items(ticket: Ticket) -> list[tuple[int, dict[str, object]]]:

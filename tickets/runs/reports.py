@@ -15,7 +15,7 @@ from sqlalchemy import exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from models import Failure, Outcome, RequestState, Run, RunRequest, RunState, Ticket, TicketEvent, TicketStatus, now
-from protocol import AGENT_VERDICTS, MAX_CLAIMS, StopCode
+from protocol import AGENT_VERDICTS, MAX_CLAIMS, ProofKind, StopCode
 from tickets.conversation import messages, timeline
 from tickets.lifecycle.comments import MISSION_CONTROL
 from tickets.lifecycle.transitions import transition
@@ -25,7 +25,7 @@ from tickets.shared.errors import ClaimLost, ConflictError
 from tickets.shared.inputs import Line, Moment, Prose, WrapperBody
 from tickets.shared.lookup import get_run, get_ticket
 from tickets.team import agents
-from tickets.workflow import evidence, quarantine
+from tickets.workflow import evidence, item_evidence, quarantine
 
 from . import failure_record, retry_policy, runtime, sessions, usage, verdicts
 from .claims import record_workspace
@@ -57,12 +57,20 @@ class ReportedFailure(WrapperBody):
     retry_at: Moment | None = None
 
 
+class ReportedProof(WrapperBody):
+    """What a claim points to. A kind of another version is kept, and proves nothing here."""
+
+    kind: ProofKind | Line = Field(union_mode="left_to_right")
+    ref: Prose = ""
+
+
 class ReportedClaim(WrapperBody):
     """Statement of the agent, as `protocol.ClaimMessage`."""
 
     kind: Line = "claim"
     text: Prose
     item: int | None = Field(None, ge=0)
+    proof: ReportedProof | None = None
 
 
 class RunReport(WrapperBody):
@@ -147,11 +155,11 @@ def _end_refused_run(
 
 
 def _record_evidence(session: Session, run: Run, body: RunReport) -> None:
-    evidence.record_claims(session, run, [claim.model_dump() for claim in body.claims])
     if body.observations:
         evidence.record_observations(session, run, asdict(body.observations))
         if body.observations.base_sha:
             record_workspace(session, run.id, base_sha=body.observations.base_sha)
+    item_evidence.record_claims(session, run, [claim.model_dump() for claim in body.claims])
 
 
 FAILURE_BY_VERDICT = {

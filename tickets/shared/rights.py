@@ -24,6 +24,7 @@ class Act(StrEnum):
     DECIDE_PLAN = "edits, approves or sends back a plan"
     CHANGE_MODEL = "changes the model of a run"
     PLAN_PHASES = "plans the phases of a ticket"
+    CHOOSE_ATTEMPT = "starts several attempts at a ticket or keeps one of them"
     PARK_ON_PROBE = "parks a ticket on a probe, which runs a command on this machine"
     CHOOSE_LANDING = "chooses another way to land than the project's own"
     SET_TERMS = "edits gate, acceptance or campaign owner"
@@ -47,6 +48,7 @@ ALLOWED: dict[Act, frozenset[ActorKind]] = {
     Act.DECIDE_PLAN: PEOPLE,
     Act.CHANGE_MODEL: PEOPLE,
     Act.PLAN_PHASES: PEOPLE,
+    Act.CHOOSE_ATTEMPT: PEOPLE,
     Act.PARK_ON_PROBE: PEOPLE,
     Act.CHOOSE_LANDING: PEOPLE,
     Act.SET_TERMS: PEOPLE,

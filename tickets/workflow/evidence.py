@@ -16,7 +16,7 @@ from models import Evidence, EvidenceSource, EvidenceStatus, Project, Run, Ticke
 from protocol import Observations
 from tickets.shared.errors import EvidenceMissing
 
-from . import ticket_phases
+from . import branch_states, ticket_phases
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,27 +73,10 @@ def find_submitters(session: Session, ticket_ids: list[int]) -> dict[int, set[st
     return agents_by_ticket
 
 
-def record_claims(session: Session, run: Run, claims: list[dict[str, Any]]) -> None:
-    """Record the worker's statements as claims."""
-    for claim in claims:
-        session.add(
-            Evidence(
-                ticket_id=run.ticket_id,
-                run_id=run.id,
-                kind=claim.get("kind") or "claim",
-                source=EvidenceSource.CLAIM,
-                status=EvidenceStatus.UNKNOWN,
-                summary=claim["text"],
-                item=claim.get("item"),
-                author=run.agent,
-            )
-        )
-
-
 def record_observations(session: Session, run: Run, observations: dict[str, Any]) -> None:
     """Record Mission Control's observations of a workspace as facts: commits, diff, uncommitted files, check command.
 
-    `seen` has the shape of `protocol.Observations`.
+    They have the shape of `protocol.Observations`.
     """
     facts = (
         [_describe_error(observations)]
@@ -107,6 +90,8 @@ def record_observations(session: Session, run: Run, observations: dict[str, Any]
     )
     for fact in facts:
         record_fact(session, run.ticket_id, run.id, fact)
+    if observations.get("head_sha"):
+        branch_states.record_head(session, run.ticket_id, observations["head_sha"], observations.get("tree_sha"))
 
 
 Fact = tuple[str, EvidenceStatus, str, dict[str, Any] | None]

@@ -51,6 +51,7 @@ MOVES: dict[str, tuple[str, str]] = {
     "unblock": ("circle", "unblocked {ticket}"),
     "close": ("circle-check", "closed {ticket} without its evidence"),
     "cancel": ("circle-slash", "cancelled {ticket}"),
+    "adopt": ("circle-check", "completed {ticket}: {note}"),
     "reopen": ("refresh-cw", "reopened {ticket}"),
     "undo": ("undo-2", "undid the last move of {ticket}"),
 }
@@ -61,6 +62,10 @@ ANY_MOVE = ("circle-dashed", "moved {ticket}: {anything}")
 SENTENCES: dict[str, tuple[str, str]] = {
     "ticket_created": ("plus", "created {ticket}"),
     "ticket_landed_late": ("git-merge", "landed {ticket} too late: {body}"),
+    "ticket_merge_tried": ("git-merge", "found that {ticket} {detail}"),
+    "ticket_item_judged": ("shield-check", "marked “{text}” of {ticket} as {state}"),
+    "ticket_attempts_started": ("git-branch", "started several attempts at {ticket}"),
+    "ticket_attempt_kept": ("flag", "kept {attempt} as the attempt at {ticket}"),
     "ticket_edited": ("pencil", "edited {edited} of {ticket}"),
     "ticket_phases_begun": ("list-checks", "started a workflow on {ticket}"),
     "ticket_phases_arranged": ("list-checks", "edited the later phases of {ticket}"),

@@ -18,6 +18,7 @@ from tickets.board import saved_views
 from tickets.conversation import attachments
 from tickets.conversation.attachments import ReceivedFile, Upload
 from tickets.lifecycle import transitions
+from tickets.planning import attempts
 from tickets.shared import display_names
 from tickets.shared.errors import DomainError, Invalid, NoSuchTicket
 from tickets.shared.inputs import NewTicket
@@ -26,7 +27,7 @@ from tickets.team import default_owner, projects, team_status
 from web.site import forms, layout, markdown, phase_forms
 from web.site.errors import convert_validation_error
 
-from . import ticket_fields
+from . import attempts_page, ticket_fields
 from .attachments import receive_file
 
 blueprint = Blueprint("new_ticket", __name__)
@@ -53,7 +54,15 @@ LINKS = [
 ]
 REPEATED_FIELDS = ("project", "assigned_to", "priority", "status", "query")
 """Fields whose values are copied to the form of the next ticket."""
-FORM_FIELDS = {*ticket_fields.ON_NEW_TICKET, *forms.WAKE_FIELDS, "status", "phases", "relationships", "files"}
+FORM_FIELDS = {
+    *ticket_fields.ON_NEW_TICKET,
+    *forms.WAKE_FIELDS,
+    "status",
+    "phases",
+    "relationships",
+    "attempts",
+    "files",
+}
 
 
 # ------------------------------------------------------------------------------------------------------------ the form
@@ -84,6 +93,7 @@ def _render_form(form: Form, errors: Errors, preview: str | None = None, *, is_n
     with reading(auth.get_instance().engine) as session:
         choices = _load_choices(session)
         wake = forms.build_wake_field(session, form, zone)
+        attempt_choices = attempts_page.list_choices(session)
         phase_choices = phase_forms.load_choices(session)
     other_errors = [f"{name}: {words}" for name, words in errors.items() if name not in FORM_FIELDS and name != "form"]
     context: View = {
@@ -92,6 +102,7 @@ def _render_form(form: Form, errors: Errors, preview: str | None = None, *, is_n
         "wake": wake,
         "phases": phase_forms.parse_rows(form) or phase_forms.build_rows(),
         "offered": phase_choices,
+        "attempt_choices": attempt_choices,
         "fields": ticket_fields.build_new_inputs(form, errors, choices, zone),
         "choices": choices,
         "is_next": is_next,
@@ -162,15 +173,26 @@ def _render_next_form(form: Form, ticket: Ticket) -> Response | str:
 
 
 def _create_ticket(form: Form) -> Ticket:
-    body = _parse_body(form, auth.get_instance().settings.timezone)
+    body, several = _parse_body(form, auth.get_instance().settings.timezone), attempts_page.read_agents(form)
     _require_tickets(form)
+    if several:
+        _prepare_parent(body)
     with _receive_files([upload for upload in request.files.getlist("files") if upload.filename]) as files:
         with writing(auth.get_instance().engine) as session:
             ticket = transitions.create_ticket(session, body, auth.get_actor())
             max_count = auth.get_instance().settings.attachment_limit_count
             for file in files:
                 attachments.add_attachment(session, ticket.id, file, Upload(), auth.get_actor(), max_count)
+            if several:
+                attempts.start_attempts(session, ticket, several, auth.get_actor())
         return ticket
+
+
+def _prepare_parent(body: NewTicket) -> None:
+    """Leave the owners to the attempts. Raises `Invalid` unless the ticket starts now."""
+    if body.status != "todo":
+        raise Invalid("Several agents start at once. Choose Now as the start.", field="attempts")
+    body.assigned_to = None
 
 
 def _parse_body(form: Form, zone: str) -> NewTicket:

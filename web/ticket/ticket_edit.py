@@ -9,13 +9,16 @@ from flask import Blueprint, request
 
 import auth
 from database import Session, reading
+from tickets.conversation import message_routing, proof_request
 from tickets.lifecycle import acceptance, editing
 from tickets.lifecycle.acceptance import Item
 from tickets.lifecycle.schemas import build_ticket_json
-from tickets.shared.errors import DomainError
+from tickets.runs.notify_run import notify_run
+from tickets.shared.errors import DomainError, Invalid
 from tickets.shared.lookup import get_ticket
 from tickets.shared.ticket_fields import Control, TicketField
-from web.site import forms, markdown
+from tickets.workflow.item_evidence import ItemState
+from web.site import forms, layout, markdown
 
 from . import ticket_fields
 from .ticket_forms import Answer, Change, apply_change, may_edit, render_form, render_refused_form
@@ -113,6 +116,37 @@ def change_item(reference: str, place: int) -> Answer:
     return _change_list(
         reference, lambda session, ticket: acceptance.reword_item(session, ticket, item, text, auth.get_actor())
     )
+
+
+@blueprint.post("/ticket/<reference>/acceptance/<int:place>/judge")
+def judge_item(reference: str, place: int) -> Answer:
+    """Set what a person thinks of an item's evidence, or withdraw it."""
+    item, state = Item(place, request.form.get("item", "")), request.form.get("state") or None
+    if state is not None and state not in list(ItemState):
+        raise Invalid(f"There is no state {state[:40]!r} of an acceptance item.", field="state")
+    return _change_list(
+        reference,
+        lambda session, ticket: acceptance.judge_item(
+            session, ticket, item, ItemState(state) if state else None, "", auth.get_actor()
+        ),
+    )
+
+
+@blueprint.post("/ticket/<reference>/acceptance/<int:place>/prove")
+def ask_for_proof(reference: str, place: int) -> Answer:
+    """Ask the agent to prove an item: at once, or with the ticket's return."""
+    item, caller = Item(place, request.form.get("item", "")), auth.get_caller()
+    routed: list[message_routing.RoutedMessage] = []
+    answer = _change_list(
+        reference,
+        lambda session, ticket: routed.append(
+            proof_request.ask_for_proof(session, ticket, item, caller.actor, caller.identity)
+        ),
+    )
+    for message in routed:
+        layout.flash_note(message["text"])
+        notify_run(auth.get_instance().settings, message["run"])
+    return answer
 
 
 def _change_list(reference: str, edit: Change) -> Answer:

@@ -13,12 +13,13 @@ from werkzeug.wrappers import Response
 import auth
 from database import Session, end_read, reading, writing
 from models import Run, Ticket, TicketStatus
-from tickets.board import columns, ticket_detail, ticket_header
+from tickets.board import attempts_view, columns, ticket_detail, ticket_header
 from tickets.conversation import message_routing, requests, timeline
 from tickets.conversation.timeline import Entry
 from tickets.dispatch import policy
 from tickets.lifecycle import editing, moves, schemas, transitions, undo
 from tickets.lifecycle.transitions import ActorContext
+from tickets.planning import attempts
 from tickets.runs import claims
 from tickets.runs.notify_run import notify_run, stopping_run
 from tickets.shared import display_names, paging, rights
@@ -27,7 +28,7 @@ from tickets.shared.lookup import get_ticket
 from tickets.shared.rights import Act
 from tickets.team import permission_view
 from tickets.team.permission_view import PermissionView
-from tickets.workflow import evidence, landing, wake_conditions
+from tickets.workflow import branch_states, evidence, landing, wake_conditions
 from tickets.workflow.evidence import Shortfall
 from web.runs import changes, run_page
 from web.site import forms, layout, markdown
@@ -89,6 +90,8 @@ def show_part(reference: str, name: str) -> str:
             return layout.render_part("ticket/_entries", **context, **_load_news(session, view.ticket))
         if name == "attention":
             return layout.render_part("ticket/_attention", **context, **_load_conversation(session, view.ticket, []))
+        if name == "attempts":
+            return layout.render_part("ticket/_attempts", **context, **_load_attempts(session, view.ticket))
         if name in ("header", "description", "bar"):
             return layout.render_part(
                 f"ticket/_{name}", **context, edits=ticket_edit.build_edit_forms(session, context["ticket"])
@@ -119,8 +122,10 @@ def _build_shared_context(session: Session, view: TicketView) -> View:
         "header": head,
         "moves": columns.mark_unmet(buttons, shortfalls),
         "missing": [shortfall.detail for shortfall in shortfalls],
+        "merge": branch_states.load_notes(session, [ticket]).get(ticket.id),
         "tabs": tabs,
         "may_edit": ticket_forms.may_edit(),
+        "may_try": attempts.may_start(session, ticket, auth.get_actor()),
         "may_allow": rights.may(auth.get_actor(), Act.ADMINISTER),
         "composer": {
             "can_message": actor_context.live is not None,
@@ -170,10 +175,15 @@ def _load_tab(session: Session, view: TicketView, tab: str) -> View:
     earlier = f"/ticket/{ticket.identifier}?before={rows[0].seq}" if len(rows) == PAGE_SIZE else None
     return {
         **_load_conversation(session, ticket, rows),
+        **_load_attempts(session, ticket),
         "cursor_seq": ticket.event_seq,
         "earlier_href": earlier,
         **plan_page.load_plan(session, ticket, view.newest),
     }
+
+
+def _load_attempts(session: Session, ticket: Ticket) -> View:
+    return {"comparison": attempts_view.load_comparison(session, ticket, auth.get_actor())}
 
 
 def _load_conversation(session: Session, ticket: Ticket, rows: Sequence[Entry], updates: Sequence[Entry] = ()) -> View:

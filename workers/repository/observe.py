@@ -81,7 +81,8 @@ def observe(workspace: Path, base_sha: str | None, checking: CheckSettings | Non
 
 
 def _read_head(workspace: Path, _base: str) -> dict[str, Any]:
-    return {"head_sha": git.check_output(workspace, "rev-parse", "HEAD")}
+    head, tree = git.check_output(workspace, "rev-parse", "HEAD", "HEAD^{tree}").split()
+    return {"head_sha": head, "tree_sha": tree}
 
 
 def _read_commits(workspace: Path, base: str) -> dict[str, Any]:

@@ -17,11 +17,13 @@ from typing import Any, Literal
 from protocol import (
     AGENT_VERDICTS,
     MAX_CLAIMS,
+    MAX_PROOF_CHARACTERS,
     PLAN_QUESTION,
     PLAN_SUMMARY,
     ClaimMessage,
     Failure,
     Outcome,
+    ProofKind,
     ReportMessage,
     StopCode,
 )
@@ -69,7 +71,7 @@ class FailureReport:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """End of a run. `question` is a question event's payload, `claims` are {kind, text, item}."""
+    """End of a run. `question` is a question event's payload, `claims` are {kind, text, item, proof}."""
 
     kind: Outcome
     summary: str
@@ -114,6 +116,7 @@ def _parse_claims(value: object) -> tuple[Mapping[str, Any], ...]:
                 shorten_line(get_first_line(str(claim.get("kind") or ""))) or "claim",
                 text,
                 _parse_index(claim.get("item")),
+                _parse_proof(claim.get("proof")),
             )
         )
         for text, claim in whole[:MAX_CLAIMS]
@@ -123,6 +126,13 @@ def _parse_claims(value: object) -> tuple[Mapping[str, Any], ...]:
 
 def _parse_index(item: object) -> int | None:
     return item if type(item) is int and 0 <= item < MAX_CLAIMS else None
+
+
+def _parse_proof(proof: object) -> Mapping[str, str] | None:
+    """Return the proof in the server's format, None for one that it does not know."""
+    if not isinstance(proof, dict) or proof.get("kind") not in list(ProofKind):
+        return None
+    return {"kind": str(proof["kind"]), "ref": get_first_line(str(proof.get("ref") or ""))[:MAX_PROOF_CHARACTERS]}
 
 
 def parse_message(message: str) -> Verdict | None:
