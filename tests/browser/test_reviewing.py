@@ -11,6 +11,7 @@ from database import writing
 from tickets.runs import reports
 
 from .conftest import BoardSite
+from .test_live_pages import go, wait_until_live
 
 pytestmark = pytest.mark.browser
 
@@ -41,6 +42,52 @@ def test_remarks_on_lines_outlive_a_reload_and_are_sent_as_one_message(
     page.goto(f"/ticket/{ticket}?tab=changes")
     expect(page.locator("[data-file]")).to_have_count(2)
     expect(page.locator(".remark")).to_have_count(0)
+
+
+def test_the_queue_is_worked_by_keyboard_from_item_to_item(site: BoardSite, page: Page, tmp_path: Path) -> None:
+    review, asking, blocked = site.hand_in(tmp_path / "web"), site.ticket(title="Which?"), site.ticket(title="Stuck")
+    site.report_verdict(asking, "question")
+    site.move(blocked, "block", reason="needs_human", owner="alice", next_action="Look")
+    place, heading = page.locator("[data-place]"), page.get_by_role("heading", level=1)
+    go(page, "/board")
+    page.keyboard.press("r")
+    expect(place).to_have_text("1 of 3")
+    wait_until_live(page)
+    page.keyboard.press("n")
+    expect(place).to_have_text("2 of 3")
+    expect(heading).to_contain_text(asking)
+    wait_until_live(page)
+    page.keyboard.press("p")
+    expect(place).to_have_text("1 of 3")
+    wait_until_live(page)
+    page.keyboard.press("g")
+    page.keyboard.press("a")
+    expect(page).to_have_url(f"{site.base}/activity")
+    assert site.load_ticket(review)["landing"] is None  # the keys of another page are no decision
+    go(page, "/review")
+    page.keyboard.press("Shift+C")
+    expect(page.locator("#ticket-form")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("c")
+    expect(page.get_by_label("Summary for the agent")).to_be_focused()
+    page.get_by_label("Summary for the agent").blur()
+    page.keyboard.press("a")
+    expect(place).to_have_text("1 of 2")
+    assert site.load_ticket(review)["landing"]["state"] == "pending"
+    wait_until_live(page)
+    page.keyboard.press("a")
+    page.keyboard.type("This one.")
+    page.keyboard.press("Control+Enter")
+    expect(place).to_have_text("1 of 1")
+    wait_until_live(page)
+    page.keyboard.press("a")
+    expect(page.get_by_role("heading", name="Nothing needs you")).to_be_visible()
+    wait_until_live(page)
+    page.keyboard.press("u")
+    expect(heading).to_contain_text(blocked)
+    wait_until_live(page)
+    page.keyboard.press("u")
+    expect(page.locator(".flashes")).to_contain_text("There is nothing to undo")
 
 
 def test_the_keyboard_walks_the_lines_of_a_file(site: BoardSite, page: Page, tmp_path: Path) -> None:

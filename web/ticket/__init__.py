@@ -9,6 +9,7 @@ BLUEPRINTS = (
     "attachments",
     "new_ticket",
     "ticket_page",
+    "review_queue",
     "print_view",
     "replay",
     "workflow_page",

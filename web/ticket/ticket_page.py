@@ -222,6 +222,20 @@ def _load_changes_tab(session: Session, view: TicketView) -> View:
     return facts | {"changes": changes.load_changes(newest) if newest else None}
 
 
+def load_bar(session: Session, reference: str) -> View:
+    """Load the ticket and the moves of the line that stays in view."""
+    return _build_shared_context(session, _load_view(session, reference))
+
+
+def load_review(session: Session, reference: str) -> View:
+    """Load what is needed to decide a ticket: question, verdict, acceptance and changes. It may end the transaction."""
+    view = _load_view(session, reference)
+    ticket = view.ticket
+    context = _build_shared_context(session, view) | _load_conversation(session, ticket, [])
+    context |= run_page.load_evidence_tab(session, ticket) | {"edits": {}}
+    return context | (_load_changes_tab(session, view) if ticket.status is TicketStatus.IN_REVIEW else {})
+
+
 def _is_split_view() -> bool:
     return request.args.get("view") == "split"
 
