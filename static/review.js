@@ -1,6 +1,7 @@
 // Review of a run's changes: viewed files, and comments on lines, which are sent to the agent together as one message.
 
 import { createElement } from "./js/site/element.js";
+import { startContext } from "./js/ticket/diff_context.js";
 import { listKeys } from "./js/site/shortcuts.js";
 import { RecentList } from "./js/site/recent_list.js";
 
@@ -72,10 +73,12 @@ class Review {
     const existing = [...this.#root.querySelectorAll(".remark")].find((each) => each.previousElementSibling === row && each.dataset.line === line);
     if (existing) return existing;
     const path = row.closest("[data-file]").dataset.file;
-    const words = createElement("textarea", { className: "input", rows: 2, value: text, ariaLabel: `Comment on ${path}, line ${line}` });
+    const words = createElement("textarea", { className: "input", rows: 2, value: text, placeholder: "Comment on this line", ariaLabel: `Comment on ${path}, line ${line}` });
     const removeButton = createElement("button", { type: "button", className: "button plain", textContent: "Remove" });
     removeButton.dataset.drop = "";
-    const cell = createElement("td", { colSpan: row.children.length }, words, removeButton);
+    const note = createElement("span", { className: "small muted", textContent: "Saved, goes with your review" });
+    const actions = createElement("div", { className: "actions" }, removeButton, note);
+    const cell = createElement("td", { colSpan: row.children.length }, words, actions);
     const remark = createElement("tr", { className: "remark" }, cell);
     remark.dataset.line = line;
     row.after(remark);
@@ -131,4 +134,7 @@ class Review {
 }
 
 const root = document.querySelector("[data-review]");
-if (root) new Review(root);
+if (root) {
+  new Review(root);
+  startContext(root);
+}

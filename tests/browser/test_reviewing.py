@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from database import writing
+from tests.workers.repositories import commit, create_repository, git
 from tickets.runs import reports
 
 from .conftest import BoardSite
@@ -102,10 +103,30 @@ def test_the_keyboard_walks_the_lines_of_a_file(site: BoardSite, page: Page, tmp
     expect(page.get_by_label("Comment on new.txt, line 2")).to_be_focused()
 
 
-def test_before_and_after_share_the_width_of_a_file(site: BoardSite, page: Page, tmp_path: Path) -> None:
+def test_before_and_after_share_the_width_of_a_file_that_is_expanded_in_place(
+    site: BoardSite, page: Page, tmp_path: Path
+) -> None:
     """Regression: a style of the same name made the table as narrow as its words."""
+    numbers = "".join(f"{n}\n" for n in range(1, 61))
+    repo = create_repository(tmp_path / "repository", long=numbers)
+    base = git(repo, "rev-parse", "HEAD")
+    git(repo, "switch", "--quiet", "--create", "mc/greet")
+    commit(repo, "Say thirty", long=numbers.replace("30\n", "thirty\n"))
     ticket = site.ticket()
-    site.change(site.claim(ticket), tmp_path / "repository")
+    site.worked_in(site.claim(ticket), repo, base)
     page.goto(f"/ticket/{ticket}?tab=changes&view=split")
-    table, file = (page.locator(f"[data-file='new.txt']{part}").bounding_box() for part in (" table", ""))
+    table, file = (page.locator(f"[data-file='long.txt']{part}").bounding_box() for part in (" table", ""))
     assert table is not None and file is not None and table["width"] > file["width"] - 4
+    before, after = (getattr(page.get_by_role("button", name="Expand 20 lines"), end) for end in ("first", "last"))
+    before.click()
+    expect(page.locator("[data-remark='7']")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.type("Odd.")
+    expect(page.locator(".remark")).to_contain_text("Saved, goes with your review")
+    before.click()
+    expect(page.locator("[data-remark='1']")).to_be_focused()
+    after.click()
+    expect(page.locator("[data-remark='53']")).to_be_visible()
+    after.click()
+    expect(page.locator("[data-remark]")).to_have_text([*map(str, range(1, 31)), *map(str, range(30, 61))])
+    expect(page.get_by_role("button", name="Expand 20 lines")).to_have_count(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
 from database import reading, writing
 from models import Run, TicketStatus
@@ -84,6 +85,37 @@ def test_both_sides_are_shown_beside_each_other(browser: FlaskClient, finished_r
     markup = tab(browser, "&view=split")
     before, after = markup.index("echo Hello"), markup.index("echo &lt;b&gt;")
     assert "</tr>" not in markup[before:after]
+
+
+def expand(browser: FlaskClient, head: str, **fields: Any) -> tuple[int, list[str]]:
+    """The numbers of the lines that are shown when a gap is expanded."""
+    query = {"head": head, "path": "long.txt", "start": 1, **fields}
+    answer = browser.get("/ticket/MC-1/changes/lines", query_string=query)
+    return answer.status_code, re.findall(r'data-remark="(\d+)"', answer.get_data(as_text=True))
+
+
+def test_a_gap_is_expanded_by_twenty_lines(
+    browser: FlaskClient, finished_run: Worker, store: Engine, settings: Settings
+) -> None:
+    with reading(store) as session:
+        repo = Path(session.scalars(select(Run.repository)).one() or "")
+    (repo / "long.txt").write_text("".join(f"line <{n}>\n" for n in range(1, 101)))
+    commit(repo, "Add a long file")
+    head = git(repo, "rev-parse", "HEAD")
+    assert f"changes/lines?head={head}" in tab(browser)
+    assert expand(browser, head, end=50, shift=3) == (200, [str(n) for n in range(31, 51)])
+    assert expand(browser, head, start=45, end=50) == (200, [str(n) for n in range(45, 51)])
+    assert expand(browser, head, start=90) == (200, [str(n) for n in range(90, 101)])
+    assert expand(browser, head, start=101) == (200, [])
+    page = browser.get(f"/ticket/MC-1/changes/lines?head={head}&path=long.txt&start=100&shift=3&view=split").text
+    assert '<td class="num">103</td>' in page and "line &lt;100&gt;" in page and "<100>" not in page
+    run_dir = settings.run_path(finished_run.run)
+    run_dir.mkdir(parents=True)
+    write_spec(run_dir, build_spec(run_dir, secrets=("line <99>\nline <100>",)))
+    assert "&lt;100&gt;" not in browser.get(f"/ticket/MC-1/changes/lines?head={head}&path=long.txt&start=100").text
+    for fields in ({"path": "sh check.sh"}, {"head": git(repo, "rev-parse", "HEAD~1")}, {"path": "../x"}):
+        assert expand(browser, **{"head": head} | fields)[0] == 404
+    assert expand(browser, "HEAD")[0] == 422
 
 
 def test_what_is_too_large_is_cut_and_says_so(

@@ -236,6 +236,19 @@ def load_review(session: Session, reference: str) -> View:
     return context | (_load_changes_tab(session, view) if ticket.status is TicketStatus.IN_REVIEW else {})
 
 
+@blueprint.get("/ticket/<reference>/changes/lines")
+def show_context_lines(reference: str) -> str:
+    """Render unchanged lines of a changed file, as rows of its diff."""
+    section = changes.ContextLines.model_validate(request.args.to_dict())
+    with reading(auth.get_instance().engine) as session:
+        ticket = get_ticket(session, reference)
+        run = run_page.find_requested_run(session, ticket) or claims.find_latest(session, ticket.id)
+        end_read(session)
+    if run is None:
+        raise NotFound("The ticket has no run.")
+    return layout.render_part("ticket/_context_lines", lines=changes.load_context(run, section), split=_is_split_view())
+
+
 def _is_split_view() -> bool:
     return request.args.get("view") == "split"
 
