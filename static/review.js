@@ -5,11 +5,6 @@ import { startContext } from "./js/ticket/diff_context.js";
 import { listKeys } from "./js/site/shortcuts.js";
 import { RecentList } from "./js/site/recent_list.js";
 
-/** Format a line's place, `src/a.py:12`; a removed line is marked as such. */
-function formatPlace(path, line) {
-  return line.startsWith("-") ? `\`${path}:${line.slice(1)}\` (as it was)` : `\`${path}:${line}\``;
-}
-
 class Review {
   #root;
   #remarks;
@@ -24,7 +19,7 @@ class Review {
     root.addEventListener("click", (event) => this.#click(event));
     root.addEventListener("keydown", (event) => this.#moveFocus(event));
     root.addEventListener("input", () => this.#saveRemarks());
-    root.querySelector("[data-remarks]")?.addEventListener("formdata", ({ formData }) => this.#composeMessage(formData));
+    root.querySelector("[data-remarks]")?.addEventListener("formdata", ({ formData }) => this.#addRemarks(formData));
     document.addEventListener("mc:sent", ({ detail }) => "remarks" in detail.form.dataset && this.#remarks.write([]));
     for (const file of root.querySelectorAll("[data-file]")) file.querySelector("[data-remark]")?.setAttribute("tabindex", "0");
     this.#showCount();
@@ -111,10 +106,13 @@ class Review {
     if (body) body.required = count === 0;
   }
 
-  /** Build one message: the summary, then a list of the line comments. */
-  #composeMessage(formData) {
-    const list = this.#listRemarks().map(({ path, line, text }) => `- ${formatPlace(path, line)} — ${text.replaceAll("\n", "\n  ")}`);
-    formData.set("body", [formData.get("body").trim(), list.join("\n")].filter(Boolean).join("\n\n"));
+  /** Add the line comments to the form, in repeated fields. */
+  #addRemarks(formData) {
+    for (const { path, line, text } of this.#listRemarks()) {
+      formData.append("comment_path", path);
+      formData.append("comment_line", line);
+      formData.append("comment_body", text);
+    }
   }
 
   // Keyboard: Tab stops once for each file; the arrows move from line to line.

@@ -39,10 +39,16 @@ def test_remarks_on_lines_outlive_a_reload_and_are_sent_as_one_message(
     page.get_by_label("Summary for the agent").fill("Nearly.")
     page.get_by_role("button", name="Request changes").last.click()
     entry = page.locator("#entries .entry", has_text="Nearly.")
-    expect(entry.locator("li")).to_have_text(["greet.txt:1 (as it was) — Why not kept?", "greet.txt:1 — Too short."])
-    page.goto(f"/ticket/{ticket}?tab=changes")
+    expect(entry.locator("li")).to_have_text(["Comment 1 on greet.txt:1 (as it was): Why not kept?", "Comment 2 on greet.txt:1: Too short."])
+    go(page, f"/ticket/{ticket}?tab=changes")
     expect(page.locator("[data-file]")).to_have_count(2)
     expect(page.locator(".remark")).to_have_count(0)
+    comment = page.locator("#line-comment-2")
+    expect(comment).to_contain_text("Too short.")
+    comment.get_by_role("button", name="Resolve conversation").click()
+    expect(comment).to_contain_text("Resolved by browser")
+    page.get_by_role("link", name="Since your last review").click()
+    expect(page.get_by_role("heading", name="No changes since your last review")).to_be_visible()
 
 
 def test_the_queue_is_worked_by_keyboard_from_item_to_item(site: BoardSite, page: Page, tmp_path: Path) -> None:

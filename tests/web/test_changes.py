@@ -14,12 +14,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, select, update
 
 from database import reading, writing
-from models import Run, TicketStatus
+from models import ReviewedCommit, Run, TicketStatus
 from redaction import SHAPES
 from settings import Settings
 from tests.workers.repositories import commit, create_repository, git
 from tests.workers.runs import build_spec
-from tickets.runs import reports
+from tickets.runs import claims, reports
 from tickets.shared import lookup
 from web.runs import changes
 from workers.contract.spec import write_spec
@@ -155,17 +155,92 @@ def test_a_run_without_a_branch_or_from_elsewhere_says_so(
     assert "no branch of its own" in tab(browser)
 
 
-def test_a_review_is_sent_back_as_one_message(browser: FlaskClient, finished_run: Worker, store: Engine) -> None:
+def read_field(markup: str, name: str) -> str:
+    return markup.split(f'name="{name}" value="')[1].split('"')[0]
+
+
+def send_review(browser: FlaskClient, *comments: tuple[str, str, str], **fields: str) -> int:
+    """Send the form of the review, with these comments: path, line and text."""
+    markup = tab(browser).split("data-remarks>")[1].split("</form>")[0]
+    hidden = {name: read_field(markup, name) for name in ("version", "base", "head") if f'name="{name}"' in markup}
+    columns = zip(("path", "line", "body"), zip(*comments, strict=True), strict=False)
+    repeated = {f"comment_{name}": list(values) for name, values in columns}
+    data = {"csrf": csrf_token(browser), **hidden, **repeated, **fields}
+    return browser.post("/ticket/MC-1/review", data=data, headers=OWN_PAGE).status_code
+
+
+def find_discussions(markup: str) -> dict[str, str]:
+    """The comments on the page by number: the name of the line that each is below, or where else it is."""
+    places, line = {}, "file"
+    for name, number, outdated in re.findall(
+        r'data-remark="([^"]+)"|id="line-comment-(\d+)"[^>]*?(outdated)?" data-on', markup
+    ):
+        line = name or line
+        if number:
+            places[number] = "outdated" if outdated else line
+    return places
+
+
+def test_a_review_reaches_the_agent_as_one_message_and_its_comments_follow_their_lines(
+    app: Flask, browser: FlaskClient, finished_run: Worker, store: Engine, viewer: Api
+) -> None:
     hand_in(store, finished_run)
-    markup = tab(browser)
-    assert 'value="request_changes"' in markup
-    version = markup.split('name="version" value="')[1].split('"')[0]
-    body = "- `greet.txt:1` — too bold"
-    fields = {"move": "request_changes", "version": version, "body": body, "csrf": csrf_token(browser)}
-    assert browser.post("/ticket/MC-1/move", data=fields, headers=OWN_PAGE).status_code == 303
+    with reading(store) as session:
+        run = session.scalars(select(Run)).one()
+    assert "Since your last review" not in tab(browser)
+    assert send_review(browser, body=" ") == 422
+    comments = (
+        ("greet.txt", "1", "Too *bold*."),
+        ("greet.txt", "-1", "Why?"),
+        ("arrived.txt", "30", "Last."),
+        ("new.txt", "1", "New?"),
+    )
+    assert send_review(browser, *comments, body="Nearly.") == 303
     with reading(store) as session:
         assert lookup.get_ticket(session, "MC-1").status is TicketStatus.TODO
-    assert "<code>greet.txt:1</code> — too bold" in browser.get("/ticket/MC-1").get_data(as_text=True)
+    conversation = browser.get("/ticket/MC-1").get_data(as_text=True)
+    assert (
+        "<p>Nearly.</p>" in conversation and "Comment 2 on <code>greet.txt:1</code> (as it was): Why?" in conversation
+    )
+    assert find_discussions(tab(browser)) == {"1": "1", "2": "-1", "3": "file", "4": "1"}
+
+    with writing(store) as session:
+        claim = claims.claim_ticket(session, lookup.get_ticket(session, "MC-1").id, "here")
+        place = {"repository": run.repository, "branch": run.branch, "base_sha": run.base_sha, "host": run.host}
+        session.execute(update(Run).where(Run.id == claim.run.id).values(**place))
+    repo = Path(run.repository or "")
+    (repo / "greet.txt").write_text("# Greet\necho <b>Hi</b>\n")
+    (repo / "new.txt").unlink()
+    git(repo, "mv", "arrived.txt", "again.txt")
+    commit(repo, "Say what it does")
+    assert find_discussions(tab(browser)) == {"1": "2", "2": "-1", "3": "file", "4": "outdated"}
+    (repo / "greet.txt").write_text("echo Hi\n")
+    commit(repo, "Be plain")
+    markup = tab(browser, "&since=review")
+    assert "Too <em>bold</em>." in markup and find_discussions(markup)["1"] == "outdated"
+    since = {path for path in ("greet.txt", "new.txt", "again.txt", "moved.txt") if f'data-file="{path}"' in markup}
+    assert since == {"greet.txt", "new.txt", "again.txt"} and "echo Hello" not in markup
+
+    agent = Worker(app.test_client(), claim.token, claim.run.id, "MC-1")
+    answer = agent.post("/tickets/MC-1/line-comments/1/answer", {"answer": "It is plain now."})
+    assert (answer.status_code, answer.get_json()["resolved_by"]) == (200, "script")
+    assert agent.post("/tickets/MC-1/line-comments/9/answer", {"answer": "Which?"}).status_code == 404
+    listing = viewer.get("/tickets/MC-1/line-comments").get_json()["items"]
+    assert [item["answer"] for item in listing] == ["It is plain now.", None, None, None]
+    part = browser.get("/ticket/MC-1/line-comments/1?outdated").get_data(as_text=True)
+    assert "Resolved by script" in part and "It is plain now." in part and "Outdated" in part
+    form = {"csrf": csrf_token(browser), "resolved": "no"}
+    assert browser.post("/ticket/MC-1/line-comments/1", data=form, headers=OWN_PAGE).status_code == 303
+    assert "Resolve conversation" in browser.get("/ticket/MC-1/line-comments/1").get_data(as_text=True)
+    assert viewer.post("/tickets/MC-1/line-comments/1/answer", {"answer": "No."}).status_code == 403
+
+    assert send_review(browser, body="And in German?") == 303
+    assert "messaged the agent" in browser.get("/activity").get_data(as_text=True)
+    assert "No changes since your last review" in tab(browser, "&since=review")
+    with writing(store) as session:
+        session.execute(update(ReviewedCommit).values(commit_sha="0" * 40))
+    gone = tab(browser, "&since=review")
+    assert "Changes cannot be shown" in gone and "Show all changes" in gone
 
 
 def test_what_approval_lacks_is_said_beside_it(

@@ -164,10 +164,11 @@ class ChangesView:
         return sum(file.deletions or 0 for file in self.files)
 
 
-def load_changes(run: Run) -> ChangesView:
-    """Load the commits of a run, with the patch truncated at `MAX_PATCH_BYTES`."""
+def load_changes(run: Run, since: str | None = None) -> ChangesView:
+    """Load the changes of a run, all or those since a commit, with the patch truncated at `MAX_PATCH_BYTES`."""
     try:
         commit_range = CommitRange.from_run(run)
+        commit_range = replace(commit_range, base=since or commit_range.base)
         with hold_git_slot():
             head = commit_range.resolve_head()
             changed_files = changes.list_changes(commit_range.repository, commit_range.base, head)

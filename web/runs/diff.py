@@ -91,6 +91,16 @@ def _find_last_gap(hunk: Hunk) -> Gap | None:
     return Gap(new + 1, None, old - new)
 
 
+def map_line(hunks: Sequence[Hunk], number: int) -> int | None:
+    """Map the number of a line before a change to its number after it. None for a line that was removed."""
+    shift = 0
+    for line in (line for hunk in hunks for line in hunk.lines):
+        if line.old is not None and line.old >= number:
+            return line.new if line.old == number else number + shift
+        shift += {"added": 1, "removed": -1}.get(line.kind, 0)
+    return number + shift
+
+
 def parse_diff(text: str, *, truncated: bool = False) -> dict[str, tuple[Hunk, ...]]:
     """Parse a diff into the hunks of each file, under the line `diff --git ...` that names the file.
 

@@ -32,7 +32,17 @@ from tickets.workflow.evidence import Shortfall
 from web.runs import changes, run_page
 from web.site import forms, layout, markdown
 
-from . import approval, plan_page, replay, ticket_edit, ticket_files, ticket_forms, ticket_links, workflow_page
+from . import (
+    approval,
+    plan_page,
+    replay,
+    review_page,
+    ticket_edit,
+    ticket_files,
+    ticket_forms,
+    ticket_links,
+    workflow_page,
+)
 
 blueprint = Blueprint("ticket_page", __name__)
 
@@ -218,8 +228,9 @@ def _load_changes_tab(session: Session, view: TicketView) -> View:
         },
         "live": actor_context.live is not None,
     }
+    history = review_page.load_history(session, ticket)
     end_read(session)  # reading with git may be slow: hold no transaction meanwhile
-    return facts | {"changes": changes.load_changes(newest) if newest else None}
+    return facts | (review_page.build_changes(newest, history) if newest else {"changes": None})
 
 
 def load_bar(session: Session, reference: str) -> View:
