@@ -268,6 +268,10 @@ def _build_board_tools(service: CoordinationService) -> list[Tool]:
         service.post(f"{service.ticket}/context", {"path": path, "note": note})
         return f"Linked {path}."
 
+    def answer_comment(comment: int, answer: str) -> str:
+        service.post(f"{service.ticket}/line-comments/{comment}/answer", {"answer": answer})
+        return f"Comment {comment} is answered and resolved."
+
     def create_ticket(title: str, description: str = "", priority: str = "normal") -> str:
         new_ticket = service.post("/tickets", {"title": title, "description": description, "priority": priority})
         return f"Created {new_ticket.get('identifier') or 'the ticket'}."
@@ -285,6 +289,16 @@ def _build_board_tools(service: CoordinationService) -> list[Tool]:
             link_context,
             {"path": _describe_text(minLength=1), "note": _describe_text()},
             ["path"],
+        ),
+        Tool(
+            "mc_answer_comment",
+            "Answer a reviewer's comment on a line (“Comment 7 on …”), which resolves it: what you changed, or why not.",
+            answer_comment,
+            {
+                "comment": {"type": "integer", "minimum": 1, "description": "Number of the comment."},
+                "answer": _describe_text(minLength=1),
+            },
+            ["comment", "answer"],
         ),
         Tool(
             "mc_create_ticket",

@@ -1035,6 +1035,40 @@ class TicketPlan(Base):
     created: Mapped[datetime] = mapped_column(default=now)
 
 
+class LineComment(Base):
+    """A reviewer's comment on a line of a file, numbered as in commit `commit_sha`, with the agent's answer.
+
+    The commit is the head of the branch, or the commit that it was compared with for a line as it was (`is_old`).
+    """
+
+    __tablename__ = "line_comments"
+    __table_args__ = log_table(Index("line_comments_by_ticket", "ticket_id", "id"))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ticket_id: Mapped[int] = ticket_key()
+    author: Mapped[str]
+    path: Mapped[str]
+    line: Mapped[int]
+    is_old: Mapped[bool]
+    commit_sha: Mapped[str]
+    body: Mapped[str]
+    answer: Mapped[str | None]
+    answered_by: Mapped[str | None]
+    resolved_by: Mapped[str | None]
+    resolved: Mapped[datetime | None]
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class ReviewedCommit(Base):
+    """The commit that a person reviewed last on a ticket."""
+
+    __tablename__ = "reviewed_commits"
+    __table_args__ = table()
+    ticket_id: Mapped[int] = ticket_key(primary_key=True)
+    person: Mapped[str] = mapped_column(primary_key=True)
+    commit_sha: Mapped[str]
+    reviewed: Mapped[datetime] = mapped_column(default=now)
+
+
 class Evidence(Base):
     __tablename__ = "evidence"
     __table_args__ = log_table(

@@ -19,6 +19,7 @@ from models import (
     Attachment,
     Base,
     Evidence,
+    LineComment,
     Run,
     Ticket,
     TicketComment,
@@ -35,6 +36,7 @@ from .common import reading, require_operator
 PAGE_SIZE = 200
 RELATED_TABLES: tuple[tuple[str, Any], ...] = (
     ("comments", TicketComment),
+    ("line_comments", LineComment),
     ("plans", TicketPlan),
     ("runs", Run),
     ("evidence", Evidence),

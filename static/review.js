@@ -1,13 +1,9 @@
 // Review of a run's changes: viewed files, and comments on lines, which are sent to the agent together as one message.
 
 import { createElement } from "./js/site/element.js";
+import { startContext } from "./js/ticket/diff_context.js";
 import { listKeys } from "./js/site/shortcuts.js";
 import { RecentList } from "./js/site/recent_list.js";
-
-/** Format a line's place, `src/a.py:12`; a removed line is marked as such. */
-function formatPlace(path, line) {
-  return line.startsWith("-") ? `\`${path}:${line.slice(1)}\` (as it was)` : `\`${path}:${line}\``;
-}
 
 class Review {
   #root;
@@ -23,7 +19,7 @@ class Review {
     root.addEventListener("click", (event) => this.#click(event));
     root.addEventListener("keydown", (event) => this.#moveFocus(event));
     root.addEventListener("input", () => this.#saveRemarks());
-    root.querySelector("[data-remarks]")?.addEventListener("formdata", ({ formData }) => this.#composeMessage(formData));
+    root.querySelector("[data-remarks]")?.addEventListener("formdata", ({ formData }) => this.#addRemarks(formData));
     document.addEventListener("mc:sent", ({ detail }) => "remarks" in detail.form.dataset && this.#remarks.write([]));
     for (const file of root.querySelectorAll("[data-file]")) file.querySelector("[data-remark]")?.setAttribute("tabindex", "0");
     this.#showCount();
@@ -72,10 +68,12 @@ class Review {
     const existing = [...this.#root.querySelectorAll(".remark")].find((each) => each.previousElementSibling === row && each.dataset.line === line);
     if (existing) return existing;
     const path = row.closest("[data-file]").dataset.file;
-    const words = createElement("textarea", { className: "input", rows: 2, value: text, ariaLabel: `Comment on ${path}, line ${line}` });
+    const words = createElement("textarea", { className: "input", rows: 2, value: text, placeholder: "Comment on this line", ariaLabel: `Comment on ${path}, line ${line}` });
     const removeButton = createElement("button", { type: "button", className: "button plain", textContent: "Remove" });
     removeButton.dataset.drop = "";
-    const cell = createElement("td", { colSpan: row.children.length }, words, removeButton);
+    const note = createElement("span", { className: "small muted", textContent: "Saved, goes with your review" });
+    const actions = createElement("div", { className: "actions" }, removeButton, note);
+    const cell = createElement("td", { colSpan: row.children.length }, words, actions);
     const remark = createElement("tr", { className: "remark" }, cell);
     remark.dataset.line = line;
     row.after(remark);
@@ -108,10 +106,13 @@ class Review {
     if (body) body.required = count === 0;
   }
 
-  /** Build one message: the summary, then a list of the line comments. */
-  #composeMessage(formData) {
-    const list = this.#listRemarks().map(({ path, line, text }) => `- ${formatPlace(path, line)} — ${text.replaceAll("\n", "\n  ")}`);
-    formData.set("body", [formData.get("body").trim(), list.join("\n")].filter(Boolean).join("\n\n"));
+  /** Add the line comments to the form, in repeated fields. */
+  #addRemarks(formData) {
+    for (const { path, line, text } of this.#listRemarks()) {
+      formData.append("comment_path", path);
+      formData.append("comment_line", line);
+      formData.append("comment_body", text);
+    }
   }
 
   // Keyboard: Tab stops once for each file; the arrows move from line to line.
@@ -131,4 +132,7 @@ class Review {
 }
 
 const root = document.querySelector("[data-review]");
-if (root) new Review(root);
+if (root) {
+  new Review(root);
+  startContext(root);
+}

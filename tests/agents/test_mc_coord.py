@@ -182,8 +182,9 @@ def test_the_board_is_asked_with_the_runs_token(tmp_path: Path, environment: dic
         ("mc_add_evidence", {"path": "shot.png", "summary": "The page", "item": 1}),
         ("mc_get_attachment", {"attachment": 7}),
         ("mc_get_attachment", {"attachment": 8}),
+        ("mc_answer_comment", {"comment": 7, "answer": "It is kept."}),
     )
-    assert [failed for failed, _ in answers] == [False] * 5 + [True], answers
+    assert [failed for failed, _ in answers] == [False] * 5 + [True, False], answers
     assert "Say hello" in answers[0][1] and "no te.txt" in answers[0][1] and answers[2][1] == "Created MC-8."
     copy = tmp_path / "attachments/7-_no_te.txt"
     assert answers[4][1] == f"{copy} (text/plain, 14 bytes)\n\nMind the gap.\n"
@@ -198,7 +199,9 @@ def test_the_board_is_asked_with_the_runs_token(tmp_path: Path, environment: dic
         ("GET", "/api/v1/tickets/3/attachments"),
         ("GET", "/api/v1/attachments/7"),
         ("GET", "/api/v1/tickets/3/attachments"),
+        ("POST", "/api/v1/tickets/3/line-comments/7/answer"),
     ]
+    assert json.loads(board.asked[-1][3]) == {"answer": "It is kept."}
     assert {token for _, _, token, _ in board.asked} == {"Bearer mcr_token-of-this-run"}
     upload = board.asked[4][3]
     assert b'name="file"; filename="shot.png"\r\n\r\n\x89PNG\r\n' in upload
@@ -363,6 +366,7 @@ def test_no_secret_leaves_through_a_tool(tmp_path: Path, environment: dict[str, 
         ("mc_progress", {"text": "p" * 480 + CANARY}),
         ("mc_create_ticket", {"title": f"Rotate {CANARY}", "description": long}),
         ("mc_link_context", {"path": f"keys/{CANARY}.md", "note": CANARY}),
+        ("mc_answer_comment", {"comment": 1, "answer": CANARY}),
         ("mc_add_evidence", {"path": f"{CANARY}.log", "summary": f"It is {CANARY}"}),
         ("mc_add_evidence", {"path": "dump.bin", "summary": "x"}),
         ("mc_ask_question", {"question": long, "choices": [CANARY], "context": CANARY}),

@@ -115,7 +115,7 @@ def paths(site: BoardSite, folder: Path) -> list[str]:
         f"/ticket/{ticket}/workflow",
         f"/ticket/{ticket}/workflow/waive?phase=QA",
         f"/ticket/{ticket}/operator",
-        f"/ticket/{reviewed}?tab=changes",
+        f"/review?at={reviewed}",
         f"/ticket/{reviewed}/move/approve",
         f"/ticket/{failed}",
         "/settings",

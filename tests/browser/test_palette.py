@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 from database import reading, writing
 from tickets.operations import tasks
 from tickets.shared import runtime_flags
-from web.site import shortcuts
+from web.site import layout, shortcuts
 
 from . import page_rules
 from .conftest import BoardSite, Tab
@@ -206,7 +206,7 @@ def test_every_key_in_the_table_is_bound_on_some_page_and_shown_only_there(
     ticket = site.ticket()
     site.change(site.claim(ticket), tmp_path / "repository")
     everywhere = {key for row in shortcuts.EVERYWHERE for key in row.keys}
-    pages = {f"g {letter}" for letter in "obahtilms"}
+    pages = {f"g {letter}" for letter in "orbahtilms"}
     keys_by_page = {}
     for path in ("/activity", "/board", f"/ticket/{ticket}", f"/ticket/{ticket}?tab=changes"):
         go(page, path)
@@ -215,10 +215,14 @@ def test_every_key_in_the_table_is_bound_on_some_page_and_shown_only_there(
     board, writing_, changes = (
         {key for row in rows for key in row.keys} for rows in (shortcuts.BOARD, shortcuts.TICKET, shortcuts.CHANGES)
     )
-    title = writing_ - {"r"}
+    title = writing_ - {"m"}
     assert list(keys_by_page.values()) == [set(), board, writing_, title | changes]
+    queue = {key for row in shortcuts.QUEUE for key in row.keys}
+    go(page, "/review")
+    assert listed(page) == everywhere - queue | queue | pages
     go(page, "/help")
-    assert page.locator("main [data-keys]:visible").count() == page.locator("#keys [data-keys]").count()
+    rows = [row for _, rows in shortcuts.list_groups(layout.NAV) for row in rows]
+    assert page.locator("main [data-keys]:visible").count() == len(rows)
 
 
 def test_the_keys_do_what_the_list_says(site: BoardSite, page: Page) -> None:
@@ -233,7 +237,7 @@ def test_the_keys_do_what_the_list_says(site: BoardSite, page: Page) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#ticket-head")).to_be_visible()
     page.wait_for_selector("html[data-js]")
-    page.keyboard.press("r")
+    page.keyboard.press("m")
     page.keyboard.type("great")  # letters are letters where somebody writes
     expect(page.locator("#say")).to_have_value("great")
     page.locator("#main").focus()

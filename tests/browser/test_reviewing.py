@@ -8,9 +8,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from database import writing
+from tests.workers.repositories import commit, create_repository, git
 from tickets.runs import reports
 
 from .conftest import BoardSite
+from .test_live_pages import go, wait_until_live
 
 pytestmark = pytest.mark.browser
 
@@ -37,10 +39,62 @@ def test_remarks_on_lines_outlive_a_reload_and_are_sent_as_one_message(
     page.get_by_label("Summary for the agent").fill("Nearly.")
     page.get_by_role("button", name="Request changes").last.click()
     entry = page.locator("#entries .entry", has_text="Nearly.")
-    expect(entry.locator("li")).to_have_text(["greet.txt:1 (as it was) — Why not kept?", "greet.txt:1 — Too short."])
-    page.goto(f"/ticket/{ticket}?tab=changes")
+    expect(entry.locator("li")).to_have_text(["Comment 1 on greet.txt:1 (as it was): Why not kept?", "Comment 2 on greet.txt:1: Too short."])
+    go(page, f"/ticket/{ticket}?tab=changes")
     expect(page.locator("[data-file]")).to_have_count(2)
     expect(page.locator(".remark")).to_have_count(0)
+    comment = page.locator("#line-comment-2")
+    expect(comment).to_contain_text("Too short.")
+    comment.get_by_role("button", name="Resolve conversation").click()
+    expect(comment).to_contain_text("Resolved by browser")
+    page.get_by_role("link", name="Since your last review").click()
+    expect(page.get_by_role("heading", name="No changes since your last review")).to_be_visible()
+
+
+def test_the_queue_is_worked_by_keyboard_from_item_to_item(site: BoardSite, page: Page, tmp_path: Path) -> None:
+    review, asking, blocked = site.hand_in(tmp_path / "web"), site.ticket(title="Which?"), site.ticket(title="Stuck")
+    site.report_verdict(asking, "question")
+    site.move(blocked, "block", reason="needs_human", owner="alice", next_action="Look")
+    place, heading = page.locator("[data-place]"), page.get_by_role("heading", level=1)
+    go(page, "/board")
+    page.keyboard.press("r")
+    expect(place).to_have_text("1 of 3")
+    wait_until_live(page)
+    page.keyboard.press("n")
+    expect(place).to_have_text("2 of 3")
+    expect(heading).to_contain_text(asking)
+    wait_until_live(page)
+    page.keyboard.press("p")
+    expect(place).to_have_text("1 of 3")
+    wait_until_live(page)
+    page.keyboard.press("g")
+    page.keyboard.press("a")
+    expect(page).to_have_url(f"{site.base}/activity")
+    assert site.load_ticket(review)["landing"] is None  # the keys of another page are no decision
+    go(page, "/review")
+    page.keyboard.press("Shift+C")
+    expect(page.locator("#ticket-form")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("c")
+    expect(page.get_by_label("Summary for the agent")).to_be_focused()
+    page.get_by_label("Summary for the agent").blur()
+    page.keyboard.press("a")
+    expect(place).to_have_text("1 of 2")
+    assert site.load_ticket(review)["landing"]["state"] == "pending"
+    wait_until_live(page)
+    page.keyboard.press("a")
+    page.keyboard.type("This one.")
+    page.keyboard.press("Control+Enter")
+    expect(place).to_have_text("1 of 1")
+    wait_until_live(page)
+    page.keyboard.press("a")
+    expect(page.get_by_role("heading", name="Nothing needs you")).to_be_visible()
+    wait_until_live(page)
+    page.keyboard.press("u")
+    expect(heading).to_contain_text(blocked)
+    wait_until_live(page)
+    page.keyboard.press("u")
+    expect(page.locator(".flashes")).to_contain_text("There is nothing to undo")
 
 
 def test_the_keyboard_walks_the_lines_of_a_file(site: BoardSite, page: Page, tmp_path: Path) -> None:
@@ -55,10 +109,30 @@ def test_the_keyboard_walks_the_lines_of_a_file(site: BoardSite, page: Page, tmp
     expect(page.get_by_label("Comment on new.txt, line 2")).to_be_focused()
 
 
-def test_before_and_after_share_the_width_of_a_file(site: BoardSite, page: Page, tmp_path: Path) -> None:
+def test_before_and_after_share_the_width_of_a_file_that_is_expanded_in_place(
+    site: BoardSite, page: Page, tmp_path: Path
+) -> None:
     """Regression: a style of the same name made the table as narrow as its words."""
+    numbers = "".join(f"{n}\n" for n in range(1, 61))
+    repo = create_repository(tmp_path / "repository", long=numbers)
+    base = git(repo, "rev-parse", "HEAD")
+    git(repo, "switch", "--quiet", "--create", "mc/greet")
+    commit(repo, "Say thirty", long=numbers.replace("30\n", "thirty\n"))
     ticket = site.ticket()
-    site.change(site.claim(ticket), tmp_path / "repository")
+    site.worked_in(site.claim(ticket), repo, base)
     page.goto(f"/ticket/{ticket}?tab=changes&view=split")
-    table, file = (page.locator(f"[data-file='new.txt']{part}").bounding_box() for part in (" table", ""))
+    table, file = (page.locator(f"[data-file='long.txt']{part}").bounding_box() for part in (" table", ""))
     assert table is not None and file is not None and table["width"] > file["width"] - 4
+    before, after = (getattr(page.get_by_role("button", name="Expand 20 lines"), end) for end in ("first", "last"))
+    before.click()
+    expect(page.locator("[data-remark='7']")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.type("Odd.")
+    expect(page.locator(".remark")).to_contain_text("Saved, goes with your review")
+    before.click()
+    expect(page.locator("[data-remark='1']")).to_be_focused()
+    after.click()
+    expect(page.locator("[data-remark='53']")).to_be_visible()
+    after.click()
+    expect(page.locator("[data-remark]")).to_have_text([*map(str, range(1, 31)), *map(str, range(30, 61))])
+    expect(page.get_by_role("button", name="Expand 20 lines")).to_have_count(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,15 +11,15 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
 from database import reading, writing
-from models import Run, TicketStatus
+from models import ReviewedCommit, Run, TicketStatus
 from redaction import SHAPES
 from settings import Settings
 from tests.workers.repositories import commit, create_repository, git
 from tests.workers.runs import build_spec
-from tickets.runs import reports
+from tickets.runs import claims, reports
 from tickets.shared import lookup
 from web.runs import changes
 from workers.contract.spec import write_spec
@@ -86,6 +87,37 @@ def test_both_sides_are_shown_beside_each_other(browser: FlaskClient, finished_r
     assert "</tr>" not in markup[before:after]
 
 
+def expand(browser: FlaskClient, head: str, **fields: Any) -> tuple[int, list[str]]:
+    """The numbers of the lines that are shown when a gap is expanded."""
+    query = {"head": head, "path": "long.txt", "start": 1, **fields}
+    answer = browser.get("/ticket/MC-1/changes/lines", query_string=query)
+    return answer.status_code, re.findall(r'data-remark="(\d+)"', answer.get_data(as_text=True))
+
+
+def test_a_gap_is_expanded_by_twenty_lines(
+    browser: FlaskClient, finished_run: Worker, store: Engine, settings: Settings
+) -> None:
+    with reading(store) as session:
+        repo = Path(session.scalars(select(Run.repository)).one() or "")
+    (repo / "long.txt").write_text("".join(f"line <{n}>\n" for n in range(1, 101)))
+    commit(repo, "Add a long file")
+    head = git(repo, "rev-parse", "HEAD")
+    assert f"changes/lines?head={head}" in tab(browser)
+    assert expand(browser, head, end=50, shift=3) == (200, [str(n) for n in range(31, 51)])
+    assert expand(browser, head, start=45, end=50) == (200, [str(n) for n in range(45, 51)])
+    assert expand(browser, head, start=90) == (200, [str(n) for n in range(90, 101)])
+    assert expand(browser, head, start=101) == (200, [])
+    page = browser.get(f"/ticket/MC-1/changes/lines?head={head}&path=long.txt&start=100&shift=3&view=split").text
+    assert '<td class="num">103</td>' in page and "line &lt;100&gt;" in page and "<100>" not in page
+    run_dir = settings.run_path(finished_run.run)
+    run_dir.mkdir(parents=True)
+    write_spec(run_dir, build_spec(run_dir, secrets=("line <99>\nline <100>",)))
+    assert "&lt;100&gt;" not in browser.get(f"/ticket/MC-1/changes/lines?head={head}&path=long.txt&start=100").text
+    for fields in ({"path": "sh check.sh"}, {"head": git(repo, "rev-parse", "HEAD~1")}, {"path": "../x"}):
+        assert expand(browser, **{"head": head} | fields)[0] == 404
+    assert expand(browser, "HEAD")[0] == 422
+
+
 def test_what_is_too_large_is_cut_and_says_so(
     browser: FlaskClient, finished_run: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,17 +155,92 @@ def test_a_run_without_a_branch_or_from_elsewhere_says_so(
     assert "no branch of its own" in tab(browser)
 
 
-def test_a_review_is_sent_back_as_one_message(browser: FlaskClient, finished_run: Worker, store: Engine) -> None:
+def read_field(markup: str, name: str) -> str:
+    return markup.split(f'name="{name}" value="')[1].split('"')[0]
+
+
+def send_review(browser: FlaskClient, *comments: tuple[str, str, str], **fields: str) -> int:
+    """Send the form of the review, with these comments: path, line and text."""
+    markup = tab(browser).split("data-remarks>")[1].split("</form>")[0]
+    hidden = {name: read_field(markup, name) for name in ("version", "base", "head") if f'name="{name}"' in markup}
+    columns = zip(("path", "line", "body"), zip(*comments, strict=True), strict=False)
+    repeated = {f"comment_{name}": list(values) for name, values in columns}
+    data = {"csrf": csrf_token(browser), **hidden, **repeated, **fields}
+    return browser.post("/ticket/MC-1/review", data=data, headers=OWN_PAGE).status_code
+
+
+def find_discussions(markup: str) -> dict[str, str]:
+    """The comments on the page by number: the name of the line that each is below, or where else it is."""
+    places, line = {}, "file"
+    for name, number, outdated in re.findall(
+        r'data-remark="([^"]+)"|id="line-comment-(\d+)"[^>]*?(outdated)?" data-on', markup
+    ):
+        line = name or line
+        if number:
+            places[number] = "outdated" if outdated else line
+    return places
+
+
+def test_a_review_reaches_the_agent_as_one_message_and_its_comments_follow_their_lines(
+    app: Flask, browser: FlaskClient, finished_run: Worker, store: Engine, viewer: Api
+) -> None:
     hand_in(store, finished_run)
-    markup = tab(browser)
-    assert 'value="request_changes"' in markup
-    version = markup.split('name="version" value="')[1].split('"')[0]
-    body = "- `greet.txt:1` — too bold"
-    fields = {"move": "request_changes", "version": version, "body": body, "csrf": csrf_token(browser)}
-    assert browser.post("/ticket/MC-1/move", data=fields, headers=OWN_PAGE).status_code == 303
+    with reading(store) as session:
+        run = session.scalars(select(Run)).one()
+    assert "Since your last review" not in tab(browser)
+    assert send_review(browser, body=" ") == 422
+    comments = (
+        ("greet.txt", "1", "Too *bold*."),
+        ("greet.txt", "-1", "Why?"),
+        ("arrived.txt", "30", "Last."),
+        ("new.txt", "1", "New?"),
+    )
+    assert send_review(browser, *comments, body="Nearly.") == 303
     with reading(store) as session:
         assert lookup.get_ticket(session, "MC-1").status is TicketStatus.TODO
-    assert "<code>greet.txt:1</code> — too bold" in browser.get("/ticket/MC-1").get_data(as_text=True)
+    conversation = browser.get("/ticket/MC-1").get_data(as_text=True)
+    assert (
+        "<p>Nearly.</p>" in conversation and "Comment 2 on <code>greet.txt:1</code> (as it was): Why?" in conversation
+    )
+    assert find_discussions(tab(browser)) == {"1": "1", "2": "-1", "3": "file", "4": "1"}
+
+    with writing(store) as session:
+        claim = claims.claim_ticket(session, lookup.get_ticket(session, "MC-1").id, "here")
+        place = {"repository": run.repository, "branch": run.branch, "base_sha": run.base_sha, "host": run.host}
+        session.execute(update(Run).where(Run.id == claim.run.id).values(**place))
+    repo = Path(run.repository or "")
+    (repo / "greet.txt").write_text("# Greet\necho <b>Hi</b>\n")
+    (repo / "new.txt").unlink()
+    git(repo, "mv", "arrived.txt", "again.txt")
+    commit(repo, "Say what it does")
+    assert find_discussions(tab(browser)) == {"1": "2", "2": "-1", "3": "file", "4": "outdated"}
+    (repo / "greet.txt").write_text("echo Hi\n")
+    commit(repo, "Be plain")
+    markup = tab(browser, "&since=review")
+    assert "Too <em>bold</em>." in markup and find_discussions(markup)["1"] == "outdated"
+    since = {path for path in ("greet.txt", "new.txt", "again.txt", "moved.txt") if f'data-file="{path}"' in markup}
+    assert since == {"greet.txt", "new.txt", "again.txt"} and "echo Hello" not in markup
+
+    agent = Worker(app.test_client(), claim.token, claim.run.id, "MC-1")
+    answer = agent.post("/tickets/MC-1/line-comments/1/answer", {"answer": "It is plain now."})
+    assert (answer.status_code, answer.get_json()["resolved_by"]) == (200, "script")
+    assert agent.post("/tickets/MC-1/line-comments/9/answer", {"answer": "Which?"}).status_code == 404
+    listing = viewer.get("/tickets/MC-1/line-comments").get_json()["items"]
+    assert [item["answer"] for item in listing] == ["It is plain now.", None, None, None]
+    part = browser.get("/ticket/MC-1/line-comments/1?outdated").get_data(as_text=True)
+    assert "Resolved by script" in part and "It is plain now." in part and "Outdated" in part
+    form = {"csrf": csrf_token(browser), "resolved": "no"}
+    assert browser.post("/ticket/MC-1/line-comments/1", data=form, headers=OWN_PAGE).status_code == 303
+    assert "Resolve conversation" in browser.get("/ticket/MC-1/line-comments/1").get_data(as_text=True)
+    assert viewer.post("/tickets/MC-1/line-comments/1/answer", {"answer": "No."}).status_code == 403
+
+    assert send_review(browser, body="And in German?") == 303
+    assert "messaged the agent" in browser.get("/activity").get_data(as_text=True)
+    assert "No changes since your last review" in tab(browser, "&since=review")
+    with writing(store) as session:
+        session.execute(update(ReviewedCommit).values(commit_sha="0" * 40))
+    gone = tab(browser, "&since=review")
+    assert "Changes cannot be shown" in gone and "Show all changes" in gone
 
 
 def test_what_approval_lacks_is_said_beside_it(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from web.runs.diff import Hunk, Line, parse_diff
+import pytest
+
+from web.runs.diff import Gap, Hunk, Line, find_gaps, parse_diff
+from web.runs.diff_highlight import MAX_LINE_CHARACTERS, compare_words, highlight_hunks
 
 TEXT = """diff --git a/greet.sh b/greet.sh
 index 1..2 100644
@@ -77,3 +80,50 @@ def test_what_was_removed_stands_beside_what_was_added_for_it() -> None:
         (removed_line, come),
         (gone_too, None),
     ]
+
+
+def test_gaps_are_what_is_left_out_around_the_hunks() -> None:
+    first, second = parse_diff(TEXT)["diff --git a/greet.sh b/greet.sh"]
+    same = tuple(Line("same", 40 + n, 42 + n, "") for n in range(3))
+    assert find_gaps([first, second, Hunk("", same)]) == [Gap(1, 2, 0), None, Gap(22, 41, -2), Gap(45, None, -2)]
+    assert find_gaps([Hunk("", (Line("added", None, 1, "a"),))]) == [None, None]  # it ends with the file
+    assert find_gaps([]) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "spans"),
+    [
+        ("print(greet(name))", 'print(greet(name, "de"))', ([], [(16, 22)])),
+        ("return old_name", "return new_name", ([(7, 15)], [(7, 15)])),
+        ("one two three", "four five six seven", ([], [])),
+        ("x " * 200, "x " * 199, ([], [])),
+    ],
+)
+def test_words_that_differ_are_found_in_versions_of_a_line(
+    before: str, after: str, spans: tuple[list[tuple[int, int]], list[tuple[int, int]]]
+) -> None:
+    assert compare_words(before, after) == spans
+
+
+def render_lines(path: str, *lines: Line) -> list[str]:
+    return [str(line.html) for line in highlight_hunks(path, [Hunk("", lines)])[0].lines]
+
+
+def test_a_line_is_escaped_and_has_its_syntax_and_its_changed_words() -> None:
+    lines = (
+        Line("same", 1, 1, '"""<b>'),
+        Line("removed", 2, None, "if a < 1: pass"),
+        Line("added", None, 2, "# a comment"),
+        Line("added", None, 3, "if a < 2: pass"),
+    )
+    assert render_lines("a.txt", *lines)[:2] == ["&#34;&#34;&#34;&lt;b&gt;", 'if a &lt; <span class="w">1</span>: pass']
+    assert render_lines("a.py", *lines[1:]) == [
+        '<span class="k">if</span> a &lt; <span class="n w">1</span>: <span class="k">pass</span>',
+        '<span class="c"># a comment</span>',
+        '<span class="k">if</span> a &lt; <span class="n w">2</span>: <span class="k">pass</span>',
+    ]
+
+
+def test_lines_that_a_lexer_cannot_keep_or_should_not_read_stay_plain() -> None:
+    assert render_lines("a.py", Line("added", None, 1, "if\r")) == ["if\r"]
+    assert render_lines("a.py", Line("added", None, 1, "if " * MAX_LINE_CHARACTERS)) == ["if " * MAX_LINE_CHARACTERS]

@@ -19,6 +19,9 @@ def test_no_key_means_two_things_on_one_page() -> None:
     for more in (shortcuts.BOARD, (*shortcuts.TICKET, *shortcuts.CHANGES)):
         here = [key for row in (*shortcuts.EVERYWHERE, *more) for key in row.keys]
         assert len(here) == len(set(here))
+    groups = shortcuts.list_groups(layout.NAV, "review")
+    here = [key for _, rows in groups for row in rows for key in row.keys]
+    assert len(here) == len(set(here)) and {"c", "Shift+C", "r"} <= set(here)
 
 
 def test_keys_are_shown_as_the_caps_that_are_pressed() -> None:

@@ -17,7 +17,7 @@ GROWING = {
     "incidents", "logins",
 }  # fmt: skip
 PAGES = (
-    "/", "/board?view=columns", "/board?view=lanes", "/board?view=list", "/board?view=list&sort=priority&status=all",
+    "/", "/review", "/board?view=columns", "/board?view=lanes", "/board?view=list", "/board?view=list&sort=priority&status=all",
     "/board?assigned_to=script", "/board?priority=high", "/board?tag=bug", "/activity", "/search?q=words", "/health", "/tasks",
     "/incidents", "/team", "/settings", "/logs", "/ticket/MC-1/operator", "/ticket/MC-1", "/ticket/MC-1?tab=evidence",
     "/ticket/MC-1?tab=runs", "/ticket/MC-1?tab=context", "/ticket/MC-1?tab=events", "/ticket/MC-1/part/side",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from functools import cache, lru_cache
+from itertools import chain
 from statistics import median
 from typing import Any
 
@@ -118,6 +119,13 @@ def _build_count() -> Select[*tuple[int, ...]]:
     asking = _select_asking(MAX_COUNT).with_only_columns(Ticket.id).order_by(None).subquery()
     both = (asking, _select_longest_waiting(MAX_COUNT).subquery())
     return select(*(select(func.count()).select_from(subquery).scalar_subquery() for subquery in both))
+
+
+def list_queue(session: Session) -> list[str]:
+    """List the identifiers of what waits for a person, in the order of `list_needs`, up to a thousand."""
+    statements = _select_asking(MAX_COUNT), _select_waiting(MAX_COUNT)
+    rows = [fetch_rows(session, statement.with_only_columns(Ticket.identifier)) for statement in statements]
+    return list(dict.fromkeys(identifier for (identifier,) in chain(*rows)))
 
 
 def _select_asking(limit: int) -> Select[Ticket, Run]:

@@ -150,6 +150,21 @@ class CommentJson(Response):
     created: Moment
 
 
+class LineCommentJson(Response):
+    id: int
+    author: str
+    path: str
+    line: int
+    is_old: bool
+    commit_sha: str
+    body: str
+    answer: str | None
+    answered_by: str | None
+    resolved_by: str | None
+    resolved: Moment | None
+    created: Moment
+
+
 class MessageJson(Response):
     id: int
     uuid: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, case, delete, func, or_, select, tuple_
+from sqlalchemy import bindparam, case, delete, false, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from database import fetch_rows, in_ids
@@ -31,6 +31,7 @@ REVERSED_WORDS = {
 }
 
 
+MAX_DEPENDENTS = 20
 KIND_BY_WORD = {
     said: (kind, turned)
     for kind in RelationKind
@@ -186,3 +187,23 @@ def find_open_blockers(session: Session, ticket_ids: list[int]) -> dict[int, lis
     for ticket_id, identifier in fetch_rows(session, OPEN_BLOCKERS, tickets=ticket_ids):
         blockers.setdefault(ticket_id, []).append(identifier)
     return blockers
+
+
+BLOCKED_TICKETS = select(TicketRelationship.other_id).where(
+    TicketRelationship.ticket_id == bindparam("ticket"), TicketRelationship.kind == RelationKind.BLOCKS
+)
+DEPENDENTS = (
+    select(Ticket.identifier, Ticket.title)
+    .where(
+        or_(Ticket.id.in_(BLOCKED_TICKETS), Ticket.wake_ticket_id == bindparam("ticket")),
+        Ticket.status.not_in(TERMINAL),
+        Ticket.archived == false(),
+    )
+    .order_by(Ticket.id)
+    .limit(MAX_DEPENDENTS)
+)
+
+
+def list_dependents(session: Session, ticket_id: int) -> list[tuple[str, str]]:
+    """List the unfinished tickets that wait for this one, as identifier and title."""
+    return [(identifier, title) for identifier, title in session.execute(DEPENDENTS, {"ticket": ticket_id})]

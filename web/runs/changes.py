@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,10 +20,11 @@ from tickets.shared.errors import NotFound
 from tickets.shared.inputs import Body, FilePath
 from web.api.resource import ANYBODY, RUNS, Call, Resource
 from workers.contract import spec as specs
-from workers.repository import changes
-from workers.repository.git import DiffText, GitError, GitHung
+from workers.repository import changes, git
+from workers.repository.changes import FileChange
+from workers.repository.git import DiffText, GitError, GitFailed, GitHung
 
-from . import diff
+from . import diff, diff_highlight
 
 blueprint = Resource("changes", __name__)
 
@@ -35,6 +36,11 @@ GIT_SLOTS = threading.BoundedSemaphore(MAX_GIT_THREADS)
 WAIT_SECONDS = 3.0
 MAX_UNFOLDED_LINES = 400
 """Number of diff lines above which a file is shown collapsed."""
+
+
+MAX_LINE = 10_000_000
+CONTEXT_SIZE = 20
+"""Number of lines by which a diff is expanded."""
 
 
 class ChangesJson(TypedDict):
@@ -68,6 +74,13 @@ class CommitRange:
         if run.host != auth.get_instance().settings.machine_name:
             raise NotFound(f"This run's changes are on {run.host}, where it ran.", run=run.id)
         return cls(Path(run.repository), run.base_sha, run.branch)
+
+    def resolve_head(self) -> str:
+        """Resolve the head commit of the branch. Raises `GitFailed` when the branch does not exist."""
+        head = git.resolve_revision(self.repository, self.head)
+        if head is None:
+            raise GitFailed(f"The branch {self.head} does not exist")
+        return head
 
 
 @contextmanager
@@ -118,17 +131,25 @@ class FileDiff:
     hunks: tuple[diff.Hunk, ...] | None
 
     @property
+    def gaps(self) -> list[diff.Gap | None]:
+        return diff.find_gaps(self.hunks or ())
+
+    @property
     def folded(self) -> bool:
         return self.hunks is None or sum(len(hunk.lines) for hunk in self.hunks) > MAX_UNFOLDED_LINES
 
 
 @dataclass(frozen=True, slots=True)
 class ChangesView:
-    """A run's changes for the Changes tab. `problem` is the reason why there is nothing to show."""
+    """A run's changes for the Changes tab, from the commit `base` to `head`.
+
+    `problem` is the reason why there is nothing to show.
+    """
 
     run: int
     branch: str = ""
     base: str = ""
+    head: str = ""
     files: tuple[FileDiff, ...] = ()
     more: int = 0
     truncated: bool = False
@@ -143,38 +164,84 @@ class ChangesView:
         return sum(file.deletions or 0 for file in self.files)
 
 
-def load_changes(run: Run) -> ChangesView:
-    """Load the commits of a run, with the patch truncated at `MAX_PATCH_BYTES`."""
+def load_changes(run: Run, since: str | None = None) -> ChangesView:
+    """Load the changes of a run, all or those since a commit, with the patch truncated at `MAX_PATCH_BYTES`."""
     try:
         commit_range = CommitRange.from_run(run)
+        commit_range = replace(commit_range, base=since or commit_range.base)
         with hold_git_slot():
-            changed_files = changes.list_changes(commit_range.repository, commit_range.base, commit_range.head)
-            patch = changes.read_patch(
-                commit_range.repository, commit_range.base, commit_range.head, max_bytes=MAX_PATCH_BYTES
-            )
+            head = commit_range.resolve_head()
+            changed_files = changes.list_changes(commit_range.repository, commit_range.base, head)
+            patch = changes.read_patch(commit_range.repository, commit_range.base, head, max_bytes=MAX_PATCH_BYTES)
     except NotFound as error:
         return ChangesView(run.generation, problem=error.message)
     except GitHung as error:
         return ChangesView(run.generation, problem=f"The changes cannot be read now: {error}.")
     except (GitError, OSError):
         return ChangesView(run.generation, problem="The branch or its base commit is no longer in the repository.")
+    files = _build_files(changed_files[:MAX_FILES], patch, _read_redaction(run))
+    more = max(0, len(changed_files) - MAX_FILES)
+    return ChangesView(
+        run.generation, commit_range.head, commit_range.base, head, tuple(files), more, truncated=patch.truncated
+    )
+
+
+def _build_files(changed_files: Sequence[FileChange], patch: DiffText, redaction: Redaction) -> Iterator[FileDiff]:
+    """Build the files of a patch, with secrets redacted and the first ones highlighted."""
     hunks = diff.parse_diff(patch.text, truncated=patch.truncated)
-    redaction = _read_redaction(run)
     if redaction.has_secret(patch.text):
         hunks = {header: tuple(_redact_hunk(hunk, redaction) for hunk in parts) for header, parts in hunks.items()}
-    files = tuple(
-        FileDiff(
-            change.path,
-            change.old_path,
-            change.status,
-            change.insertions,
-            change.deletions,
-            hunks.get(change.diff_header),
-        )
-        for change in changed_files[:MAX_FILES]
-    )
-    more = max(0, len(changed_files) - MAX_FILES)
-    return ChangesView(run.generation, commit_range.head, commit_range.base, files, more, patch.truncated)
+    remaining = diff_highlight.MAX_CHARACTERS
+    for change in changed_files:
+        parts = hunks.get(change.diff_header)
+        remaining -= diff_highlight.measure_hunks(parts or ())
+        if parts and remaining >= 0:
+            parts = diff_highlight.highlight_hunks(change.path, parts)
+        yield FileDiff(change.path, change.old_path, change.status, change.insertions, change.deletions, parts)
+
+
+class ContextLines(Body):
+    """Unchanged lines of a file that a diff leaves out, some of those from `start` to `end` (the last one when None).
+
+    The line numbers of the old file are higher by `shift`. `run` and `view` are those of the page.
+    """
+
+    path: FilePath
+    head: str = Field(pattern=f"^{git.SHA_PATTERN.pattern}$")
+    start: int = Field(ge=1, le=MAX_LINE)
+    end: int | None = Field(None, ge=1, le=MAX_LINE)
+    shift: int = Field(0, ge=-MAX_LINE, le=MAX_LINE)
+    run: int | None = None
+    view: str = ""
+
+
+def load_context(run: Run, section: ContextLines) -> tuple[diff.Line, ...]:
+    """Load up to `CONTEXT_SIZE` lines of a changed file: the last ones of a gap, or the first ones after the last hunk.
+
+    Raises `NotFound` when the branch has moved on since the page was loaded, or the file has no such lines.
+    """
+    commit_range, path = CommitRange.from_run(run), section.path
+    try:
+        with hold_git_slot():
+            head = commit_range.resolve_head()
+            paths = {change.path for change in changes.list_changes(commit_range.repository, commit_range.base, head)}
+            if head != section.head or path not in paths:
+                raise NotFound("The branch has new commits. Reload the page to see them.")
+            texts = _read_redaction(run).redact_lines(changes.read_lines(commit_range.repository, head, path))
+    except (GitError, OSError) as error:
+        raise NotFound("The file can no longer be read.", path=path, reason=str(error)[:500]) from error
+    first, last = _choose_lines(section, len(texts))
+    numbered = [
+        diff.Line("same", number + section.shift, number, texts[number - 1]) for number in range(first, last + 1)
+    ]
+    return diff_highlight.highlight_context(path, numbered)
+
+
+def _choose_lines(section: ContextLines, length: int) -> tuple[int, int]:
+    if section.end is None:
+        return section.start, min(length, section.start + CONTEXT_SIZE - 1)
+    last = min(length, section.end)
+    return max(section.start, last - CONTEXT_SIZE + 1), last
 
 
 def _read_redaction(run: Run) -> Redaction:

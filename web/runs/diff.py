@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, zip_longest
+
+from markupsafe import Markup
 
 _HUNK_HEADER = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@ ?(.*)")
 _KINDS = {"+": "added", "-": "removed", "\\": "note"}
@@ -14,13 +17,30 @@ _KINDS = {"+": "added", "-": "removed", "\\": "note"}
 class Line:
     """A line of a hunk, with its line number before (`old`) and after (`new`) the change.
 
-    `kind` is "same", "added", "removed" or "note".
+    `kind` is "same", "added", "removed" or "note". `html` is the highlighted text.
     """
 
     kind: str
     old: int | None
     new: int | None
     text: str
+    html: Markup | None = None
+
+
+CONTEXT_LINES = 3
+"""Number of unchanged lines around a change. Fewer at the end of a hunk mean that the file ends there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Unchanged lines that a diff leaves out, by their numbers in the new file. `end` is None after the last hunk.
+
+    `shift` is the number of a line in the old file less that in the new one.
+    """
+
+    start: int
+    end: int | None
+    shift: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +50,55 @@ class Hunk:
     heading: str
     lines: tuple[Line, ...]
 
+    def list_blocks(self) -> list[tuple[list[Line], list[Line]]]:
+        """List the removed lines of each change, with the added ones that replace them."""
+        return [_split_block(lines) for is_change, lines in self._group_lines() if is_change]
+
     def sides(self) -> list[tuple[Line | None, Line | None]]:
         """Pair the lines before and after, row by row, with removed lines beside the added lines that replace them."""
         rows: list[tuple[Line | None, Line | None]] = []
-        removals: list[Line] = []
-        additions: list[Line] = []
-        for line in (*self.lines, None):
-            if line is not None and line.kind in ("added", "removed"):
-                (additions if line.kind == "added" else removals).append(line)
-                continue
-            rows += _pair_lines(removals, additions)
-            removals, additions = [], []
-            if line is not None:
-                rows.append((line, line))
+        for is_change, lines in self._group_lines():
+            rows += zip_longest(*_split_block(lines)) if is_change else zip(lines, lines, strict=True)
         return rows
 
+    def _group_lines(self) -> Iterator[tuple[bool, list[Line]]]:
+        for is_change, group in groupby(self.lines, lambda line: line.kind in ("added", "removed")):
+            yield is_change, list(group)
 
-def _pair_lines(removals: list[Line], additions: list[Line]) -> list[tuple[Line | None, Line | None]]:
-    length = max(len(removals), len(additions))
-    return [
-        (removals[n] if n < len(removals) else None, additions[n] if n < len(additions) else None)
-        for n in range(length)
-    ]
+
+def _split_block(lines: Sequence[Line]) -> tuple[list[Line], list[Line]]:
+    removals, additions = ([line for line in lines if line.kind == kind] for kind in ("removed", "added"))
+    return removals, additions
+
+
+def find_gaps(hunks: Sequence[Hunk]) -> list[Gap | None]:
+    """Find what is left out before each hunk and after the last one. None where no line is."""
+    gaps: list[Gap | None] = []
+    start = 1
+    for hunk in hunks:
+        first = hunk.lines[0]
+        old, new = first.old, first.new
+        gaps.append(Gap(start, new - 1, old - new) if old and new and new > start else None)
+        start = max(line.new or 0 for line in hunk.lines) + 1
+    return [*gaps, *([_find_last_gap(hunks[-1])] if hunks else [])]
+
+
+def _find_last_gap(hunk: Hunk) -> Gap | None:
+    last_lines = hunk.lines[-CONTEXT_LINES:]
+    if len(last_lines) < CONTEXT_LINES or any(line.kind != "same" for line in last_lines):
+        return None
+    old, new = last_lines[-1].old or 0, last_lines[-1].new or 0
+    return Gap(new + 1, None, old - new)
+
+
+def map_line(hunks: Sequence[Hunk], number: int) -> int | None:
+    """Map the number of a line before a change to its number after it. None for a line that was removed."""
+    shift = 0
+    for line in (line for hunk in hunks for line in hunk.lines):
+        if line.old is not None and line.old >= number:
+            return line.new if line.old == number else number + shift
+        shift += {"added": 1, "removed": -1}.get(line.kind, 0)
+    return number + shift
 
 
 def parse_diff(text: str, *, truncated: bool = False) -> dict[str, tuple[Hunk, ...]]:
@@ -77,7 +124,7 @@ def _parse_hunks(lines: list[str]) -> Iterator[Hunk]:
     starts = [place for place, line in enumerate(lines) if line.startswith("@@ ")]
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=False):
         head = _HUNK_HEADER.match(lines[start])
-        if head:
+        if head and end > start + 1:
             yield Hunk(head[3], tuple(_number_lines(lines[start + 1 : end], int(head[1]), int(head[2]))))
 
 

@@ -19,20 +19,29 @@ NAV: list[dict[str, Any]] = []
 
 
 def add_nav_item(
-    key: str, href: str, icon: str, label: str, group: str = "Work", phone: bool = False, go: str = ""
+    key: str,
+    href: str,
+    icon: str,
+    label: str,
+    group: str = "Work",
+    phone: bool = False,
+    go: str = "",
+    after: str | None = None,
 ) -> None:
-    """Add a page to the navigation, once, from the module that serves it.
+    """Add a page to the navigation, once, from the module that serves it, at the end or `after` another one.
 
     `phone` pages are also in the bottom bar of a small screen. `go` is the second key of the shortcut `g <key>`.
     """
-    NAV.append({"key": key, "href": href, "icon": icon, "label": label, "group": group, "phone": phone, "go": go})
+    item = {"key": key, "href": href, "icon": icon, "label": label, "group": group, "phone": phone, "go": go}
+    keys = [other["key"] for other in NAV]
+    NAV.insert(keys.index(after) + 1 if after else len(NAV), item)
 
 
 def install(app: Flask) -> None:
     app.jinja_env.filters.update(template_filters.FILTERS)
     app.jinja_env.filters["markdown"] = markdown.render_html
     app.jinja_env.globals["nav_groups"] = template_filters.group_nav_items
-    app.jinja_env.globals["key_groups"] = lambda: shortcuts.list_groups(NAV)
+    app.jinja_env.globals["key_groups"] = lambda page_key=None: shortcuts.list_groups(NAV, page_key)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
 
@@ -63,7 +72,7 @@ def load_layout(session: Session) -> None:
     cursor = f"{runtime_flags.get_epoch(session)}-{events.get_last_id(session)}"
     waiting = overview.count_needs(session)
     g.around = {
-        "nav": [item | {"needs": waiting if item["key"] == "overview" else None} for item in NAV],
+        "nav": [item | {"needs": waiting if item["key"] == "review" else None} for item in NAV],
         "needs": waiting,
         "health": {"verdict": verdict.load_verdict(session).verdict},
         "user": auth.get_actor().name,

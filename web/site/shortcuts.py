@@ -34,6 +34,7 @@ def _split_keys(key: str) -> list[str]:
 EVERYWHERE = (
     Shortcut(("/", "$mod+k"), "Search or run an action"),
     Shortcut(("c",), "New ticket"),
+    Shortcut(("r",), "Review what needs you"),
     Shortcut(("t",), "Switch between absolute and relative times"),
     Shortcut(("$mod+Enter",), "Submit the form or comment"),
     Shortcut(("Shift+?",), "Keyboard shortcuts for this page"),
@@ -46,21 +47,38 @@ BOARD = (
     Shortcut(("Shift+X",), "Select a range of cards"),
     Shortcut(("Space",), "Pick up the focused card; ← → to move it, Enter to drop it, Esc to cancel"),
 )
-TICKET = (Shortcut(("r",), "Write a comment"), Shortcut(("e",), "Edit the title; Esc to cancel"))
+TICKET = (Shortcut(("m",), "Write a comment"), Shortcut(("e",), "Edit the title; Esc to cancel"))
 CHANGES = (Shortcut(("ArrowDown", "ArrowUp"), "Move between lines of a file"),)
+QUEUE = (
+    Shortcut(("a",), "Approve, answer or unblock"),
+    Shortcut(("c",), "Request changes"),
+    Shortcut(("n",), "Next"),
+    Shortcut(("p",), "Previous"),
+    Shortcut(("u",), "Undo the last decision, for ten seconds where nobody has acted on it"),
+    Shortcut(("Shift+C",), "New ticket"),
+)
 
 
-def list_groups(nav: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Shortcut]]]:
-    """List all shortcuts by the part of the interface where they work, with those of the navigation entries `nav`."""
+def list_groups(nav: Iterable[Mapping[str, Any]], page_key: str | None = None) -> list[tuple[str, list[Shortcut]]]:
+    """List the shortcuts of a page, or all of them, by the part of the interface where they work.
+
+    Those of the navigation entries `nav` are among them. In the review queue its own keys replace others.
+    """
     pages = [
         Shortcut((f"g {item['go']}",), item["label"])
         for _, items in group_nav_items(nav)
         for item in items
         if item["go"]
     ]
-    return [
+    queue = ("In the review queue", list(QUEUE))
+    if page_key == "review":
+        queue_keys = {key for row in QUEUE for key in row.keys}
+        general = [row for row in EVERYWHERE if not queue_keys.intersection(row.keys)]
+        return [queue, ("Everywhere", general), ("Pages", pages), ("On a ticket", list(CHANGES))]
+    groups = [
         ("Everywhere", list(EVERYWHERE)),
         ("Pages", pages),
         ("On the board", list(BOARD)),
         ("On a ticket", [*TICKET, *CHANGES]),
     ]
+    return [*groups, queue] if page_key is None else groups

@@ -33,7 +33,17 @@ from tickets.workflow.evidence import Shortfall
 from web.runs import changes, run_page
 from web.site import forms, layout, markdown
 
-from . import approval, plan_page, replay, ticket_edit, ticket_files, ticket_forms, ticket_links, workflow_page
+from . import (
+    approval,
+    plan_page,
+    replay,
+    review_page,
+    ticket_edit,
+    ticket_files,
+    ticket_forms,
+    ticket_links,
+    workflow_page,
+)
 
 blueprint = Blueprint("ticket_page", __name__)
 
@@ -228,8 +238,36 @@ def _load_changes_tab(session: Session, view: TicketView) -> View:
         },
         "live": actor_context.live is not None,
     }
+    history = review_page.load_history(session, ticket)
     end_read(session)  # reading with git may be slow: hold no transaction meanwhile
-    return facts | {"changes": changes.load_changes(newest) if newest else None}
+    return facts | (review_page.build_changes(newest, history) if newest else {"changes": None})
+
+
+def load_bar(session: Session, reference: str) -> View:
+    """Load the ticket and the moves of the line that stays in view."""
+    return _build_shared_context(session, _load_view(session, reference))
+
+
+def load_review(session: Session, reference: str) -> View:
+    """Load what is needed to decide a ticket: question, verdict, acceptance and changes. It may end the transaction."""
+    view = _load_view(session, reference)
+    ticket = view.ticket
+    context = _build_shared_context(session, view) | _load_conversation(session, ticket, [])
+    context |= run_page.load_evidence_tab(session, ticket) | {"edits": {}}
+    return context | (_load_changes_tab(session, view) if ticket.status is TicketStatus.IN_REVIEW else {})
+
+
+@blueprint.get("/ticket/<reference>/changes/lines")
+def show_context_lines(reference: str) -> str:
+    """Render unchanged lines of a changed file, as rows of its diff."""
+    section = changes.ContextLines.model_validate(request.args.to_dict())
+    with reading(auth.get_instance().engine) as session:
+        ticket = get_ticket(session, reference)
+        run = run_page.find_requested_run(session, ticket) or claims.find_latest(session, ticket.id)
+        end_read(session)
+    if run is None:
+        raise NotFound("The ticket has no run.")
+    return layout.render_part("ticket/_context_lines", lines=changes.load_context(run, section), split=_is_split_view())
 
 
 def _is_split_view() -> bool:

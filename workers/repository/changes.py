@@ -21,6 +21,7 @@ STATUS_NAMES = {
 }
 REPLACEMENT_CHARACTER = "\ufffd"
 QUOTED_CHARACTERS = re.compile(r'[\x00-\x1f\x7f"\\]')
+MAX_FILE_BYTES = 1 << 20
 ESCAPES = dict(zip('\a\b\t\n\v\f\r"\\', 'abtnvfr"\\', strict=True))
 """Letters after a backslash. Other control characters are octal numbers."""
 
@@ -74,6 +75,18 @@ def read_patch(repository: Path, base: str, head: str, path: str | None = None, 
         stored_names = _find_stored_names(repository, base, head)
         paths = [stored_names.get(name, name) for name in paths]
     return git.read_diff(repository, base, head, paths=paths, max_bytes=max_bytes)
+
+
+def read_lines(repository: Path, commit: str, path: str) -> list[str]:
+    """Read the lines of a text file of a commit, named by its full hash, without those after `MAX_FILE_BYTES`.
+
+    Raises `git.GitError` for a commit or file that does not exist.
+    """
+    done = git.run(repository, "cat-file", "blob", f"{commit}:{path}", keep=MAX_FILE_BYTES)
+    if done.code != 0 and not done.truncated:
+        raise git.GitFailed(f"{path} is not a file of commit {commit[:10]}")
+    lines = done.stdout.decode("utf-8", "replace").split("\n")
+    return lines[:-1] if done.truncated or not lines[-1] else lines
 
 
 def _find_stored_names(repository: Path, base: str, head: str) -> dict[str, str]:

@@ -42,7 +42,7 @@ function listTicketCommands() {
     ...mapElements(".ticket-head .moves :is(button, a)", (element) => buildAction("This ticket", element)),
     ...mapElements(".ticket [data-print]", (element) => buildLink("This ticket", element, "Print")),
     ...mapElements(".ticket .tabs a:not([data-print])", (element) => buildLink("This ticket", element, `Show ${getText(element)}`)),
-    ...mapElements("#say", (element) => ({ id: "do write", group: "This ticket", label: "Write a comment", hint: "r", run: () => element.focus() })),
+    ...mapElements("#say", (element) => ({ id: "do write", group: "This ticket", label: "Write a comment", hint: "m", run: () => element.focus() })),
   ];
 }
 

@@ -48,7 +48,7 @@ export function closeEditor(edit) {
 const NOTICES_KEY = storageKey("notices");
 
 /** Go to the page to which a form led, and show there what the server said about it. */
-function leaveFor(url, notices) {
+export function leaveFor(url, notices) {
   sessionStorage.setItem(NOTICES_KEY, notices.map((notice) => notice.outerHTML).join(""));
   location.assign(url);
 }
@@ -63,7 +63,8 @@ function showResult(form, submitter, { url, notices, nextForm }) {
   const has = (name) => name in form.dataset || name in (submitter?.dataset ?? {});
   const noteSlot = (nextForm ?? form).querySelector("[data-notes]");
   discardDraft(form);
-  document.dispatchEvent(new CustomEvent("mc:sent", { detail: { form } }));
+  const isHandled = !document.dispatchEvent(new CustomEvent("mc:sent", { detail: { form, notices }, cancelable: true }));
+  if (isHandled) return;
   if (has("leave")) {
     leaveFor(url, notices);
     return;

@@ -10,6 +10,17 @@ const TITLE_EDITOR = "#edit-title-fact > summary";
 const MODIFIERS = /\$mod|Control|Alt|Meta/;
 const keyRows = [...document.querySelectorAll("#keys [data-keys]")];
 const boundKeys = new Set();
+const isQueue = Boolean(document.querySelector("[data-queue]"));
+const SEQUENCE_MS = 1000;
+let previousKey = {}; // the one before the key that is handled
+let currentKey = {};
+
+addEventListener("keydown", (event) => ([previousKey, currentKey] = [currentKey, event]), true);
+
+/** Return whether a key ends a sequence such as `g a`, and so is not the shortcut `a`. */
+function endsSequence(event, keys) {
+  return !keys.includes(" ") && previousKey.key === "g" && event.timeStamp - previousKey.timeStamp < SEQUENCE_MS;
+}
 
 function isDisabled(event, keys) {
   const off = document.documentElement.dataset.letters === "off" && !MODIFIERS.test(keys);
@@ -19,7 +30,7 @@ function isDisabled(event, keys) {
 
 function guardAction(keys, action) {
   return (event) => {
-    if (isDisabled(event, keys)) return;
+    if (isDisabled(event, keys) || endsSequence(event, keys)) return;
     event.preventDefault();
     action(event);
   };
@@ -49,11 +60,12 @@ export function startKeys(palette) {
   bindKeys({
     "/": () => palette.open(),
     "Shift+?": () => openDialog("keys"),
-    c: openNewTicket,
+    [isQueue ? "Shift+C" : "c"]: openNewTicket,
+    r: () => document.querySelector(".rail [data-go=r]").click(),
     t: () => document.querySelector("[data-set=times]:not([aria-pressed=true])").click(),
   });
   const messageField = document.getElementById("say");
-  if (messageField) bindKeys({ r: () => messageField.focus() });
+  if (messageField) bindKeys({ m: () => messageField.focus() });
   if (document.querySelector(TITLE_EDITOR)) bindKeys({ e: () => document.querySelector(TITLE_EDITOR)?.click() });
   tinykeys(window, {
     "$mod+k": (event) => {

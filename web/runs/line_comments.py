@@ -1,0 +1,122 @@
+"""Line comments beside a diff: each at its line, which may have moved since, or outdated where the line is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from models import LineComment
+from web.site import markdown
+from workers.repository import changes
+from workers.repository.git import GitError
+
+from . import diff
+from .changes import MAX_PATCH_BYTES, ChangesView, FileDiff, hold_git_slot
+
+
+@dataclass(frozen=True, slots=True)
+class CommentView:
+    """A line comment as the page shows it, outdated where its line is gone."""
+
+    row: LineComment
+    html: Markup
+    answer_html: Markup
+    is_outdated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileComments:
+    """The comments of a file: those at a line of its diff, by the name of that line, and the others."""
+
+    by_line: dict[str, list[CommentView]]
+    others: list[CommentView]
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A line of the commits that a diff compares: `12` in the new one, `-12` in the old one."""
+
+    path: str
+    line: str
+
+
+def view_comment(row: LineComment, *, is_outdated: bool) -> CommentView:
+    return CommentView(row, markdown.render_html(row.body), markdown.render_html(row.answer), is_outdated)
+
+
+def place_comments(
+    view: ChangesView, repository: Path, rows: Sequence[LineComment]
+) -> tuple[dict[str, FileComments], list[CommentView]]:
+    """Place the comments in the files of a diff, by path, and list those of other files."""
+    anchors = _find_anchors(repository, view, rows)
+    files = {path: FileComments({}, []) for path in (file.path for file in view.files)}
+    paths = {(file.old_path or file.path, True): file for file in view.files}
+    paths |= {(file.path, False): file for file in view.files}
+    rest: list[CommentView] = []
+    for row in rows:
+        anchor = anchors.get(row.id)
+        file = paths.get((anchor.path if anchor else row.path, row.is_old))
+        comment = view_comment(row, is_outdated=anchor is None)
+        if file is None:
+            rest.append(comment)
+        elif anchor and anchor.line in _list_lines(file):
+            files[file.path].by_line.setdefault(anchor.line, []).append(comment)
+        else:
+            files[file.path].others.append(comment)
+    return files, rest
+
+
+def _list_lines(file: FileDiff) -> set[str]:
+    """List the names of the lines at which a diff can show a comment."""
+    lines = [line for hunk in file.hunks or () for line in hunk.lines]
+    return {f"-{line.old}" if line.kind == "removed" else str(line.new) for line in lines if line.old or line.new}
+
+
+def _find_anchors(repository: Path, view: ChangesView, rows: Iterable[LineComment]) -> dict[int, Anchor]:
+    """Find the lines where the comments belong now, by comment. Those whose line or commit is gone are left out."""
+    anchors: dict[int, Anchor] = {}
+    movements: dict[tuple[str, bool], Movement | None] = {}
+    for row in rows:
+        key = row.commit_sha, row.is_old
+        if key not in movements:
+            movements[key] = _load_movement(repository, row.commit_sha, view.base if row.is_old else view.head)
+        movement = movements[key]
+        anchor = movement.follow(row.path, row.line) if movement else None
+        if anchor:
+            path, line = anchor
+            anchors[row.id] = Anchor(path, f"-{line}" if row.is_old else str(line))
+    return anchors
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """The way of lines from one commit to another: changed files by their old path, and their hunks."""
+
+    files: dict[str, changes.FileChange]
+    hunks: dict[str, tuple[diff.Hunk, ...]]
+
+    def follow(self, path: str, line: int) -> tuple[str, int] | None:
+        """Follow a line to its path and number in the other commit. None where it is gone, or cannot be followed."""
+        change = self.files.get(path)
+        if change is None:
+            return path, line
+        hunks = self.hunks.get(change.diff_header)
+        number = None if change.status == "deleted" or hunks is None else diff.map_line(hunks, line)
+        return (change.path, number) if number else None
+
+
+def _load_movement(repository: Path, commit: str, target: str) -> Movement | None:
+    """Load what changed between two commits. None when one of them no longer exists."""
+    if commit == target:
+        return Movement({}, {})
+    try:
+        with hold_git_slot():
+            changed_files = changes.list_changes(repository, commit, target)
+            patch = changes.read_patch(repository, commit, target, max_bytes=MAX_PATCH_BYTES)
+    except (GitError, OSError):
+        return None
+    files = {change.old_path or change.path: change for change in changed_files if change.status != "copied"}
+    return Movement(files, diff.parse_diff(patch.text, truncated=patch.truncated))
