@@ -25,6 +25,7 @@ class Act(StrEnum):
     CHANGE_MODEL = "changes the model of a run"
     PLAN_PHASES = "plans the phases of a ticket"
     PARK_ON_PROBE = "parks a ticket on a probe, which runs a command on this machine"
+    ORDER_QUEUE = "puts the queue in order by hand"
     CHOOSE_LANDING = "chooses another way to land than the project's own"
     SET_TERMS = "edits gate, acceptance or campaign owner"
     REMOVE_FILE = "removes a file"
@@ -46,6 +47,7 @@ ALLOWED: dict[Act, frozenset[ActorKind]] = {
     Act.CHANGE_MODEL: PEOPLE,
     Act.PLAN_PHASES: PEOPLE,
     Act.PARK_ON_PROBE: PEOPLE,
+    Act.ORDER_QUEUE: PEOPLE | {ActorKind.ORCHESTRATOR},
     Act.CHOOSE_LANDING: PEOPLE,
     Act.SET_TERMS: PEOPLE,
     Act.REMOVE_FILE: PEOPLE,
