@@ -61,6 +61,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "ticket_created": ("plus", "created {ticket}"),
     "ticket_landed_late": ("git-merge", "landed {ticket} too late: {body}"),
     "ticket_edited": ("pencil", "edited {edited} of {ticket}"),
+    "ticket_ranked": ("arrow-down", "changed the place of {ticket} in the queue"),
     "ticket_phases_begun": ("list-checks", "started a workflow on {ticket}"),
     "ticket_phases_arranged": ("list-checks", "edited the later phases of {ticket}"),
     "ticket_phase_waived": ("circle-slash", "waived phase {name} of {ticket}: {reason}"),
