@@ -79,6 +79,8 @@ class Priority(enum.IntEnum):
 
 
 class Tag(enum.StrEnum):
+    """Tags that every board offers. Others exist as soon as a ticket has them."""
+
     BUG = "bug"
     FEATURE = "feature"
     INFRA = "infra"
@@ -406,7 +408,7 @@ CONSTRAINT_NAMES = {
 ENUMS: tuple[type[enum.Enum], ...] = (
     TicketStatus, Priority, ActorKind, RelationKind, WakeKind, Gate, PhaseState, RunState, Outcome, RunMode, Failure,
     AgentKind, CommentKind, MessageKind, DeliveryState, DeliveryMode, RequestState, EvidenceSource, EvidenceStatus,
-    Scope, TaskOutcome, Trigger, InboxState, IncidentState, HealthStatus, Tag, DraftState, Landing, LandingState, Planning, PlanState,
+    Scope, TaskOutcome, Trigger, InboxState, IncidentState, HealthStatus, DraftState, Landing, LandingState, Planning, PlanState,
     SlotAction,
 )  # fmt: skip
 
@@ -591,8 +593,15 @@ ACCEPTANCE_COLUMN = text("expected_check_in IS NOT NULL AND closed IS NULL")
 TRIED = text("attempts > 0 AND closed IS NULL")
 
 
+UNRANKED = 1_000_000
+"""The rank of a ticket that nobody has put in order by hand."""
+
+
 class Ticket(Base):
-    """A ticket, with `moved` the time when it came into its current state."""
+    """A ticket, with `moved` the time when it came into its current state.
+
+    `rank` is its place in the queue of its project as a person ordered it, from 1, or `UNRANKED`.
+    """
 
     __tablename__ = "tickets"
     __table_args__ = log_table(
@@ -606,7 +615,6 @@ class Ticket(Base):
         Index("tickets_by_priority", "status", "archived", "priority", "updated", "id"),
         Index("tickets_by_age", "status", "archived", "moved", "id"),
         Index("tickets_by_number", "status", "archived", "id"),
-        Index("tickets_dispatch", "status", "resume", "priority", "id"),
         partial_index(
             "tickets_wake_at",
             "wake_at",
@@ -640,6 +648,7 @@ class Ticket(Base):
     gate: Mapped[Gate] = mapped_column(default=Gate.PERSON)
     planning: Mapped[Planning | None]
     resume: Mapped[bool] = mapped_column(default=False)
+    rank: Mapped[int] = mapped_column(default=UNRANKED, server_default=str(UNRANKED))
     next_mode: Mapped[RunMode | None]
     return_to: Mapped[str | None]
     not_before: Mapped[datetime | None]
@@ -667,6 +676,10 @@ class Ticket(Base):
     closed: Mapped[datetime | None]
 
 
+Index("tickets_queue", Ticket.status, Ticket.resume.desc(), Ticket.rank, Ticket.priority.desc(), Ticket.id)
+"""The order of pickup, `tickets.shared.paging.QUEUE`."""
+
+
 class TicketPhase(Base):
     __tablename__ = "ticket_phases"
     __table_args__ = table(UniqueConstraint("ticket_id", "position"), one_of("gate", Gate), one_of("state", PhaseState))
@@ -684,9 +697,9 @@ class TicketPhase(Base):
 
 class TicketTag(Base):
     __tablename__ = "ticket_tags"
-    __table_args__ = table(Index("ticket_tags_by_tag", "tag", "ticket_id"), one_of("tag", Tag))
+    __table_args__ = table(Index("ticket_tags_by_tag", "tag", "ticket_id"))
     ticket_id: Mapped[int] = ticket_key(primary_key=True)
-    tag: Mapped[Tag] = mapped_column(primary_key=True)
+    tag: Mapped[str] = mapped_column(primary_key=True)
 
 
 class TicketRelationship(Base):
@@ -1290,11 +1303,11 @@ class Switch(Base):
 
 
 class SavedView(Base):
-    """A named set of the board's filters, as in its URL."""
+    """A person's named set of the board's filters, as in its URL."""
 
     __tablename__ = "saved_views"
     __table_args__ = table()
+    author: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
     query: Mapped[str]
-    author: Mapped[str]
     created: Mapped[datetime] = mapped_column(default=now)

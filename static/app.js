@@ -1,6 +1,7 @@
 // Entry of every page. Each module does nothing on a page without its elements.
 
 import { Board } from "./js/board/board_view.js";
+import { startFilters } from "./js/board/filters.js";
 import { startCopyButtons } from "./js/site/copy_button.js";
 import { startDrafts } from "./js/site/drafts.js";
 import { startDialogs } from "./js/site/dialogs.js";
@@ -38,6 +39,7 @@ startNotifications(new AttentionList(stream));
 startKeys(new Palette());
 
 const board = document.querySelector("[data-board]");
+if (board) startFilters();
 if (board) new Board(board, stream, fragments);
 if (document.querySelector("[data-first]")) reloadOnFirstTicket(stream);
 stream.start();

@@ -24,6 +24,7 @@ from models import (
 from tickets.board import status_reason
 from tickets.conversation import requests
 from tickets.conversation.requests import Reply
+from tickets.dispatch.policy import DispatchLimits
 from tickets.lifecycle import editing, transitions
 from tickets.planning import plans
 from tickets.planning.plans import ApprovePlan, EditPlan, ReturnPlan
@@ -71,7 +72,7 @@ def test_a_live_process_is_told_the_plan_as_a_person_has_edited_it(engine: Engin
     assert run.plans and "## Plan first" in compose(engine, run)
     with writing(engine) as session:
         ticket = get_ticket(session, ticket_id)
-        waits = status_reason.load_reasons(session, [ticket], {ticket_id: get_run(session, run.id)}, 3)
+        waits = status_reason.load_reasons(session, [ticket], {ticket_id: get_run(session, run.id)}, DispatchLimits())
         assert waits[ticket_id].text == "The plan waits for a person."
         with pytest.raises(ConflictError, match="approve it or send it back"):
             requests.answer_request(session, ticket_id, Reply(request="r-1"), ALICE)

@@ -60,7 +60,7 @@ def describe(engine: Engine, run: Run) -> tuple[str, str | None]:
     """What card and page say of a run's ticket."""
     with reading(engine) as session:
         ticket, live = get_ticket(session, run.ticket_id), get_run(session, run.id)
-        reasons = status_reason.load_reasons(session, [ticket], {ticket.id: live}, 3)
+        reasons = status_reason.load_reasons(session, [ticket], {ticket.id: live}, DispatchLimits())
         return reasons[ticket.id].text, ticket_header.build_header(session, ticket, live, live).working
 
 

@@ -12,6 +12,7 @@ from database import writing
 from models import Run, RunRequest, TicketStatus, now
 from protocol import StopCode
 from tickets.board import status_reason
+from tickets.dispatch.policy import DispatchLimits
 from tickets.runs import heartbeat, ingest, reports
 from tickets.runs.ingest import WorkerEvent
 from tickets.shared import lookup
@@ -66,7 +67,9 @@ def test_a_run_that_waits_without_anything_to_answer_is_told_of_and_stopped_in_t
         with writing(engine) as session:
             session.execute(update(Run).values(waiting_since=now() - timedelta(seconds=seconds)))
             row = lookup.get_run(session, run.id)
-            reason = status_reason.load_reasons(session, [lookup.get_ticket(session, ticket_id)], {ticket_id: row}, 3)
+            reason = status_reason.load_reasons(
+                session, [lookup.get_ticket(session, ticket_id)], {ticket_id: row}, DispatchLimits()
+            )
             return reason[ticket_id].text
 
     with writing(engine) as session:

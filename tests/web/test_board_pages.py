@@ -34,9 +34,9 @@ def find_view(browser: FlaskClient, path: str) -> str | None:
 
 def test_the_view_of_the_address_wins_and_is_remembered(browser: FlaskClient, operator: Api) -> None:
     operator.post("/tickets", {"title": "One"})
-    assert find_view(browser, "/board") == "columns"
-    assert find_view(browser, "/board?view=lanes") == "lanes"
-    assert find_view(browser, "/board?tag=bug") == "lanes"
+    assert find_view(browser, "/board") == "lanes"
+    assert find_view(browser, "/board?view=columns") == "columns"
+    assert find_view(browser, "/board?tag=bug") == "columns"
     assert find_view(browser, "/board?view=list") == "list"
     assert find_view(browser, "/board") == "list"
     assert browser.get("/board?view=spiral").status_code == 422
@@ -209,7 +209,7 @@ def test_a_change_that_there_is_not_is_refused(browser: FlaskClient, operator: A
         {},
         {"move": "fly"},
         {"priority": "sky-high"},
-        {"tag": "colour"},
+        {"tag": "Two words"},
         {"move": "cancel", "tickets": ""},
         {"move": "cancel", "tickets": ",".join(f"MC-{number}" for number in range(1, 202))},
     ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from sqlalchemy import false, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from database import fetch_rows, in_ids
-from models import AgentKind, Landing, Priority, Project, Run, Tag, Ticket, TicketStatus, TicketTag
+from models import TERMINAL, UNRANKED, AgentKind, Landing, Priority, Project, Run, Ticket, TicketStatus, TicketTag, now
 from tickets.dispatch.policy import DispatchLimits
 from tickets.lifecycle import transitions
 from tickets.lifecycle.moves import Move
@@ -22,9 +22,10 @@ from tickets.runs import runtime
 from tickets.shared.actors import Actor
 from tickets.shared.canary import IS_ORDINARY_TICKET
 from tickets.shared.errors import Invalid
-from tickets.shared.paging import NEWEST, Conditions, Lists, Order, count_tickets, load_pages
+from tickets.shared.label_colors import Label, label_project, label_tag
+from tickets.shared.paging import NEWEST, QUEUE, Conditions, Lists, Order, count_tickets, load_pages
 from tickets.shared.ticket_row import AnyTicket
-from tickets.team import agents
+from tickets.team import agents, projects
 from tickets.workflow import branch_states, evidence, landing
 from tickets.workflow.branch_states import MergeNote
 from tickets.workflow.evidence import Shortfall
@@ -35,12 +36,14 @@ from .status_reason import StatusReason
 PAGE_SIZE = 30
 CACHE_SIZE = 64
 """Number of board configurations whose prebuilt statements are cached."""
+OVERDUE_AFTER = timedelta(days=1)
+"""How long a ticket may wait for a person before the board marks it."""
 ATTENTION_STATES = {TicketStatus.NEEDS_INPUT, TicketStatus.IN_REVIEW, TicketStatus.BLOCKED}
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Filters of the board, in which empty values do not narrow it."""
+    """Filters of the board, in which empty values do not narrow it. Several values are separated by commas."""
 
     project: str = ""
     assigned_to: str = ""
@@ -54,25 +57,30 @@ class Filters:
         return [*select_archived(bool(self.archived)), *self.conditions()]
 
     def conditions(self) -> Conditions:
-        """Return the conditions of the filters. Raises `Invalid` for an unknown tag or priority."""
+        """Return the conditions of the filters. Raises `Invalid` for an unknown priority."""
         clauses: Conditions = []
         if self.project:
-            clauses.append(
-                Ticket.project_id == select(Project.id).where(Project.slug == self.project).scalar_subquery()
-            )
+            named = select(Project.id).where(Project.slug.in_(split_values(self.project)))
+            clauses.append(Ticket.project_id.in_(named))
         if self.assigned_to:
-            clauses.append(Ticket.assigned_to == self.assigned_to)
+            clauses.append(Ticket.assigned_to.in_(split_values(self.assigned_to)))
         if self.tag:
-            tagged = select(TicketTag.ticket_id).where(
-                TicketTag.tag == _require_choice("tag", self.tag, [tag.value for tag in Tag])
-            )
+            tagged = select(TicketTag.ticket_id).where(TicketTag.tag.in_(split_values(self.tag)))
             clauses.append(Ticket.id.in_(tagged))
         if self.priority:
-            name = _require_choice("priority", self.priority, [priority.label for priority in Priority])
-            clauses.append(Ticket.priority == Priority[name.upper()])
+            clauses.append(Ticket.priority.in_([_parse_priority(name) for name in split_values(self.priority)]))
         if self.q:
             clauses.append(or_(Ticket.title.icontains(self.q, autoescape=True), Ticket.identifier == self.q.upper()))
         return clauses
+
+
+def split_values(text: str) -> list[str]:
+    """Split the values of a filter."""
+    return [value for value in text.split(",") if value]
+
+
+def _parse_priority(name: str) -> Priority:
+    return Priority[_require_choice("priority", name, [priority.label for priority in Priority]).upper()]
 
 
 def select_archived(archived: bool) -> Conditions:
@@ -147,13 +155,17 @@ class Viewer:
 
 
 class Card(NamedTuple):
-    """A ticket as a card, with `since` the time when it came into its state and `reason` its status in one line."""
+    """A ticket as a card, with `since` the time when it came into its state and `reason` its status in one line.
+
+    It is `overdue` when it has waited for a person for too long or has missed its check-in, `ranked` by hand.
+    """
 
     identifier: str
     title: str
     status: str
     priority: str
-    tags: tuple[str, ...]
+    project: Label | None
+    tags: tuple[Label, ...]
     owner: str | None
     owner_kind: str
     since: datetime
@@ -164,6 +176,8 @@ class Card(NamedTuple):
     cost: float | None
     reason: StatusReason | None
     needs_you: bool
+    overdue: bool
+    ranked: bool
     version: int
     moves: tuple[MoveButton, ...]
     merge: MergeNote | None = None
@@ -199,13 +213,17 @@ def load_column(
 def _load_columns(
     session: Session, states: Sequence[TicketStatus], filters: Filters, viewer: Viewer, cursor: str | None, size: int
 ) -> list[CardList]:
-    card_lists = load_card_lists(session, _build_state_lists(tuple(states), filters), NEWEST, viewer, cursor, size)
+    card_lists = load_card_lists(session, build_state_lists(tuple(states), filters), ORDERS, viewer, cursor, size)
     slots = sum(agents.count_live_runs(session).values()), viewer.limits.total
     return [replace(pile, slots=slots) if pile.name == TicketStatus.IN_PROGRESS else pile for pile in card_lists]
 
 
+ORDERS = {status.value: QUEUE if status is TicketStatus.TODO else NEWEST for status in TicketStatus}
+"""The order of each column: that of pickup for what may start, else the newest change first."""
+
+
 @lru_cache(CACHE_SIZE)  # without it the board takes 40 % longer
-def _build_state_lists(states: tuple[TicketStatus, ...], filters: Filters) -> Lists:
+def build_state_lists(states: tuple[TicketStatus, ...], filters: Filters) -> Lists:
     """Build one list per state."""
     return Lists({status.value: [[Ticket.status == status, *filters.build_board_conditions()]] for status in states})
 
@@ -213,13 +231,13 @@ def _build_state_lists(states: tuple[TicketStatus, ...], filters: Filters) -> Li
 def load_card_lists(
     session: Session,
     lists: Lists,
-    order: Order,
+    orders: Mapping[str, Order],
     viewer: Viewer,
     cursor: str | None = None,
     size: int = PAGE_SIZE,
 ) -> list[CardList]:
-    """Load these lists from a cursor on, sharing the queries of all their cards."""
-    ticket_pages = load_pages(session, lists, order, size + 1, cursor)
+    """Load these lists, each in its order, from a cursor on, sharing the queries of all their cards."""
+    ticket_pages = load_pages(session, lists, orders, size + 1, cursor)
     cards_by_id = build_cards(session, [ticket for page in ticket_pages.values() for ticket in page[:size]], viewer)
     counts_by_list = count_tickets(session, lists)
     return [
@@ -227,7 +245,7 @@ def load_card_lists(
             name,
             counts_by_list[name],
             [cards_by_id[ticket.id] for ticket in page[:size]],
-            order.place(page[size - 1]) if len(page) > size else None,
+            orders[name].place(page[size - 1]) if len(page) > size else None,
         )
         for name, page in ticket_pages.items()
     ]
@@ -235,7 +253,7 @@ def load_card_lists(
 
 def count_by_state(session: Session, filters: Filters) -> dict[str, str]:
     """Count the tickets in each state."""
-    return count_tickets(session, _build_state_lists(tuple(TicketStatus), filters))
+    return count_tickets(session, build_state_lists(tuple(TicketStatus), filters))
 
 
 ANY_TICKET = select(Ticket.id).where(IS_ORDINARY_TICKET).limit(1)
@@ -254,8 +272,9 @@ def build_cards(session: Session, tickets: Sequence[AnyTicket], viewer: Viewer) 
     ids = [ticket.id for ticket in tickets]
     contexts = transitions.load_actor_contexts(session, tickets, viewer.actor)
     live = {ticket_id: context.live for ticket_id, context in contexts.items() if context.live}
-    reasons = status_reason.load_reasons(session, tickets, live, viewer.limits.attempts)
+    reasons = status_reason.load_reasons(session, tickets, live, viewer.limits)
     tags, costs, kinds = load_tags(session, ids), load_costs(session, ids), load_owner_kinds(session)
+    labels = {project.id: label_project(project) for project in projects.list_all_projects(session)}
     ways, notes = landing.find_landing_options(session, tickets), branch_states.load_notes(session, tickets)
     return {
         ticket.id: Card(
@@ -263,7 +282,8 @@ def build_cards(session: Session, tickets: Sequence[AnyTicket], viewer: Viewer) 
             title=ticket.title,
             status=ticket.status.value,
             priority=ticket.priority.label,
-            tags=tuple(tags.get(ticket.id, ())),
+            project=labels.get(ticket.project_id or 0),
+            tags=tuple(map(label_tag, tags.get(ticket.id, ()))),
             owner=ticket.assigned_to,
             owner_kind=kinds.get(ticket.assigned_to or "", "person"),
             since=ticket.moved,
@@ -274,6 +294,8 @@ def build_cards(session: Session, tickets: Sequence[AnyTicket], viewer: Viewer) 
             cost=costs.get(ticket.id),
             reason=reasons.get(ticket.id),
             needs_you=needs_a_person(ticket) or _is_asking(live.get(ticket.id)),
+            overdue=is_overdue(ticket),
+            ranked=ticket.rank != UNRANKED,
             version=ticket.version,
             moves=build_buttons(transitions.build_move_context(ticket, contexts[ticket.id]), ways.get(ticket.id, ())),
             merge=notes.get(ticket.id),
@@ -285,6 +307,13 @@ def build_cards(session: Session, tickets: Sequence[AnyTicket], viewer: Viewer) 
 def needs_a_person(ticket: AnyTicket) -> bool:
     """Return whether a ticket needs input, review or unblocking, except while its approved work is being landed."""
     return ticket.status in ATTENTION_STATES and not landing.is_pending(ticket)
+
+
+def is_overdue(ticket: AnyTicket) -> bool:
+    """Return whether a person should have acted: they let the ticket wait too long, or its check-in has passed."""
+    is_late = ticket.expected_check_in is not None and ticket.expected_check_in < now()
+    waits = needs_a_person(ticket) and ticket.moved < now() - OVERDUE_AFTER
+    return waits or (is_late and ticket.status not in TERMINAL)
 
 
 def _is_working(run: Run | None) -> bool:

@@ -50,7 +50,7 @@ def load_list(
     """Load one page of the list. Raises `Invalid` for an unknown state or order."""
     if status not in STATES or sort not in ORDERS:
         raise Invalid("Unknown status or sort order.", field="sort", choices=list(ORDERS))
-    tickets = load_pages(session, _build_list(status, filters), ORDERS[sort], size + 1, cursor)[""]
+    tickets = load_pages(session, _build_list(status, filters), {"": ORDERS[sort]}, size + 1, cursor)[""]
     following = ORDERS[sort].place(tickets[size - 1]) if len(tickets) > size else None
     cards = columns.build_cards(session, tickets[:size], viewer)
     return TicketList([cards[ticket.id] for ticket in tickets[:size]], following)

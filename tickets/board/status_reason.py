@@ -30,10 +30,14 @@ from models import (
 )
 from protocol import PLAN_SUMMARY, ApprovalPayload
 from tickets.conversation.requests import PLAN_REQUEST
+from tickets.dispatch.policy import DispatchLimits
 from tickets.runs import runtime
 from tickets.shared import payloads
 from tickets.shared.ticket_row import AnyTicket
-from tickets.workflow import attempts, landing, relationships, wake_conditions
+from tickets.workflow import attempts, landing, wake_conditions
+
+from . import queue_notes
+from .queue_notes import QueueNotes
 
 GRACE = timedelta(minutes=5)
 """The dispatcher wakes due tickets once a minute. One that still waits after this time was missed."""
@@ -143,20 +147,21 @@ def _describe_cause(cause: str, ticket: AnyTicket, run: Run | None) -> StatusRea
 
 @dataclass(frozen=True, slots=True)
 class ReasonTexts:
-    """Texts of other rows for the tickets of one page: questions, requests, summaries, blockers, open attempts."""
+    """Texts of other rows for the tickets of one page: questions, requests, summaries, notes of the queue, open attempts."""
 
     questions: dict[int, str]
     requests: dict[int, str]
     summaries: dict[int, str]
-    blockers: dict[int, list[str]]
+    queue: QueueNotes
     attempts: dict[int, list[str]]
 
 
 def load_reasons(
-    session: Session, tickets: Sequence[AnyTicket], live: dict[int, Run], attempts: int
+    session: Session, tickets: Sequence[AnyTicket], live: dict[int, Run], limits: DispatchLimits
 ) -> dict[int, StatusReason]:
     """Load the reason of each of these tickets that has one, in a constant number of queries."""
-    texts, causes_by_ticket = _load_texts(session, tickets, live), _find_causes(session, tickets, attempts)
+    texts = _load_texts(session, tickets, live, limits)
+    causes_by_ticket = _find_causes(session, tickets, limits.attempts)
     reasons: dict[int, StatusReason] = {}
     for ticket in tickets:
         cause = causes_by_ticket.get(ticket.id)
@@ -190,7 +195,7 @@ def _describe_state(ticket: AnyTicket, texts: ReasonTexts) -> StatusReason | Non
         case TicketStatus.WAITING:
             return _describe_wait(ticket, texts.attempts.get(ticket.id, []))
         case TicketStatus.TODO:
-            return _describe_queue(ticket, texts.blockers.get(ticket.id, []))
+            return _describe_queue(ticket, texts.queue)
         case _:
             return None
 
@@ -212,14 +217,19 @@ def _describe_wait(ticket: AnyTicket, open_attempts: list[str]) -> StatusReason:
     return StatusReason("parked", f"Parked {wake_conditions.describe_wake(ticket.wake)}")
 
 
-def _describe_queue(ticket: AnyTicket, blockers: list[str]) -> StatusReason | None:
-    if blockers:
-        return StatusReason("blockers", f"Blocked by {', '.join(blockers)}")
+def _describe_queue(ticket: AnyTicket, notes: QueueNotes) -> StatusReason | None:
+    if ticket.id in notes.blockers:
+        return StatusReason("blockers", f"After {', '.join(notes.blockers[ticket.id])}")
     if ticket.not_before and ticket.not_before > now():
         return StatusReason("later", "Can start", ticket.not_before)
-    if ticket.attempts:
-        return StatusReason("tried", _describe_attempts(ticket))
-    return None
+    if ticket.id in notes.holds:
+        return StatusReason("held", notes.holds[ticket.id])
+    return _describe_start(ticket, notes.next.get(ticket.id))
+
+
+def _describe_start(ticket: AnyTicket, note: str | None) -> StatusReason | None:
+    parts = [*([note] if note else []), *([_describe_attempts(ticket)] if ticket.attempts else [])]
+    return StatusReason("next" if note else "tried", ". ".join(parts)) if parts else None
 
 
 def _describe_attempts(ticket: AnyTicket) -> str:
@@ -227,7 +237,9 @@ def _describe_attempts(ticket: AnyTicket) -> str:
     return f"Tried {times}: {ticket.failure_reason or 'no reason was given'}"
 
 
-def _load_texts(session: Session, tickets: Sequence[AnyTicket], live: dict[int, Run]) -> ReasonTexts:
+def _load_texts(
+    session: Session, tickets: Sequence[AnyTicket], live: dict[int, Run], limits: DispatchLimits
+) -> ReasonTexts:
     ids: dict[TicketStatus, list[int]] = {}
     for ticket in tickets:
         ids.setdefault(ticket.status, []).append(ticket.id)
@@ -235,7 +247,9 @@ def _load_texts(session: Session, tickets: Sequence[AnyTicket], live: dict[int, 
         _load_questions(session, ids.get(TicketStatus.NEEDS_INPUT, [])),
         _load_requests(session, live),
         _load_summaries(session, ids.get(TicketStatus.IN_REVIEW, [])),
-        relationships.find_open_blockers(session, ids.get(TicketStatus.TODO, [])),
+        queue_notes.load_notes(
+            session, [ticket for ticket in tickets if ticket.status is TicketStatus.TODO], live, limits
+        ),
         attempts.find_open_attempts(session, ids.get(TicketStatus.WAITING, [])),
     )
 

@@ -8,8 +8,8 @@ from pydantic import Field
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from models import Tag, Ticket, TicketStatus
-from tickets.shared.inputs import Body, Level, Line, Name
+from models import Ticket, TicketStatus
+from tickets.shared.inputs import Body, Level, Line, Name, TagName
 from tickets.shared.paging import NEWEST
 
 from .columns import Filters, select_archived
@@ -20,7 +20,7 @@ class TicketQuery(Body):
 
     status: TicketStatus | None = None
     assigned_to: Name | None = None
-    tag: Tag | None = None
+    tag: TagName | None = None
     project: Name | None = None
     priority: Level | None = None
     q: Line | None = Field(None, description="words of the title, or an identifier")

@@ -7,10 +7,24 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement, and_, exists, false, or_, select, true, update
 from sqlalchemy.orm import Session
 
-from models import TERMINAL, Agent, RelationKind, Ticket, TicketEvent, TicketRelationship, TicketStatus, now
+from database import fetch_rows
+from models import (
+    TERMINAL,
+    Agent,
+    RelationKind,
+    Run,
+    RunState,
+    Ticket,
+    TicketEvent,
+    TicketRelationship,
+    TicketStatus,
+    ago,
+)
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.canary import CANARY
+from tickets.shared.paging import QUEUE
+from tickets.shared.ticket_row import TicketRow
 
 from . import policy
 from .policy import DispatchLimits, GateResult, SharedState
@@ -19,6 +33,7 @@ PICKUP = Actor.system("pickup")
 IGNORED_EVENTS = ("run_opened", "run_state_changed", "comment_added", "message_queued", "write_quarantined")
 PAGE_SIZE = 200
 MAX_TICKETS_PER_PASS = 1000
+HEAD_SIZE = 50
 
 
 @dataclass(slots=True)
@@ -30,7 +45,7 @@ class DispatchPlan:
 
 
 def plan_dispatch(session: Session, limits: DispatchLimits, *, resumed_only: bool = False) -> DispatchPlan:
-    """Read the queue in order (resumed, priority, age) until capacity is used up, at most 1,000 tickets per pass."""
+    """Read the queue in its order (`paging.QUEUE`) until capacity is used up, at most 1,000 tickets per pass."""
     shared_state = policy.load_shared(session, limits)
     dispatch_plan = DispatchPlan()
     if shared_state.paused or not shared_state.free:
@@ -62,15 +77,12 @@ def _filter_unready() -> object:
         TicketRelationship.ticket_id == blocker.c.id,
         blocker.c.status.not_in(TERMINAL),
     )
-    later = and_(Ticket.not_before.is_not(None), Ticket.not_before > now())
+    later = and_(Ticket.not_before.is_not(None), Ticket.not_before > ago())
     return or_(later, Ticket.campaign_owner.is_not(None), dependency)
 
 
-ORDER = (Ticket.resume.desc(), Ticket.priority.desc(), Ticket.id)
-
-
 def _take_ready(session: Session, shared_state: SharedState, dispatch_plan: DispatchPlan, resumed_only: bool) -> None:
-    ready = select(Ticket).where(*_filter_queue(resumed_only), ~_filter_unready()).order_by(*ORDER)  # type: ignore[arg-type,operator]
+    ready = select(Ticket).where(*_filter_queue(resumed_only), ~_filter_unready()).order_by(*QUEUE.by())  # type: ignore[arg-type,operator]
     looked_at: list[int] = []
     while len(looked_at) < MAX_TICKETS_PER_PASS:
         page = list(session.scalars(ready.where(*_exclude_busy(shared_state, looked_at)).limit(PAGE_SIZE)))
@@ -97,11 +109,25 @@ def _exclude_busy(shared_state: SharedState, looked_at: list[int]) -> list[Colum
 def _collect_unready(
     session: Session, shared_state: SharedState, dispatch_plan: DispatchPlan, resumed_only: bool
 ) -> None:
-    query = select(Ticket).where(*_filter_queue(resumed_only), _filter_unready()).order_by(*ORDER).limit(PAGE_SIZE)  # type: ignore[arg-type]
+    query = select(Ticket).where(*_filter_queue(resumed_only), _filter_unready()).order_by(*QUEUE.by()).limit(PAGE_SIZE)  # type: ignore[arg-type]
     for gate_input in policy.load_tickets(session, session.scalars(query)):
         closed_gate = policy.find_closed_gate(gate_input, shared_state)
         if closed_gate is not None:
             dispatch_plan.kept.append((gate_input.ticket, closed_gate))
+
+
+HEAD = (
+    select(*(getattr(Ticket, name) for name in TicketRow._fields))
+    .where(*_filter_queue(False), ~_filter_unready())  # type: ignore[arg-type,operator]
+    .where(~exists().where(Run.ticket_id == Ticket.id, Run.state != RunState.ENDED))
+    .order_by(*QUEUE.by())
+    .limit(HEAD_SIZE)
+)
+
+
+def load_head(session: Session) -> list[TicketRow]:
+    """Load the first tickets of the queue that neither a run nor time, a dependency or a controller keeps from starting."""
+    return [TicketRow._make(row) for row in fetch_rows(session, HEAD)]
 
 
 def check_for_work(session: Session, cursor: int) -> tuple[int, bool]:

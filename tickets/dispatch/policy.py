@@ -6,7 +6,7 @@ The state that all tickets share is loaded once (`load_shared`), that of single 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time
 
@@ -18,6 +18,7 @@ from models import Agent, Profile, Project, Run, RunState, Ticket, TicketStatus,
 from settings import Settings
 from tickets.shared import display_names, lookup, runtime_flags
 from tickets.shared.canary import CANARY
+from tickets.shared.ticket_row import AnyTicket
 from tickets.team import agents, profiles, projects, repositories
 from tickets.workflow import attempts, landing, relationships, wake_conditions
 
@@ -75,7 +76,7 @@ class SharedState:
     problems: dict[int, str]
     moment: datetime = field(default_factory=now)
 
-    def count_claim(self, ticket: Ticket) -> None:
+    def count_claim(self, ticket: AnyTicket) -> None:
         if ticket.assigned_to:
             self.load[ticket.assigned_to] = self.load.get(ticket.assigned_to, 0) + 1
             profile = self.find_profile(ticket)
@@ -84,7 +85,7 @@ class SharedState:
         if ticket.project_id:
             self.working[ticket.project_id] = self.working.get(ticket.project_id, 0) + 1
 
-    def find_profile(self, ticket: Ticket) -> Profile | None:
+    def find_profile(self, ticket: AnyTicket) -> Profile | None:
         agent = self.agents.get(ticket.assigned_to or "")
         return self.profiles.get(agent.profile or "") if agent else None
 
@@ -112,7 +113,7 @@ class SharedState:
 class GateInput:
     """One ticket with its own state for the gates."""
 
-    ticket: Ticket
+    ticket: AnyTicket
     blockers: list[str]
     live: Run | None
     spent: dict[str, BudgetTotals]
@@ -132,7 +133,7 @@ def load_shared(session: Session, limits: DispatchLimits) -> SharedState:
         limits=limits,
         paused=runtime_flags.get_pause_reason(session),
         agents={agent.name: agent for agent in agents.list_all_members(session)},
-        load=agents.count_live_runs(session),
+        load=dict(agents.count_live_runs(session)),
         projects={project.id: project for project in projects.list_all_projects(session)},
         working={project: count for project, count in fetch_rows(session, RUNS_BY_PROJECT) if project},
         profiles={profile.name: profile for profile in profiles.list_all_profiles(session)},
@@ -143,10 +144,11 @@ def load_shared(session: Session, limits: DispatchLimits) -> SharedState:
 
 def load_tickets(session: Session, tickets: Iterable[Ticket]) -> list[GateInput]:
     ticket_list = list(tickets)
-    return _load_inputs(session, ticket_list, lookup.find_live_runs(session, [ticket.id for ticket in ticket_list]))
+    return load_inputs(session, ticket_list, lookup.find_live_runs(session, [ticket.id for ticket in ticket_list]))
 
 
-def _load_inputs(session: Session, tickets: list[Ticket], live: Mapping[int, Run | None]) -> list[GateInput]:
+def load_inputs(session: Session, tickets: Sequence[AnyTicket], live: Mapping[int, Run | None]) -> list[GateInput]:
+    """Load the gates' input of tickets whose live runs are known, in a constant number of queries."""
     ids = [ticket.id for ticket in tickets]
     blockers = relationships.find_open_blockers(session, ids)
     spending, open_attempts = budgets.load_ticket_spending(session, ids), attempts.find_open_attempts(session, ids)
@@ -173,7 +175,7 @@ def find_closed_gate(gate_input: GateInput, shared_state: SharedState) -> GateRe
 
 def check_ticket(session: Session, ticket: Ticket, live: Run | None, limits: DispatchLimits) -> list[GateResult]:
     """Check the gates of one ticket, for the API and the page. `live` is its live run."""
-    return check_gates(_load_inputs(session, [ticket], {ticket.id: live})[0], load_shared(session, limits))
+    return check_gates(load_inputs(session, [ticket], {ticket.id: live})[0], load_shared(session, limits))
 
 
 GateAnswer = tuple[bool, str]
@@ -327,3 +329,5 @@ GATES: tuple[tuple[str, Callable[[GateInput, SharedState], GateAnswer]], ...] = 
     ("agent_capacity", _check_agent_capacity),
     ("total_capacity", _check_total_capacity),
 )
+CAPACITY_GATES = frozenset({"workspace", "agent_capacity", "total_capacity"})
+"""Gates that open as soon as another run ends."""

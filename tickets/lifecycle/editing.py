@@ -43,7 +43,7 @@ def edit_ticket(session: Session, ticket: Ticket, body: EditTicket, actor: Actor
     values = {
         name: value for name, value in column_values(session, new_values).items() if getattr(ticket, name) != value
     }
-    tags = {tag.value for tag in new_values["tags"]} if "tags" in new_values else set(before["tags"])
+    tags = set(new_values["tags"]) if "tags" in new_values else set(before["tags"])
     if not values and tags == set(before["tags"]):
         return ticket
     items_before = ticket.acceptance

@@ -61,7 +61,7 @@ def load_tags(session: Session, ticket_ids: Sequence[int]) -> dict[int, list[str
     """Load the tags of each of these tickets in alphabetical order, without tickets that have none."""
     tags_by_ticket: dict[int, list[str]] = {}
     for ticket_id, tag in fetch_rows(session, TAGS, tickets=ticket_ids):
-        tags_by_ticket.setdefault(ticket_id, []).append(tag.value)
+        tags_by_ticket.setdefault(ticket_id, []).append(tag)
     return tags_by_ticket
 
 

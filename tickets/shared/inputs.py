@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from models import BlockReason, Gate, Landing, Planning, Tag, WakeKind
+from models import BlockReason, Gate, Landing, Planning, WakeKind
 
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -52,6 +52,8 @@ Words = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100_000), AfterValidator(_refuse_nul)
 ]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+TagName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,23}$")]
+"""A tag of a ticket: small letters, digits and dashes. It exists as long as a ticket has it."""
 Reference = Annotated[str, StringConstraints(pattern=r"^(MC-)?[1-9][0-9]{0,17}$")]
 Moment = Annotated[datetime, AfterValidator(_require_time_zone)]
 Level = Literal["low", "normal", "high", "urgent"]
@@ -220,7 +222,7 @@ class NewTicket(Body):
     priority: Level = "normal"
     assigned_to: Name | None = None
     project: Name | None = None
-    tags: list[Tag] = Field(default=[], max_length=6)
+    tags: list[TagName] = Field(default=[], max_length=12)
     acceptance: list[AcceptanceItem] = Field(default=[], max_length=50)
     wake: Wake | None = None
     phases: Phases = []
@@ -248,7 +250,7 @@ class EditTicket(Body):
     priority: Level | None = None
     assigned_to: Name | None = None
     project: Name | None = None
-    tags: list[Tag] | None = Field(None, max_length=6)
+    tags: list[TagName] | None = Field(None, max_length=12)
     acceptance: list[AcceptanceItem] | None = Field(None, max_length=50)
     gate: Gate | None = None
     planning: Planning | None = None

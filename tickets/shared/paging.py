@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -14,10 +15,12 @@ from sqlalchemy import (
     CompoundSelect,
     Integer,
     Select,
+    and_,
     bindparam,
     func,
     literal,
     literal_column,
+    or_,
     select,
     tuple_,
     union,
@@ -41,14 +44,32 @@ Key = tuple[Any, ...]
 class Order:
     """An order of tickets that an index serves, ending with the id.
 
-    A cursor holds the values of these columns for the last ticket displayed.
+    A cursor holds the values of these columns for the last ticket displayed. `opposite` names the columns of the other
+    direction.
     """
 
     columns: tuple[InstrumentedAttribute[Any], ...]
     descending: bool = True
+    opposite: frozenset[str] = frozenset()
 
     def by(self) -> list[ColumnElement[Any]]:
-        return [column.desc() if self.descending else column.asc() for column in self.columns]
+        return [column.desc() if self._descends(column) else column.asc() for column in self.columns]
+
+    def _descends(self, column: InstrumentedAttribute[Any]) -> bool:
+        return self.descending != (column.key in self.opposite)
+
+    def sort(self, keys: Iterable[Key]) -> list[Key]:
+        """Sort the keys of tickets, by one column after the other where directions differ."""
+        ordered = sorted(keys, reverse=self.descending)
+        if self.opposite:
+            for at, column in reversed(list(enumerate(self.columns))):
+                ordered.sort(key=itemgetter(at), reverse=self._descends(column))
+        return ordered
+
+    def precedes(self, one: AnyTicket, other: AnyTicket) -> bool:
+        """Return whether one ticket comes before the other."""
+        keys = [self.key(one), self.key(other)]
+        return keys[0] != keys[1] and self.sort(keys)[0] == keys[0]
 
     def key(self, ticket: AnyTicket) -> Key:
         return tuple(getattr(ticket, column.key) for column in self.columns)
@@ -67,12 +88,29 @@ class Order:
             ]
         except ValueError:
             raise Invalid("Invalid cursor. Read the list again from its first page.", field="cursor") from None
+        if self.opposite:
+            return self._compare_each(cursor_values)
         columns, values = tuple_(*self.columns), tuple_(*cursor_values)
         return columns < values if self.descending else columns > values
+
+    def _compare_each(self, values: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+        """Compare column by column, as a tuple can be compared in one direction only."""
+        pairs = list(zip(self.columns, values, strict=True))
+        return or_(
+            *(
+                and_(
+                    *(earlier == value for earlier, value in pairs[:at]),
+                    column < value if self._descends(column) else column > value,
+                )
+                for at, (column, value) in enumerate(pairs)
+            )
+        )
 
 
 NEWEST = Order((Ticket.updated, Ticket.id))
 LONGEST_IN_STATE = Order((Ticket.moved, Ticket.id), descending=False)
+QUEUE = Order((Ticket.resume, Ticket.rank, Ticket.priority, Ticket.id), opposite=frozenset({"rank", "id"}))
+"""The order of pickup: resumed tickets first, then by hand, by priority, and the oldest."""
 
 
 def _parse_value(column: InstrumentedAttribute[Any], text: str) -> ColumnElement[Any]:
@@ -98,6 +136,16 @@ class Lists:
         self.names = list(sets)
         self.parts = [(name, condition_set) for name, conditions in sets.items() for condition_set in conditions]
         self._first: dict[Order, CompoundSelect[Any]] = {}
+        self._ordered: dict[Order, Lists] = {}
+
+    def select_ordered(self, order: Order, orders: Mapping[str, Order]) -> Lists:
+        """Return the lists that have this order, and these alone."""
+        if order not in self._ordered:
+            names = [name for name in self.names if orders[name] == order]
+            self._ordered[order] = Lists(
+                {name: [part for owner, part in self.parts if owner == name] for name in names}
+            )
+        return self._ordered[order]
 
     def first(self, order: Order) -> CompoundSelect[Any]:
         """Return the statement for the first `size` tickets of each set: the set's index and the ticket's key.
@@ -140,17 +188,19 @@ def _select_count(place: int, sets: Iterable[Conditions]) -> Select[Any, Any]:
 
 
 def load_pages(
-    session: Session, lists: Lists, order: Order, size: int, cursor: str | None = None
+    session: Session, lists: Lists, orders: Mapping[str, Order], size: int, cursor: str | None = None
 ) -> dict[str, list[TicketRow]]:
-    """Load the first `size` tickets of each list, or those after the cursor.
+    """Load the first `size` tickets of each list in its order, or those after the cursor.
 
-    One statement reads all sets, each through an index in its order and no further than needed.
+    One statement for each order reads all its sets, each through an index and no further than needed.
     """
     keys_by_list: dict[str, list[Key]] = {name: [] for name in lists.names}
-    query = lists.build_cursor_condition(cursor, order) if cursor else lists.first(order)
-    for row in fetch_rows(session, query, size=size).all():
-        keys_by_list[lists.parts[row[0]][0]].append(tuple(row[1:]))
-    page_keys = {name: sorted(set(keys), reverse=order.descending)[:size] for name, keys in keys_by_list.items()}
+    for order in {orders[name]: None for name in lists.names}:
+        part = lists.select_ordered(order, orders)
+        query = part.build_cursor_condition(cursor, order) if cursor else part.first(order)
+        for row in fetch_rows(session, query, size=size).all():
+            keys_by_list[part.parts[row[0]][0]].append(tuple(row[1:]))
+    page_keys = {name: orders[name].sort(set(keys))[:size] for name, keys in keys_by_list.items()}
     by_id = load_rows(session, [key[-1] for keys in page_keys.values() for key in keys])
     return {name: [by_id[key[-1]] for key in keys] for name, keys in page_keys.items()}
 

@@ -26,6 +26,7 @@ class Act(StrEnum):
     PLAN_PHASES = "plans the phases of a ticket"
     CHOOSE_ATTEMPT = "starts several attempts at a ticket or keeps one of them"
     PARK_ON_PROBE = "parks a ticket on a probe, which runs a command on this machine"
+    ORDER_QUEUE = "puts the queue in order by hand"
     CHOOSE_LANDING = "chooses another way to land than the project's own"
     SET_TERMS = "edits gate, acceptance or campaign owner"
     REMOVE_FILE = "removes a file"
@@ -50,6 +51,7 @@ ALLOWED: dict[Act, frozenset[ActorKind]] = {
     Act.PLAN_PHASES: PEOPLE,
     Act.CHOOSE_ATTEMPT: PEOPLE,
     Act.PARK_ON_PROBE: PEOPLE,
+    Act.ORDER_QUEUE: PEOPLE | {ActorKind.ORCHESTRATOR},
     Act.CHOOSE_LANDING: PEOPLE,
     Act.SET_TERMS: PEOPLE,
     Act.REMOVE_FILE: PEOPLE,

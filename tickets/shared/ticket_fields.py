@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
-from models import Priority, Tag
+from models import Priority
 
 from . import display_names
 from .responses import Moment, PriorityName, Response
@@ -36,6 +36,7 @@ class Choices(StrEnum):
 
     MEMBERS = "assigned_to"
     PROJECTS = "project"
+    TAGS = "tag"
 
 
 class Section(StrEnum):
@@ -191,11 +192,11 @@ FIELDS = (
         "Tags",
         Control.TAGS,
         column="",
-        labels={tag.value: tag.value.capitalize() for tag in Tag},
+        choices=Choices.TAGS,
         nullable=False,
         section=None,
         creation=Creation(Group.OWN_PLACE),
-        option=Option("--tag"),
+        option=Option("--tag", "TAG", "A tag, in small letters and dashes; repeatable."),
     ),
     TicketField(
         "acceptance",

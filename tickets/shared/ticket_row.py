@@ -24,8 +24,11 @@ class TicketRow(NamedTuple):
     status: TicketStatus
     priority: Priority
     assigned_to: str | None
+    campaign_owner: str | None
     project_id: int | None
     phase: str | None
+    resume: bool
+    rank: int
     return_to: str | None
     not_before: datetime | None
     wake: dict[str, Any] | None
@@ -37,6 +40,7 @@ class TicketRow(NamedTuple):
     expected_check_in: datetime | None
     failure_reason: str | None
     attempts: int
+    archived: bool
     version: int
     created: datetime
     updated: datetime

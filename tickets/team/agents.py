@@ -156,6 +156,7 @@ LIVE_RUN_COUNTS = (
 """Without the runs that gave their slot back (`tickets/dispatch/slots.py`), unless their answer waits for a slot."""
 
 
+@once_per_session
 def count_live_runs(session: Session) -> dict[str, int]:
     """Count the live runs of each agent that use its capacity. Agents without one are absent."""
     return {agent: count for agent, count in fetch_rows(session, LIVE_RUN_COUNTS)}  # noqa: C416 - rows are not pairs to mypy

@@ -1,9 +1,9 @@
-"""The board page: columns by state, lanes by attention, or a list, with common filters and parts that are refreshed."""
+"""The board page: lanes, columns by state, or a list, with common filters and parts that are refreshed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
@@ -13,18 +13,23 @@ from werkzeug.wrappers import Response
 
 import auth
 from database import Session, reading, writing
-from tickets.board import columns, lanes, list_view, overview, saved_views
+from tickets.board import columns, lanes, list_view, overview, saved_views, swim_lanes
 from tickets.board.columns import Filters, Viewer
 from tickets.dispatch.policy import DispatchLimits
 from tickets.lifecycle import moves, transitions
 from tickets.shared.errors import DomainError, Invalid
 from tickets.shared.inputs import NewTicket
+from tickets.shared.label_colors import label_project
+from tickets.team import projects
 from web.site import forms, layout
 
 blueprint = Blueprint("board_page", __name__)
 
 View = dict[str, Any]
-VIEWS = [("columns", "Columns"), ("lanes", "Lanes"), ("list", "List")]
+VIEWS = [("lanes", "Lanes"), ("columns", "Columns"), ("list", "List")]
+GROUPS = [("", "State"), ("project", "Project"), ("assigned_to", "Owner")]
+FILTERS = [("project", "Project"), ("assigned_to", "Owner"), ("priority", "Priority"), ("tag", "Tag")]
+"""Filters with a menu of values, of which several may be chosen."""
 MAX_PAGES = 20
 """Number of loaded pages of a list that one refresh renders at most."""
 YEAR_SECONDS = 365 * 24 * 3600
@@ -32,12 +37,14 @@ YEAR_SECONDS = 365 * 24 * 3600
 
 @dataclass(frozen=True)
 class BoardView:
-    """The displayed state of the board: filters, view and, for the list, status and sort order."""
+    """The displayed state of the board: filters and view, status and sort order of the list, group and single lane."""
 
     filters: Filters
     view: str
     status: str
     sort: str
+    group: str
+    lane: str
 
     @cached_property
     def query(self) -> str:
@@ -51,20 +58,29 @@ class BoardView:
 
     def href(self, **changes: str) -> str:
         """Build the URL of the board with changed arguments. Empty values are left out."""
-        return f"/board?{saved_views.normalize_query(urlencode(self._list_arguments() | changes))}"
+        filters = {name: changes.pop(name) for name in Filters.__slots__ if name in changes}
+        return f"/board?{replace(self, filters=replace(self.filters, **filters), **changes).query}"
 
     def _list_arguments(self) -> dict[str, str]:
-        own = {"status": self.status, "sort": self.sort} if self.view == "list" else {}
+        own = {
+            "list": {"status": self.status, "sort": self.sort},
+            "lanes": {"group": self.group, "lane": self.lane},
+        }.get(self.view, {})
         return asdict(self.filters) | {"view": self.view} | own
 
 
 def _read_board_view() -> BoardView:
     filters = Filters(**{name: _read_argument(name) for name in Filters.__slots__})
-    return BoardView(filters, _read_view_name(), _read_argument("status"), _read_argument("sort") or "updated")
+    group = _read_argument("group")
+    if group and group not in swim_lanes.GROUPS:
+        raise Invalid(f"Unknown group {group[:40]!r}.", field="group", choices=list(swim_lanes.GROUPS))
+    sort = _read_argument("sort") or "updated"
+    return BoardView(filters, _read_view_name(), _read_argument("status"), sort, group, _read_argument("lane"))
 
 
 def _read_argument(name: str) -> str:
-    return request.args.get(name, "").strip()[:200]
+    """Read a parameter, whose repeated values are separated by commas."""
+    return ",".join(value for value in request.args.getlist(name) if value).strip()[:200]
 
 
 def _read_view_name() -> str:
@@ -73,7 +89,7 @@ def _read_view_name() -> str:
     cookie = f"mc_view_{auth.get_instance().settings.instance}"
     if not name:
         previous = request.cookies.get(cookie, "")
-        return previous if previous in views else "columns"
+        return previous if previous in views else saved_views.DEFAULT_VIEW
     if name not in views:
         raise Invalid(f"Unknown view {name[:40]!r}.", field="view", choices=list(views))
 
@@ -102,7 +118,15 @@ def show() -> str:
         context |= {"first": overview.load_first_steps(session)}
     bulk = {"moves": [move for move in moves.MOVES.values() if move.label]}
     return layout.render_page(
-        "board/board_page.html", "board", [("Board", None)], look=view, view_names=VIEWS, bulk=bulk, **context
+        "board/board_page.html",
+        "board",
+        [("Board", None)],
+        look=view,
+        view_names=VIEWS,
+        groups=GROUPS,
+        filter_names=FILTERS,
+        bulk=bulk,
+        **context,
     )
 
 
@@ -116,12 +140,27 @@ def _load_tickets(session: Session, view: BoardView) -> View:
             )
         }
     if view.view == "lanes":
-        lane = request.args.get("lane")
-        single = [lanes.load_lane(session, lane, view.filters, viewer, cursor)] if lane else None
-        return {"lanes": single or lanes.load_lanes(session, view.filters, viewer)}
+        return _load_lanes(session, view, viewer, cursor)
     status = request.args.get("column")
     column = [columns.load_column(session, status, view.filters, viewer, cursor)] if status else None
     return {"columns": column or columns.load_columns(session, view.filters, viewer)}
+
+
+def _load_lanes(session: Session, view: BoardView, viewer: Viewer, cursor: str | None) -> View:
+    if view.group:
+        return _load_swim_lanes(session, view)
+    if view.lane:
+        lane = lanes.load_lane(session, view.lane, view.filters, viewer, cursor)
+        return {"lanes": [lane], "counts": lanes.count_lanes(session, view.filters, viewer.limits.attempts)}
+    every = lanes.load_lanes(session, view.filters, viewer)
+    return {"lanes": every, "counts": {lane.name: lane.count for lane in every}}
+
+
+def _load_swim_lanes(session: Session, view: BoardView) -> View:
+    """Load the lanes of a group, with the labels that its projects have."""
+    labels = {each.slug: label_project(each) for each in projects.list_projects(session)}
+    found = swim_lanes.load_lanes(session, view.group, view.filters, _build_viewer())
+    return {"swim_lanes": found, "labels": labels}
 
 
 # --------------------------------------------------------------------------------------------------- parts of the page
@@ -137,10 +176,21 @@ def show_column(status: str) -> str:
 
 @blueprint.get("/board/lane/<name>")
 def show_lane(name: str) -> str:
-    view, size = _read_board_view(), _read_page_size(columns.PAGE_SIZE)
+    view, cursor = _read_board_view(), request.args.get("cursor")
+    size = _read_page_size(columns.PAGE_SIZE if cursor or view.lane else lanes.PAGE_SIZE)
     with reading(auth.get_instance().engine) as session:
-        lane = lanes.load_lane(session, name, view.filters, _build_viewer(), request.args.get("cursor"), size)
+        lane = lanes.load_lane(session, name, view.filters, _build_viewer(), cursor, size)
     return layout.render_part("board/_lane_body", lane=lane, look=view)
+
+
+@blueprint.get("/board/swim-lanes")
+def show_swim_lanes() -> str:
+    view = _read_board_view()
+    if not view.group:
+        raise Invalid("Swim lanes need a group.", field="group", choices=list(swim_lanes.GROUPS))
+    with reading(auth.get_instance().engine) as session:
+        context = _load_swim_lanes(session, view)
+    return layout.render_part("board/_swim_lanes", look=view, **context)
 
 
 @blueprint.get("/board/list")
@@ -183,7 +233,7 @@ def redirect_to_board(query: str) -> Response:
 def _list_saved_views(session: Session, query: str) -> list[View]:
     return [
         {"label": saved_view.name, "href": f"/board?{saved_view.query}", "current": saved_view.query == query}
-        for saved_view in saved_views.list_views(session)
+        for saved_view in saved_views.list_views(session, auth.get_actor().name)
     ]
 
 

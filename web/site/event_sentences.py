@@ -67,6 +67,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "ticket_attempts_started": ("git-branch", "started several attempts at {ticket}"),
     "ticket_attempt_kept": ("flag", "kept {attempt} as the attempt at {ticket}"),
     "ticket_edited": ("pencil", "edited {edited} of {ticket}"),
+    "ticket_ranked": ("arrow-down", "changed the place of {ticket} in the queue"),
     "ticket_phases_begun": ("list-checks", "started a workflow on {ticket}"),
     "ticket_phases_arranged": ("list-checks", "edited the later phases of {ticket}"),
     "ticket_phase_waived": ("circle-slash", "waived phase {name} of {ticket}: {reason}"),

@@ -16,6 +16,7 @@ import auth
 from database import Session
 from models import AgentKind, BlockReason, Landing, WakeKind
 from tickets.lifecycle.moves import Move
+from tickets.shared import tags
 from tickets.shared.display_names import BLOCK_REASONS
 from tickets.shared.errors import Invalid
 from tickets.shared.inputs import ParkInput
@@ -183,7 +184,7 @@ def load_choices(session: Session) -> dict[str, list[tuple[str, str]]]:
         "project": [(project.slug, project.name) for project in projects.list_projects(session)],
         "assigned_to": [(member.name, member.title or member.name) for member in agents_module.list_members(session)],
         "priority": list(BY_NAME["priority"].labels.items()),
-        "tag": list(BY_NAME["tags"].labels.items()),
+        "tag": [(tag, tag) for tag in tags.list_tags(session)],
     }
 
 

@@ -40,11 +40,13 @@ EVERYWHERE = (
     Shortcut(("Shift+?",), "Keyboard shortcuts for this page"),
 )
 BOARD = (
+    Shortcut(("v",), "Next view: lanes, columns, list"),
     Shortcut(("h", "j", "k", "l"), "Move between cards"),
     Shortcut(("Enter",), "Open the focused card"),
     Shortcut(("m",), "Actions for the focused card"),
     Shortcut(("x",), "Select the focused card"),
     Shortcut(("Shift+X",), "Select a range of cards"),
+    Shortcut(("Alt+ArrowUp", "Alt+ArrowDown"), "Move the focused card up or down in To do"),
     Shortcut(("Space",), "Pick up the focused card; ← → to move it, Enter to drop it, Esc to cancel"),
 )
 TICKET = (Shortcut(("m",), "Write a comment"), Shortcut(("e",), "Edit the title; Esc to cancel"))

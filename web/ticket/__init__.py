@@ -22,5 +22,6 @@ BLUEPRINTS = (
     "ticket_edit",
     "ticket_links",
     "ticket_files",
+    "queue_place",
 )
 """Modules of this package that have a Blueprint named `blueprint`."""

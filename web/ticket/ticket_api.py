@@ -10,7 +10,8 @@ from typing_extensions import TypedDict
 from auth import Right
 from models import Ticket
 from tickets.board import ticket_query
-from tickets.dispatch import policy
+from tickets.dispatch import policy, queue_order
+from tickets.dispatch.queue_order import QueuePlace
 from tickets.lifecycle import editing, transitions
 from tickets.lifecycle.moves import MOVES, Move
 from tickets.lifecycle.schemas import GateJson, read_tickets
@@ -76,6 +77,13 @@ def move_ticket(call: Call, ticket: Ticket, body: MoveBody) -> TicketJson:
     updated_ticket = transitions.transition(call.session, ticket.id, move, call.actor, version=version, **facts)
     call.notify_run(stopping_run(call.session, ticket.id))
     return _reload_ticket_json(call, updated_ticket)
+
+
+@blueprint.writes("POST", "/tickets/<ticket>/place", rights=MOVERS)
+def place_ticket(call: Call, ticket: Ticket, body: QueuePlace) -> TicketJson:
+    """Put a ticket of To do at a place in the queue of its project."""
+    queue_order.place_ticket(call.session, ticket, body, call.actor)
+    return _reload_ticket_json(call, ticket)
 
 
 class RunnableJson(TypedDict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from werkzeug.datastructures import MultiDict
@@ -24,7 +24,7 @@ def read_field(field: TicketField, form: Form, zone: str) -> Any:
     text = form.get(field.name, "").strip()
     match field.control:
         case Control.TAGS:
-            return form.getlist(field.name)
+            return split_tags(form.getlist(field.name))
         case Control.FLAG:
             return text == "yes"
         case Control.MOMENT:
@@ -34,6 +34,11 @@ def read_field(field: TicketField, form: Form, zone: str) -> Any:
         case Control.ITEMS:
             return [line.strip() for line in text.splitlines() if line.strip()]
     return text or (None if field.nullable else "")
+
+
+def split_tags(texts: Iterable[str]) -> list[str]:
+    """Split chosen and typed tags, separated by commas or spaces and with or without #."""
+    return list(dict.fromkeys(word.lower().lstrip("#") for text in texts for word in text.replace(",", " ").split()))
 
 
 # ---------------------------------------------------------------------------------------------------- existing tickets

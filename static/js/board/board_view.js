@@ -2,6 +2,7 @@
 
 import { markBusy } from "../site/loading.js";
 import { CardDragging } from "./drag_drop.js";
+import { placeTicket } from "./queue_order.js";
 import { getTitleLink } from "./cards.js";
 import { openMenu } from "../site/dialogs.js";
 import { announceNewElements, morph } from "../site/fragments.js";
@@ -31,6 +32,7 @@ export class Board {
     root.addEventListener("click", (event) => this.#click(event));
     document.addEventListener("mc:fresh", () => stream.follow(listShownTickets()) && this.#markStale("in_progress"));
     this.#bindKeys();
+    document.querySelector(".state-tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
     // A ticket becomes stuck by time alone, without an event.
     if (root.dataset.view === "lanes") setInterval(() => document.hidden || this.#markAllStale(), STUCK_REFRESH_MS);
   }
@@ -82,6 +84,7 @@ export class Board {
     const restoreFocus = saveFocus();
     await Promise.all(parts.map((part) => this.#refreshPart(part)));
     restoreFocus();
+    showCounts();
     return this.#selection.settle();
   }
 
@@ -147,9 +150,16 @@ export class Board {
       l: () => this.#moveFocus(1, 0),
       h: () => this.#moveFocus(-1, 0),
       m: () => this.#openMenu(card()),
+      "Alt+ArrowUp": () => this.#moveInQueue(card(), "up"),
+      "Alt+ArrowDown": () => this.#moveInQueue(card(), "down"),
+      v: openNextView,
       x: () => this.#selection.toggle(card()),
       "Shift+X": () => this.#selection.toggle(card(), true),
     });
+  }
+
+  async #moveInQueue(card, to) {
+    if (card?.dataset.status === "todo" && (await placeTicket(card.dataset.card, { to }))) this.#markStale("todo");
   }
 
   #openMenu(card) {
@@ -164,6 +174,21 @@ export class Board {
     const next = x < 0 ? lists[0]?.[0] : findNeighbour(lists, x, lists[x].indexOf(card), across, down);
     getTitleLink(next)?.focus();
     next?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
+}
+
+/** Open the view after the current one: lanes, columns, list. */
+function openNextView() {
+  const links = [...document.querySelectorAll(".board-bar [data-views] a")];
+  const at = links.findIndex((link) => link.hasAttribute("aria-current"));
+  links[(at + 1) % links.length].click();
+}
+
+/** Copy the counts of columns and lanes to the tabs of a phone. */
+function showCounts() {
+  for (const tab of document.querySelectorAll("[data-counts]")) {
+    const count = document.querySelector(`#${tab.dataset.counts} .count`);
+    if (count) tab.querySelector(".count").textContent = count.textContent;
   }
 }
 

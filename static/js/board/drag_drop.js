@@ -2,6 +2,7 @@
 //   Space picks up the focused card, the arrows choose the column, Enter or Space drops it, Escape cancels.
 
 import { mapDropTargets, getMoveLabel, getTitleLink } from "./cards.js";
+import { findPlace, placeTicket } from "./queue_order.js";
 import { openMove, showForm } from "../site/dialogs.js";
 import { showError, showNotices } from "../site/forms.js";
 import { describeError, postForm } from "../site/http.js";
@@ -57,7 +58,7 @@ export class CardDragging {
     for (const list of this.#root.querySelectorAll("[data-column] [data-cards]")) {
       if (Sortable.get(list)) continue;
       Sortable.create(list, {
-        group: "board", sort: false, draggable: ".card", filter: ".menu, .select-box", preventOnFilter: false,
+        group: "board", sort: list.dataset.cards === "todo", draggable: ".card", filter: ".menu, .select-box", preventOnFilter: false,
         delay: 220, delayOnTouchOnly: true, touchStartThreshold: 6, animation: 120, ghostClass: "carried", scrollSensitivity: 60,
         onStart: ({ item }) => this.#startPointerDrag(item),
         onMove: ({ from, to }) => from === to || "takes" in to.closest("[data-column]").dataset,
@@ -71,7 +72,7 @@ export class CardDragging {
     this.#startDrag(card);
   }
 
-  #endPointerDrag({ item, from, to, oldIndex, originalEvent }) {
+  #endPointerDrag({ item, from, to, oldIndex, newIndex, originalEvent }) {
     this.#isPointerDrag = false;
     this.#endDrag(item);
     const column = findColumn(originalEvent);
@@ -79,7 +80,14 @@ export class CardDragging {
     const back = () => from.insertBefore(item, from.children[oldIndex] ?? null);
     if (drop && from !== to) this.#dropCard(item, drop, back);
     else if (from !== to) back();
+    else if (newIndex !== oldIndex) this.#placeCard(item, back);
     if (column && !column.contains(from) && !drop) this.#explainRefusal(item, column);
+  }
+
+  /** Change the place of a card in To do, where it was dropped. */
+  async #placeCard(card, back) {
+    if (!(await placeTicket(card.dataset.card, findPlace(card)))) back();
+    this.#onMoved(card.dataset.status);
   }
 
   /** Say why a card cannot be dropped in a column, and where it can. */

@@ -1,0 +1,93 @@
+"""The order of To do as people put it: the manual rank of tickets within their project.
+
+Ranks count from 1. Placing a ticket ranks those before it too, so that the rest keeps its order by priority and age.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+from sqlalchemy import false, select, update
+from sqlalchemy.orm import Session
+
+from models import UNRANKED, Ticket, TicketStatus
+from tickets.shared import events, rights
+from tickets.shared.actors import Actor
+from tickets.shared.errors import ConflictError, Invalid
+from tickets.shared.inputs import Body, Reference
+from tickets.shared.lookup import get_ticket
+from tickets.shared.paging import QUEUE
+from tickets.shared.rights import Act
+
+MAX_PLACES = 200
+
+
+class QueuePlace(Body):
+    """A place in the queue of the ticket's project: before or after another ticket, a step, or `to` without a manual rank."""
+
+    before: Reference | None = None
+    after: Reference | None = None
+    to: Literal["top", "up", "down", "unranked"] | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> QueuePlace:
+        if sum(value is not None for value in (self.before, self.after, self.to)) != 1:
+            raise ValueError("name exactly one place: before, after or to")
+        return self
+
+
+def place_ticket(session: Session, ticket: Ticket, place: QueuePlace, actor: Actor) -> None:
+    """Put a ticket of To do at a place among the tickets of its project.
+
+    Raises `ConflictError` for a ticket in another state, `Invalid` for a neighbour that is not in this queue.
+    """
+    rights.require(actor, Act.ORDER_QUEUE)
+    if ticket.status is not TicketStatus.TODO:
+        raise ConflictError("Only tickets in To do can be put in order.", ticket=ticket.identifier)
+    if place.to == "unranked":
+        ranks = {ticket.id: UNRANKED}
+    else:
+        others = [other for other in _load_queue(session, ticket) if other.id != ticket.id]
+        ranks = _rank(ticket, others, _find_position(session, ticket, others, place))
+    _write_ranks(session, ranks)
+    events.append(session, ticket.id, "ticket_ranked", {"rank": ranks[ticket.id]}, actor)
+
+
+def _load_queue(session: Session, ticket: Ticket) -> list[Ticket]:
+    """Load the first tickets of the queue that this ticket is in: its project's, or those without a project."""
+    query = select(Ticket).where(
+        Ticket.status == TicketStatus.TODO,
+        Ticket.archived == false(),
+        Ticket.project_id.is_not_distinct_from(ticket.project_id),
+    )
+    return list(session.scalars(query.order_by(*QUEUE.by()).limit(MAX_PLACES)))
+
+
+def _find_position(session: Session, ticket: Ticket, others: list[Ticket], place: QueuePlace) -> int:
+    """Find how many of the others come before the ticket at this place."""
+    if place.to is not None:
+        current = sum(QUEUE.precedes(other, ticket) for other in others)
+        return {"top": 0, "up": max(0, current - 1), "down": min(len(others), current + 1)}[place.to]
+    neighbour = get_ticket(session, place.before or place.after or "")
+    position = next((at for at, other in enumerate(others) if other.id == neighbour.id), None)
+    if position is None:
+        raise Invalid(
+            f"{neighbour.identifier} is not among the first {MAX_PLACES} tickets in To do of the same project.",
+            field="before" if place.before else "after",
+        )
+    return position if place.before else position + 1
+
+
+def _rank(ticket: Ticket, others: list[Ticket], position: int) -> dict[int, int]:
+    """Rank the ticket at its position, those before it, and those that were ranked already. Returns changed ranks."""
+    ordered = [*others[:position], ticket, *others[position:]]
+    last_ranked = max((at for at, other in enumerate(ordered) if other.rank != UNRANKED), default=0)
+    ranked = ordered[: max(position, last_ranked) + 1]
+    changes = {other.id: rank for rank, other in enumerate(ranked, 1) if other.rank != rank}
+    return {ticket.id: position + 1} | changes
+
+
+def _write_ranks(session: Session, ranks: dict[int, int]) -> None:
+    for ticket_id, rank in ranks.items():
+        session.execute(update(Ticket).where(Ticket.id == ticket_id).values(rank=rank))
