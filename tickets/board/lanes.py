@@ -16,7 +16,7 @@ from tickets.shared.errors import Invalid
 from tickets.shared.paging import LONGEST_IN_STATE, Conditions, Lists
 
 from . import columns, status_reason
-from .columns import PAGE_SIZE, CardList, Filters, Viewer
+from .columns import FIRST_PAGE_SIZE, PAGE_SIZE, CardList, Filters, Viewer
 
 ASKING_AT_WORK: Conditions = [
     Ticket.status == TicketStatus.IN_PROGRESS,
@@ -41,10 +41,9 @@ def build_conditions(attempts: int) -> dict[str, list[Conditions]]:
 
 
 def load_lanes(session: Session, filters: Filters, viewer: Viewer) -> list[CardList]:
-    """Load all lanes."""
-    return columns.load_card_lists(
-        session, _build_lists(LANES, filters, viewer.limits.attempts), LONGEST_IN_STATE, viewer
-    )
+    """Load the first cards of all lanes."""
+    lists = _build_lists(LANES, filters, viewer.limits.attempts)
+    return columns.load_card_lists(session, lists, LONGEST_IN_STATE, viewer, size=FIRST_PAGE_SIZE)
 
 
 def load_lane(

@@ -1,6 +1,7 @@
 // The board page: refreshing of its columns, lanes or list, and actions on cards.
 
 import { markBusy } from "../site/loading.js";
+import { startCardMenus } from "./card_menu.js";
 import { CardDragging } from "./drag_drop.js";
 import { getTitleLink } from "./cards.js";
 import { openMenu } from "../site/dialogs.js";
@@ -29,7 +30,9 @@ export class Board {
     stream.addEventListener("resync", () => this.#markAllStale());
     document.addEventListener("mc:sent", ({ detail }) => (stream.link !== "live" || "quick" in detail.form.dataset) && this.#markAllStale());
     root.addEventListener("click", (event) => this.#click(event));
+    root.addEventListener("scroll", ({ target }) => this.#loadAhead(target), { capture: true, passive: true });
     document.addEventListener("mc:fresh", () => stream.follow(listShownTickets()) && this.#markStale("in_progress"));
+    startCardMenus();
     this.#bindKeys();
     // A ticket becomes stuck by time alone, without an event.
     if (root.dataset.view === "lanes") setInterval(() => document.hidden || this.#markAllStale(), STUCK_REFRESH_MS);
@@ -102,21 +105,34 @@ export class Board {
     }
   }
 
-  async #loadMore(link) {
-    link.setAttribute("aria-disabled", "true");
+  /** Load more cards before a column is scrolled to its end. When that fails, the link is still there. */
+  #loadAhead(list) {
+    const link = list.closest("[data-part]")?.querySelector("[data-more]:not([aria-disabled])");
+    const rest = list.scrollHeight - list.scrollTop - list.clientHeight;
+    if (link && rest < list.clientHeight) this.#loadMore(link).catch(() => {});
+  }
+
+  async #loadMoreByClick(link) {
     try {
-      const html = parseFragment(await markBusy(link, () => fetchFragment(link.dataset.more)));
-      const list = link.closest("[data-part]").querySelector("[data-cards]");
-      const moreLink = html.querySelector("[data-more]");
-      const cards = [...html.querySelectorAll("[data-card]")];
-      list.append(...cards);
-      getTitleLink(cards[0])?.focus();
-      if (moreLink) link.replaceWith(moreLink);
-      else link.remove();
-      announceNewElements(list);
+      const firstCard = await this.#loadMore(link);
+      getTitleLink(firstCard)?.focus();
     } catch {
       location.assign(link.href);
     }
+  }
+
+  /** Load the next page of a list. Resolves to its first card. */
+  async #loadMore(link) {
+    link.setAttribute("aria-disabled", "true");
+    const html = parseFragment(await markBusy(link, () => fetchFragment(link.dataset.more)));
+    const list = link.closest("[data-part]").querySelector("[data-cards]");
+    const moreLink = html.querySelector("[data-more]");
+    const cards = [...html.querySelectorAll("[data-card]")];
+    list.append(...cards);
+    if (moreLink) link.replaceWith(moreLink);
+    else link.remove();
+    announceNewElements(list);
+    return cards[0];
   }
 
   #click(event) {
@@ -124,7 +140,7 @@ export class Board {
     const foldButton = event.target.closest("[data-fold]");
     if (moreLink && !event.ctrlKey && !event.metaKey) {
       event.preventDefault();
-      this.#loadMore(moreLink);
+      this.#loadMoreByClick(moreLink);
     } else if (foldButton) {
       this.#toggleFold(foldButton.closest("[data-column]"));
     }
