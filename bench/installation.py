@@ -107,9 +107,10 @@ class Installation:
         *,
         kind: str = "application/x-ndjson",
         status: int = 200,
+        accept: str = "identity",
     ) -> tuple[Message, bytes]:
         """Return headers and body of a response with this status."""
-        headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": kind}
+        headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": kind, "Accept-Encoding": accept}
         connection.request(method, path, body or None, headers)
         response = connection.getresponse()
         answer = response.read()

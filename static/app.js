@@ -41,3 +41,5 @@ const board = document.querySelector("[data-board]");
 if (board) new Board(board, stream, fragments);
 if (document.querySelector("[data-first]")) reloadOnFirstTicket(stream);
 stream.start();
+
+export { stream };
