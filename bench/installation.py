@@ -107,11 +107,11 @@ class Installation:
         *,
         kind: str = "application/x-ndjson",
         status: int = 200,
-        accept: str = "identity",
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[Message, bytes]:
         """Return headers and body of a response with this status."""
-        headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": kind, "Accept-Encoding": accept}
-        connection.request(method, path, body or None, headers)
+        own = {"Authorization": f"Bearer {token or self.token}", "Content-Type": kind}
+        connection.request(method, path, body or None, own | dict(headers or {}))
         response = connection.getresponse()
         answer = response.read()
         if response.status != status:

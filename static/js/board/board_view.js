@@ -33,6 +33,7 @@ export class Board {
     root.addEventListener("scroll", ({ target }) => this.#loadAhead(target), { capture: true, passive: true });
     document.addEventListener("mc:fresh", () => stream.follow(listShownTickets()) && this.#markStale("in_progress"));
     startCardMenus();
+    addEventListener("load", () => this.#fillColumns());
     this.#bindKeys();
     // A ticket becomes stuck by time alone, without an event.
     if (root.dataset.view === "lanes") setInterval(() => document.hidden || this.#markAllStale(), STUCK_REFRESH_MS);
@@ -106,10 +107,15 @@ export class Board {
   }
 
   /** Load more cards before a column is scrolled to its end. When that fails, the link is still there. */
-  #loadAhead(list) {
+  #loadAhead(list, margin = list.clientHeight) {
     const link = list.closest("[data-part]")?.querySelector("[data-more]:not([aria-disabled])");
     const rest = list.scrollHeight - list.scrollTop - list.clientHeight;
-    if (link && rest < list.clientHeight) this.#loadMore(link).catch(() => {});
+    if (link && rest <= margin) this.#loadMore(link).catch(() => {});
+  }
+
+  /** Fill the columns of a window that is higher than the cards with which the board opens. */
+  #fillColumns() {
+    for (const list of this.#root.querySelectorAll(".column:not([data-folded]) > [data-cards]")) this.#loadAhead(list, 0);
   }
 
   async #loadMoreByClick(link) {
