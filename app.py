@@ -15,7 +15,7 @@ import auth
 from database import limit_writers
 from settings import Settings, load
 from web import blueprints
-from web.api import request_body
+from web.api import compression, request_body
 from web.board import cards
 from web.site import assets, errors, headers, layout, metrics, visits
 
@@ -59,7 +59,8 @@ def build_app() -> Flask:
     app.url_map.converters["number"] = Number
     app.url_map.merge_slashes = False  # the redirect would name the host
     app.jinja_env.bytecode_cache = TemplateCache(Path(app.root_path) / "templates/__pycache__")
-    for part in (metrics, auth, request_body, errors, headers, assets, layout, cards, visits):
+    # The first part to be installed sees an answer last: the metrics measure it with its compression.
+    for part in (metrics, compression, auth, request_body, errors, headers, assets, layout, cards, visits):
         part.install(app)
     for blueprint in blueprints():
         app.register_blueprint(blueprint)

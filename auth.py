@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ RUN_PREFIX = "mcr_"
 UPLOAD_OVERHEAD_BYTES = 64 << 10
 ANONYMOUS_BODY_BYTES = 16 << 10
 HANDOVER_SECONDS = 600
+CSRF_TOKEN_BYTES = 32
+MASKED_CSRF_TOKEN = re.compile(r"[0-9a-f]{128}")
 HANDOVER_END = re.compile(r"[0-9]{1,12}")
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -173,7 +176,7 @@ def install(app: Flask) -> None:
     app.after_request(_forget_stale_cookie)
     app.context_processor(lambda: {"instance": get_instance().settings.instance})
     # A global, so that macros can use it without the page's context: a macro file is then loaded once, not per page.
-    app.jinja_env.globals["csrf_token"] = make_csrf_token
+    app.jinja_env.globals["csrf_token"] = mask_csrf_token
 
 
 def guard() -> None:
@@ -283,7 +286,7 @@ def _set_size_limit() -> None:
 
 def _require_form_token() -> None:
     token = request.headers.get("X-CSRF-Token") or request.form.get("csrf") or ""
-    if not hmac.compare_digest(token.encode(), make_csrf_token().encode()):
+    if not hmac.compare_digest(unmask_csrf_token(token).encode(), make_csrf_token().encode()):
         raise FormExpired
 
 
@@ -331,6 +334,29 @@ def make_csrf_token() -> str:
     identified = find_caller()
     subject = identified.cookie if identified else ""
     return hmac.digest(get_instance().key, b"form:" + subject.encode(), "sha256").hex()
+
+
+def mask_csrf_token() -> str:
+    """Mask the CSRF token for the forms of this answer: a random mask, then the token combined with it, both in hex.
+
+    All forms of one answer have the same mask, and every answer has another, so that the length of a compressed page
+    says nothing about the token.
+    """
+    if "csrf_mask" not in g:
+        g.csrf_mask = secrets.token_bytes(CSRF_TOKEN_BYTES)
+    return (g.csrf_mask + _combine(g.csrf_mask, bytes.fromhex(make_csrf_token()))).hex()
+
+
+def unmask_csrf_token(token: str) -> str:
+    """Return the CSRF token of a masked one. A tab from before the masks sends the token itself."""
+    if not MASKED_CSRF_TOKEN.fullmatch(token):
+        return token
+    masked = bytes.fromhex(token)
+    return _combine(masked[:CSRF_TOKEN_BYTES], masked[CSRF_TOKEN_BYTES:]).hex()
+
+
+def _combine(mask: bytes, token: bytes) -> bytes:
+    return bytes(one ^ other for one, other in zip(mask, token, strict=True))
 
 
 def get_cookie_name(settings: Settings) -> str:

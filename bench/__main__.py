@@ -14,7 +14,7 @@ from pathlib import Path
 
 from models import format_timestamp, now
 
-from . import board, coordination, creation, dispatch, idle, peers, streams
+from . import board, coordination, creation, dispatch, idle, peers, streams, weight
 from .rows import Measurement, ResultRow, measure_pace
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -23,6 +23,8 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "first-page": board.measure_first_page,
     "pages": board.measure_pages,
     "very-many": board.measure_many_pages,
+    "weight": weight.measure_weight,
+    "paint": weight.measure_paint,
     "stream-latency": streams.measure_latency,
     "events": streams.measure_throughput,
     "claim-statements": dispatch.measure_claim_statements,

@@ -107,10 +107,11 @@ class Installation:
         *,
         kind: str = "application/x-ndjson",
         status: int = 200,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[Message, bytes]:
         """Return headers and body of a response with this status."""
-        headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": kind}
-        connection.request(method, path, body or None, headers)
+        own = {"Authorization": f"Bearer {token or self.token}", "Content-Type": kind}
+        connection.request(method, path, body or None, own | dict(headers or {}))
         response = connection.getresponse()
         answer = response.read()
         if response.status != status:

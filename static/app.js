@@ -43,3 +43,5 @@ if (board) startFilters();
 if (board) new Board(board, stream, fragments);
 if (document.querySelector("[data-first]")) reloadOnFirstTicket(stream);
 stream.start();
+
+export { stream };

@@ -18,8 +18,7 @@ from .conftest import logged_in
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("eight tabs")]
 
 LISTEN = """async () => {
-  const entry = document.querySelector("script[src$='/app.js']").src;
-  const { stream } = await import(entry.replace("app.js", "js/site/shared_stream.js"));
+  const { stream } = await import(document.querySelector("script[src$='/app.js']").src);
   self.heard = [];
   stream.addEventListener("news", ({ detail }) => self.heard.push(detail.payload.text ?? detail.event_type));
   stream.addEventListener("resync", () => self.heard.push("resync"));

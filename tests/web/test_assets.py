@@ -1,8 +1,9 @@
-"""Static files are kept by browsers for good under the hash of them all, and sent compressed; pages are neither."""
+"""Static files are kept by browsers for good under the hash of them all, and sent compressed."""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import re
 from pathlib import Path
 
@@ -56,11 +57,6 @@ def test_scripts_styles_and_drawings_are_compressed_for_who_takes_it(browser: Fl
     assert "Content-Encoding" not in font.headers
 
 
-def test_no_page_is_compressed_since_it_carries_the_token_of_its_forms(browser: FlaskClient) -> None:
-    for path in ("/board", "/login", "/search?q=csrf", "/api/v1/tickets"):
-        assert "Content-Encoding" not in browser.get(path, headers={"Accept-Encoding": "gzip, br"}).headers
-
-
 def test_a_change_in_any_file_is_another_version(tmp_path: Path) -> None:
     (tmp_path / "js").mkdir()
     (tmp_path / "style.css").write_text("body {}")
@@ -90,17 +86,35 @@ def test_the_entry_style_holds_all_layers_and_finds_its_fonts(assets: Assets) ->
 
 def test_a_module_is_asked_for_together_with_all_it_imports(assets: Assets, browser: FlaskClient) -> None:
     for name in ("app.js", "chat.js"):
-        imported = {
-            part
-            for module in assets.modules(name)
-            for part in re.findall(r'from "\.\.?/(?:js/)?([^"]+)"', assets.text(module))
-        }
-        assert {Path(part).name for part in imported} == {
-            Path(file_name).name for file_name in assets.modules(name)[1:]
-        }
+        texts = [assets.text(module) for module in assets.modules(name)]
+        imported = {Path(part).name for text in texts for part in re.findall(r'import[^;"]*"(\.[^"]+)"', text)}
+        assert imported and imported == {Path(module).name for module in assets.modules(name)[1:]}
     page = browser.get("/board").get_data(as_text=True)
     preloaded = re.findall(r'<link rel="modulepreload" href="([^"]+)"', page)
     assert preloaded == [assets.address(file_name) for file_name in assets.modules("app.js")]
+
+
+def test_a_bundle_is_served_while_it_was_made_from_the_scripts_as_they_are(tmp_path: Path) -> None:
+    """Regression guard for a checkout that is edited or updated: a stale bundle is worse than none."""
+    files = {"style.css": "", "app.js": 'import { a } from "./js/a.js";\n', "js/a.js": "export const a = 1;\n"}
+    files |= {"bundles/app.js": 'import{a}from"./chunk-A.js";a;', "bundles/chunk-A.js": "export{a}", "boot.js": "1"}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    sources = [
+        f"{hashlib.sha256(files[name].encode()).hexdigest()}  {name}" for name in ("app.js", "boot.js", "js/a.js")
+    ]
+    (tmp_path / "bundles/.sources").write_text("\n".join(sources) + "\n")
+    bundled = Assets(tmp_path)
+    assert bundled.modules("app.js") == ["bundles/app.js", "bundles/chunk-A.js"]
+    assert bundled.list_used() == ["boot.js", "bundles/app.js", "bundles/chunk-A.js", "style.css"]
+    (tmp_path / "js/a.js").write_text("export const a = 2;\n")
+    edited = Assets(tmp_path)
+    assert edited.modules("app.js") == ["app.js", "js/a.js"]
+    assert edited.list_used() == ["app.js", "boot.js", "js/a.js", "style.css"]
+    (tmp_path / "js/a.js").write_text(files["js/a.js"])
+    (tmp_path / "js/b.js").write_text("")
+    assert Assets(tmp_path).resolve("app.js") == "app.js", "a script was added"
 
 
 def test_every_kind_of_file_that_is_there_is_served() -> None:

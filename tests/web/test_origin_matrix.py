@@ -146,16 +146,29 @@ def test_no_form_is_taken_without_its_token(app: Flask, browser: FlaskClient, st
 
 
 def test_every_form_of_a_page_carries_the_token_of_its_log_in(browser: FlaskClient, worker: Worker) -> None:
-    ticket, token, lacking = f"/ticket/{worker.ticket}", csrf_token(browser), []
+    """All forms of an answer have one masked token, and no part of it is in another answer: none is memoised."""
+    ticket, lacking, seen = f"/ticket/{worker.ticket}", [], set()
     tabs = [f"{ticket}?tab={tab}" for tab in ("changes", "evidence", "context")]
     pages = ["/board", "/ticket/new", ticket, *tabs, "/team", "/tasks", "/settings"]
-    for path in pages:
+    for path in (*pages, *pages):
         answer = browser.get(path)
         assert answer.status_code == 200, path
         forms = re.findall(r'<form[^>]* method="post".*?</form>', answer.text, re.DOTALL)
-        assert forms, path
+        (token,) = set(re.findall(r'name="csrf" (?:value|content)="([^"]+)"', answer.text))
+        assert forms and token not in seen, path
+        assert auth.unmask_csrf_token(token) == csrf_token(browser) != token, path
+        seen.add(token)
         lacking += [f"{path}: {form[:80]}" for form in forms if f'name="csrf" value="{token}"' not in form]
     assert lacking == []
+
+
+def test_a_masked_token_is_taken_in_a_header_and_so_is_that_of_an_open_tab(browser: FlaskClient) -> None:
+    masked = form_token(browser, "/board")
+    forged = masked[:-1] + ("0" if masked[-1] != "0" else "1")
+    statuses = {masked: 201, csrf_token(browser): 201, forged: 403, masked[64:]: 403, "0" * 128: 403}
+    for token, status in statuses.items():
+        answer = browser.post("/api/v1/tickets", json={"title": "x"}, headers={**OWN_PAGE, "X-CSRF-Token": token})
+        assert answer.status_code == status, token
 
 
 def test_the_token_of_one_log_in_is_worth_nothing_in_another(app: Flask, browser: FlaskClient, operator: Api) -> None:

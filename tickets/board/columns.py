@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache, lru_cache
@@ -15,7 +15,7 @@ from database import fetch_rows, in_ids
 from models import TERMINAL, UNRANKED, AgentKind, Landing, Priority, Project, Run, Ticket, TicketStatus, TicketTag, now
 from tickets.dispatch.policy import DispatchLimits
 from tickets.lifecycle import transitions
-from tickets.lifecycle.moves import Move
+from tickets.lifecycle.moves import MOVES, Move
 from tickets.lifecycle.schemas import load_tags
 from tickets.lifecycle.transitions import MoveContext
 from tickets.runs import runtime
@@ -34,6 +34,8 @@ from . import status_reason
 from .status_reason import StatusReason
 
 PAGE_SIZE = 30
+FIRST_PAGE_SIZE = 10
+"""Number of cards of a column with which the board opens. More are loaded as it is scrolled."""
 CACHE_SIZE = 64
 """Number of board configurations whose prebuilt statements are cached."""
 OVERDUE_AFTER = timedelta(days=1)
@@ -122,8 +124,20 @@ def _build_button(move: Move, to: TicketStatus, ways: tuple[Landing, ...]) -> Mo
     plain = MoveButton(move.name, move.label, to.value, asks, move.danger)
     if not ways:
         return plain
-    own, *others = (replace(plain, label=landing.APPROVE_LABELS[way], landing=way.value) for way in ways)
+    own, *others = _list_ways(plain, ways)
     return replace(own, ways=tuple(others))
+
+
+def _list_ways(button: MoveButton, ways: Iterable[Landing]) -> list[MoveButton]:
+    return [replace(button, label=landing.APPROVE_LABELS[way], landing=way.value) for way in ways]
+
+
+@cache
+def list_card_actions() -> list[MoveButton]:
+    """List every action that the menu of a card may offer, each way to approve among them."""
+    buttons = [_build_button(move, move.targets[0], ()) for move in MOVES.values() if move.label]
+    approve = next(button for button in buttons if button.move == "approve")
+    return [*buttons, *_list_ways(approve, landing.APPROVE_LABELS)]
 
 
 @cache  # without it the board takes twice as long
@@ -198,8 +212,8 @@ class CardList:
 
 
 def load_columns(session: Session, filters: Filters, viewer: Viewer) -> list[CardList]:
-    """Load all nine columns, each named by its state."""
-    return _load_columns(session, list(TicketStatus), filters, viewer, None, PAGE_SIZE)
+    """Load the first cards of all nine columns, each named by its state."""
+    return _load_columns(session, list(TicketStatus), filters, viewer, None, FIRST_PAGE_SIZE)
 
 
 def load_column(

@@ -87,11 +87,13 @@ def _read_view_name() -> str:
     """Read the view from the query string and store it in a cookie, or else read the cookie of an earlier visit."""
     views, name = dict(VIEWS), _read_argument("view")
     cookie = f"mc_view_{auth.get_instance().settings.instance}"
+    previous = request.cookies.get(cookie, "")
     if not name:
-        previous = request.cookies.get(cookie, "")
         return previous if previous in views else saved_views.DEFAULT_VIEW
     if name not in views:
         raise Invalid(f"Unknown view {name[:40]!r}.", field="view", choices=list(views))
+    if name == previous:
+        return name
 
     @after_this_request
     def remember(response: Response) -> Response:
@@ -115,7 +117,7 @@ def show() -> str:
         layout.load_layout(session)
         context = _load_tickets(session, view)
         context |= {"choices": forms.load_choices(session), "views": _list_saved_views(session, view.query)}
-        context |= {"first": overview.load_first_steps(session)}
+        context |= {"first": overview.load_first_steps(session), "card_actions": columns.list_card_actions()}
     bulk = {"moves": [move for move in moves.MOVES.values() if move.label]}
     return layout.render_page(
         "board/board_page.html",
@@ -168,7 +170,7 @@ def _load_swim_lanes(session: Session, view: BoardView) -> View:
 
 @blueprint.get("/board/column/<status>")
 def show_column(status: str) -> str:
-    view, size = _read_board_view(), _read_page_size(columns.PAGE_SIZE)
+    view, size = _read_board_view(), _read_page_size(columns.PAGE_SIZE, columns.FIRST_PAGE_SIZE)
     with reading(auth.get_instance().engine) as session:
         column = columns.load_column(session, status, view.filters, _build_viewer(), request.args.get("cursor"), size)
     return layout.render_part("board/_column_body", column=column, look=view)
@@ -177,7 +179,7 @@ def show_column(status: str) -> str:
 @blueprint.get("/board/lane/<name>")
 def show_lane(name: str) -> str:
     view, cursor = _read_board_view(), request.args.get("cursor")
-    size = _read_page_size(columns.PAGE_SIZE if cursor or view.lane else lanes.PAGE_SIZE)
+    size = _read_page_size(columns.PAGE_SIZE if cursor or view.lane else lanes.PAGE_SIZE, lanes.PAGE_SIZE)
     with reading(auth.get_instance().engine) as session:
         lane = lanes.load_lane(session, name, view.filters, _build_viewer(), cursor, size)
     return layout.render_part("board/_lane_body", lane=lane, look=view)
@@ -195,7 +197,7 @@ def show_swim_lanes() -> str:
 
 @blueprint.get("/board/list")
 def show_list() -> str:
-    view, size = _read_board_view(), _read_page_size(list_view.PAGE_SIZE)
+    view, size = _read_board_view(), _read_page_size(list_view.PAGE_SIZE, list_view.PAGE_SIZE)
     with reading(auth.get_instance().engine) as session:
         table = list_view.load_list(
             session,
@@ -209,9 +211,9 @@ def show_list() -> str:
     return layout.render_part("board/_list_body", table=table, look=view)
 
 
-def _read_page_size(page: int) -> int:
-    """Read the number of tickets to render, at least as many as the page shows, so that a refresh removes none."""
-    return min(max(request.args.get("limit", page, int), page), MAX_PAGES * page)
+def _read_page_size(page: int, least: int) -> int:
+    """Read the number of tickets to render, by default a page, at least as many as the board opens with."""
+    return min(max(request.args.get("limit", page, int), least), MAX_PAGES * page)
 
 
 @blueprint.get("/board/notes")

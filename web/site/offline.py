@@ -10,12 +10,20 @@ from flask import Blueprint, Response, current_app, jsonify, render_template
 
 import auth
 
-from .assets import Assets
+from .assets import BUNDLES, Assets
 
 blueprint = Blueprint("offline", __name__)
 
 PAGE = "/offline"
-LAZY_PREFIXES = ("app/", "css/", "console.js", "worker.js", "former_", "copy_drafts.js", "vendor/xterm")
+LAZY_SCRIPTS = ("console.js", "former_", "copy_drafts.js")
+LAZY_PREFIXES = (
+    "app/",
+    "css/",
+    "worker.js",
+    "vendor/xterm",
+    *LAZY_SCRIPTS,
+    *(f"{BUNDLES}{name}" for name in LAZY_SCRIPTS),
+)
 """Files that the service worker caches at their first use. It caches all others when it is installed."""
 
 
@@ -35,7 +43,7 @@ def worker() -> Response:
         "instance": instance,
         "version": assets.version,
         "files": assets.address(""),
-        "shell": [PAGE, *(assets.address(name) for name in assets.files if not name.startswith(LAZY_PREFIXES))],
+        "shell": [PAGE, *(assets.address(name) for name in assets.list_used() if not name.startswith(LAZY_PREFIXES))],
         "offline": PAGE,
         "icon": assets.address("app/icon-192.png"),
     }

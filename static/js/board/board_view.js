@@ -1,6 +1,7 @@
 // The board page: refreshing of its columns, lanes or list, and actions on cards.
 
 import { markBusy } from "../site/loading.js";
+import { startCardMenus } from "./card_menu.js";
 import { CardDragging } from "./drag_drop.js";
 import { placeTicket } from "./queue_order.js";
 import { getTitleLink } from "./cards.js";
@@ -30,7 +31,10 @@ export class Board {
     stream.addEventListener("resync", () => this.#markAllStale());
     document.addEventListener("mc:sent", ({ detail }) => (stream.link !== "live" || "quick" in detail.form.dataset) && this.#markAllStale());
     root.addEventListener("click", (event) => this.#click(event));
+    root.addEventListener("scroll", ({ target }) => this.#loadAhead(target), { capture: true, passive: true });
     document.addEventListener("mc:fresh", () => stream.follow(listShownTickets()) && this.#markStale("in_progress"));
+    startCardMenus();
+    addEventListener("load", () => this.#fillColumns());
     this.#bindKeys();
     document.querySelector(".state-tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
     // A ticket becomes stuck by time alone, without an event.
@@ -105,21 +109,39 @@ export class Board {
     }
   }
 
-  async #loadMore(link) {
-    link.setAttribute("aria-disabled", "true");
+  /** Load more cards before a column is scrolled to its end. When that fails, the link is still there. */
+  #loadAhead(list, margin = list.clientHeight) {
+    const link = list.closest("[data-part]")?.querySelector("[data-more]:not([aria-disabled])");
+    const rest = list.scrollHeight - list.scrollTop - list.clientHeight;
+    if (link && rest <= margin) this.#loadMore(link).catch(() => {});
+  }
+
+  /** Fill the columns of a window that is higher than the cards with which the board opens. */
+  #fillColumns() {
+    for (const list of this.#root.querySelectorAll(".column:not([data-folded]) > [data-cards]")) this.#loadAhead(list, 0);
+  }
+
+  async #loadMoreByClick(link) {
     try {
-      const html = parseFragment(await markBusy(link, () => fetchFragment(link.dataset.more)));
-      const list = link.closest("[data-part]").querySelector("[data-cards]");
-      const moreLink = html.querySelector("[data-more]");
-      const cards = [...html.querySelectorAll("[data-card]")];
-      list.append(...cards);
-      getTitleLink(cards[0])?.focus();
-      if (moreLink) link.replaceWith(moreLink);
-      else link.remove();
-      announceNewElements(list);
+      const firstCard = await this.#loadMore(link);
+      getTitleLink(firstCard)?.focus();
     } catch {
       location.assign(link.href);
     }
+  }
+
+  /** Load the next page of a list. Resolves to its first card. */
+  async #loadMore(link) {
+    link.setAttribute("aria-disabled", "true");
+    const html = parseFragment(await markBusy(link, () => fetchFragment(link.dataset.more)));
+    const list = link.closest("[data-part]").querySelector("[data-cards]");
+    const moreLink = html.querySelector("[data-more]");
+    const cards = [...html.querySelectorAll("[data-card]")];
+    list.append(...cards);
+    if (moreLink) link.replaceWith(moreLink);
+    else link.remove();
+    announceNewElements(list);
+    return cards[0];
   }
 
   #click(event) {
@@ -127,7 +149,7 @@ export class Board {
     const foldButton = event.target.closest("[data-fold]");
     if (moreLink && !event.ctrlKey && !event.metaKey) {
       event.preventDefault();
-      this.#loadMore(moreLink);
+      this.#loadMoreByClick(moreLink);
     } else if (foldButton) {
       this.#toggleFold(foldButton.closest("[data-column]"));
     }

@@ -1,7 +1,8 @@
 // Cards are dragged to another column, with the pointer or the keyboard, where a move allows it.
 //   Space picks up the focused card, the arrows choose the column, Enter or Space drops it, Escape cancels.
 
-import { mapDropTargets, getMoveLabel, getTitleLink } from "./cards.js";
+import { getActionLabel } from "./card_menu.js";
+import { mapDropTargets, getTitleLink } from "./cards.js";
 import { findPlace, placeTicket } from "./queue_order.js";
 import { openMove, showForm } from "../site/dialogs.js";
 import { showError, showNotices } from "../site/forms.js";
@@ -149,7 +150,7 @@ export class CardDragging {
     column.scrollIntoView({ block: "nearest", inline: "nearest" });
     card.scrollIntoView({ block: "nearest", inline: "nearest" });
     const drop = drops.get(column.dataset.column);
-    this.#announce(column === home ? `Back in ${getColumnName(home)}.` : `${getColumnName(column)}: ${getMoveLabel(card, drop.move)}${drop.asks ? ", which asks for details" : ""}.`);
+    this.#announce(column === home ? `Back in ${getColumnName(home)}.` : `${getColumnName(column)}: ${getActionLabel(drop.value)}${drop.asks ? ", which asks for details" : ""}.`);
   }
 
   /** Collapse a column that was opened for the card. */
