@@ -391,6 +391,14 @@ EXCLUSIVE = frozenset(
         *(frozenset({"page corrupt", other}) for other in ("log huge", "backup failed", "disk full", "home read-only")),
         *(frozenset({"home read-only", other}) for other in ("settings broken", "backup failed", "runs deleted")),
         frozenset({"disk full", "backup failed"}),
+        *(
+            frozenset({"scheduler dead", fault.name})
+            for fault in FAULTS
+            if fault.name not in ("scheduler dead", "settings broken", "disk full", "home read-only")
+        ),
     }
 )
-"""Pairs that cannot be broken or mended at the same time, as one hides or prevents the other."""
+"""Pairs that cannot be broken or mended at the same time, as one hides or prevents the other.
+
+While the scheduler is stopped only what a web process checks itself is found, and the scheduler is named.
+"""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -31,10 +33,12 @@ from database import (
     writing,
 )
 from mc_cli import main
+from tickets.operations import local_checks
 from tickets.shared import runtime_flags
 from tickets.shared.actors import Actor
 
 from .postgres import fresh_database
+from .waiting import wait_until
 
 BUSY = 40
 STRANGER = """
@@ -104,6 +108,16 @@ def test_a_locked_store_refuses_what_is_written_and_takes_it_again_afterwards(st
     with writing(store) as session:
         assert runtime_flags.get_pause_reason(session) is None
         runtime_flags.set_flag(session, runtime_flags.PAUSE, None, Actor.system())
+
+
+def test_the_process_that_keeps_others_from_writing_is_named(store: Engine) -> None:
+    """A scheduler that was suspended in a write was to be waited for, as if it were at work."""
+    with hold_write_lock(Path(str(store.url.database))) as pid:
+        check = local_checks.probe_write(store)
+        assert f"Process {pid} (" in check.detail and f"stop it: kill {pid}." in check.remedy
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: "is suspended" in local_checks.probe_write(store).detail, description="the suspension")
+        assert local_checks.probe_write(store).remedy == f"Let it go on: kill -CONT {pid}."
 
 
 def test_a_home_that_cannot_be_written_refuses_what_is_written_as_a_locked_store_does(store: Engine) -> None:

@@ -74,8 +74,10 @@ def probe_write(engine: Engine) -> HealthCheck:
 def _report_unwritable(engine: Engine, reason: str) -> HealthCheck:
     holder = find_lock_holder(engine)
     if holder is not None:
-        text = f"Process {holder} ({_read_command(holder)}) holds the write lock of the store, so nothing can be saved."
-        return HealthCheck("writes", HealthStatus.FAILED, text, f"Wait for it, or stop it: kill {holder}.")
+        command, is_suspended = _read_command(holder), _is_suspended(holder)
+        state, remedy = ("is suspended and ", f"Let it go on: kill -CONT {holder}.") if is_suspended else ("", "")
+        text = f"Process {holder} ({command}) {state}holds the write lock of the store, so nothing can be saved."
+        return HealthCheck("writes", HealthStatus.FAILED, text, remedy or f"Wait for it, or stop it: kill {holder}.")
     text = f"The store is not writable, so nothing can be saved: {reason.removesuffix('.')}."
     return HealthCheck(
         "writes", HealthStatus.FAILED, text, "See docs/operations.md, “When the store cannot be written”."
@@ -87,6 +89,14 @@ def _read_command(pid: int) -> str:
         return Path(f"/proc/{pid}/comm").read_text("utf-8", "replace").strip()
     except OSError:
         return "ended meanwhile"
+
+
+def _is_suspended(pid: int) -> bool:
+    """Return whether a process has been stopped by a signal. False where this cannot be seen."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] in "Tt"
+    except (OSError, IndexError):
+        return False
 
 
 def report_damage(problem: str) -> HealthCheck:

@@ -98,14 +98,15 @@ class Observer:
     def _explain_overdue(self, session: Session, age: HealthCheck) -> list[HealthCheck]:
         """Explain why the next look is late. Without a reason it may be about to be made, for a moment."""
         reasons = self._find_reasons()
+        scheduler = [task_checks.check_scheduler(session)] if self.settings.scheduler else []
         if any(not check.ok for check in reasons):
             self._since.pop(OVERDUE, None)
-            return reasons
+            return [*reasons, *scheduler]
         lasts = time.monotonic() - self._since.setdefault(OVERDUE, time.monotonic()) >= SUSTAINED_SECONDS
         is_recent = age.since is not None and now() - age.since < RECENT_LOOK
         if self._grace.is_starting() or (is_recent and not lasts):
             return [HealthCheck(age.name, HealthStatus.OK, "the next checks are about to run")]
-        return [*reasons, *([task_checks.check_scheduler(session)] if self.settings.scheduler else [])]
+        return [*reasons, *scheduler]
 
     def _find_reasons(self) -> list[HealthCheck]:
         """Find out why nothing stores results: no write is possible, or no program can start."""
