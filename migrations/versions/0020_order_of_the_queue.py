@@ -8,7 +8,7 @@ from alembic import op
 import models
 
 revision = "0020"
-down_revision = "0017"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 
