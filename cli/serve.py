@@ -90,9 +90,12 @@ def serve(host: str | None, port: int | None, no_browser: bool, no_scheduler: bo
 
 
 def _child_environment(host: str | None, port: int | None, no_scheduler: bool) -> dict[str, str]:
-    """Return this process's environment with the options on top, so that every child reads the same settings."""
+    """Return this process's environment with the options on top, so that every child reads the same settings.
+
+    One memory arena for all threads of a process: with more, programs grow by fragments that are never given back.
+    """
     options = {"MC_HOST": host, "MC_PORT": port, "MC_SCHEDULER": False if no_scheduler else None}
-    return dict(os.environ) | {name: str(value) for name, value in options.items() if value is not None}
+    return {"MALLOC_ARENA_MAX": "1", **os.environ} | {name: str(value) for name, value in options.items() if value is not None}
 
 
 def _lock_home(settings: Settings) -> None:
