@@ -21,6 +21,7 @@ from tickets.runs import claims, reports
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Forbidden, Invalid
+from tickets.workflow.attempts import find_group
 
 from .test_landing import BOB, SEEN, get, move, project
 from .test_spine import ALICE, make
@@ -95,8 +96,10 @@ def test_keeping_one_cancels_the_others_and_its_end_completes_the_parent(engine:
     with writing(engine) as session:
         run = claims.claim_ticket(session, third, "here").run
     with reading(engine) as session:
-        comparison = attempts_view.load_comparison(session, get(engine, second), ALICE)
-        assert comparison is not None and comparison.own is not None and comparison.own.ticket == "MC-3"
+        group = find_group(session, second)
+        assert group is not None and find_group(session, make(engine)) is None
+        comparison = attempts_view.load_comparison(session, get(engine, second), group, ALICE)
+        assert comparison.own is not None and comparison.own.ticket == "MC-3"
         assert [(view.check, view.files, view.insertions, view.deletions) for view in comparison.attempts] == [
             (True, 1, 7, 2),
             (False, 1, 7, 2),
@@ -104,10 +107,8 @@ def test_keeping_one_cancels_the_others_and_its_end_completes_the_parent(engine:
         ]
         assert [view.cost_usd for view in comparison.attempts] == [0.25, 0.25, None]
         assert all(view.seconds is not None and view.may_keep for view in comparison.attempts)
-        watched = attempts_view.load_comparison(session, get(engine, parent), BOB)
-        assert watched is not None and watched.own is None
-        assert not any(view.may_keep for view in watched.attempts)
-        assert attempts_view.load_comparison(session, get(engine, make(engine)), ALICE) is None
+        comparison = attempts_view.load_comparison(session, group.parent, group, BOB)
+        assert comparison.own is None and not any(view.may_keep for view in comparison.attempts)
 
     assert keep(engine, first) == ["MC-3", "MC-4"]
     assert list_statuses(engine)[:4] == ["waiting", "in_review", "cancelled", "cancelled"]

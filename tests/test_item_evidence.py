@@ -129,13 +129,19 @@ def test_a_reference_that_proves_nothing_leaves_a_gap(engine: Engine, ticket_id:
 
 @pytest.mark.both_databases
 def test_a_person_decides_and_a_mark_is_of_the_files_it_was_made_for(engine: Engine, ticket_id: int) -> None:
-    submit(engine, ticket_id, [prove(0, "check")])
-
     def judge(place: int, state: ItemState | None, note: str = "", actor: Actor = ALICE) -> None:
         with writing(engine) as session:
             ticket = lookup.get_ticket(session, ticket_id)
             acceptance.judge_item(session, ticket, Item(place, ITEMS[place]), state, note, actor)
 
+    judge(3, ItemState.VERIFIED)
+    assert describe(engine, ticket_id)[3] == ("Verified", False, "Verified by alice")
+    submit(engine, ticket_id, [prove(0, "check")])
+    assert describe(engine, ticket_id)[3] == (
+        "With gaps",
+        True,
+        "Verified by alice, but the files have changed since",
+    ), "it was decided before there was any work"
     judge(0, ItemState.UNVERIFIED, "It tests nothing")
     judge(1, ItemState.VERIFIED)
     judge(2, ItemState.GAPS)

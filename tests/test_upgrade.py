@@ -79,7 +79,7 @@ CHANGES = {
 """Every difference from the recorded session that was made on purpose, by its reason and in the order of the session."""
 OF_THE_MOMENT = frozenset({"GET /health"})
 """Requests whose answer describes this machine now."""
-ADDED_GATES = frozenset({"repository", "quiet_hours"})
+ADDED_GATES = frozenset({"repository", "quiet_hours", "attempts"})
 ADDED_FIELDS: dict[str, Any] = {
     "instruction": None,
     "teardown_command": None,

@@ -11,13 +11,14 @@ from sqlalchemy.orm import Session
 from database import reading, writing
 from models import ActorKind, Evidence, EvidenceSource, EvidenceStatus, Run, Ticket, TicketEvent
 from tickets.conversation import messages, timeline
-from tickets.lifecycle import transitions, undo
+from tickets.lifecycle import editing, transitions, undo
 from tickets.planning import phase_editing
 from tickets.planning.phase_editing import ArrangePhases, BeginWorkflow, DecidePhase, PhasesConflict, WaivePhase
 from tickets.runs import claims, prompt, reports
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Forbidden, IllegalMove, Invalid, StaleTicket
+from tickets.shared.inputs import EditTicket
 from tickets.workflow import ticket_phases
 
 from .test_spine import ALICE, make
@@ -305,6 +306,18 @@ def test_what_has_not_started_is_changed_and_put_in_another_order(engine: Engine
     assert stored_phases == [("Dev", "reviewer"), ("QA", "checks"), ("Docs", "person")]
     with pytest.raises(Invalid, match="already has a phase named Dev"):
         plan(engine, ticket_id, ArrangePhases.model_validate({"phases": [DEV]}))
+
+
+def test_an_edited_gate_is_that_of_the_current_phase(engine: Engine) -> None:
+    """Regression: the phase kept its own gate, and the page of the workflow told of another than the ticket's."""
+    ticket_id = phased(engine, DEV, QA)
+    with writing(engine) as session:
+        ticket = lookup.get_ticket(session, ticket_id)
+        body = EditTicket.model_validate({"version": ticket.version, "gate": "person"})
+        editing.edit_ticket(session, ticket, body, ALICE)
+    with reading(engine) as session:
+        gates = [phase.gate.value for phase in ticket_phases.list_phases(session, ticket_id)]
+    assert gates == ["person", "none"]
 
 
 def test_a_phase_is_waived_with_a_reason_and_passed_over(engine: Engine) -> None:

@@ -13,7 +13,8 @@ from database import writing
 from tickets.planning import phase_editing
 from tickets.shared.lookup import get_run, get_ticket
 from tickets.team import projects, repositories
-from tickets.workflow import evidence, item_evidence, quarantine
+from tickets.workflow import branch_states, evidence, item_evidence, quarantine
+from tickets.workflow.branch_states import Overlap, TrialResult
 
 from . import page_rules
 from .conftest import OPERATOR, BoardSite, OpenContext, Tab
@@ -73,6 +74,11 @@ def paths(site: BoardSite, folder: Path) -> list[str]:
         item_evidence.record_claims(session, work_run, [claim])
         quarantine.store_payload(session, work_run, "report", "too late", {"summary": "Late."})
     reviewed, failed = (site.hand_in(folder / f"project-{number}") for number in (1, 2))
+    with writing(site.store) as session:
+        reviewed_id = get_ticket(session, reviewed).id
+        trial = TrialResult(reviewed_id, "a" * 40, "b" * 40, "main", "c" * 40, ["src/a.py"])
+        branch_states.record_trials(session, [trial])
+        branch_states.record_overlaps(session, {reviewed_id: [Overlap(ticket, "src/a.py", 10, 20)]})
     site.fail_landing(failed)
     with writing(site.store) as session:
         project = projects.get_project(session, "project-1")

@@ -136,3 +136,42 @@ def test_before_and_after_share_the_width_of_a_file_that_is_expanded_in_place(
     after.click()
     expect(page.locator("[data-remark]")).to_have_text([*map(str, range(1, 31)), *map(str, range(30, 61))])
     expect(page.get_by_role("button", name="Expand 20 lines")).to_have_count(0)
+
+
+def test_an_item_opens_the_line_that_proves_it_and_is_decided_on(site: BoardSite, page: Page, tmp_path: Path) -> None:
+    ticket = site.ticket(acceptance=["It counts"])
+    run = site.claim(ticket)
+    site.change(run, tmp_path / "repository")
+    claim = {"text": "It does", "item": 0, "proof": {"kind": "diff", "ref": "new.txt:2"}}
+    with writing(site.store) as session:
+        report = reports.RunReport.model_validate({"verdict": "review", "summary": "Look.", "claims": [claim]})
+        reports.apply_report(session, run, report, reports.RetryPolicy())
+    go(page, f"/ticket/{ticket}?tab=evidence")
+    page.get_by_role("link", name="new.txt:2").click()
+    expect(page.locator(".line-target")).to_have_count(1)
+    expect(page.locator("[data-file='new.txt'] .line-target [data-remark='2']")).to_be_in_viewport()
+    page.go_back()
+    wait_until_live(page)
+    page.locator(".item-bar summary").click()
+    page.get_by_role("button", name="Mark with gaps").click()
+    expect(page.locator(".item-state")).to_have_text("With gaps")
+
+
+def test_several_agents_try_a_ticket_from_its_menu_and_one_attempt_is_kept(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(assigned_to=None)
+    go(page, f"/ticket/{ticket}")
+    page.locator(".ticket-head summary", has_text="More").click()
+    page.get_by_role("link", name="Try with several agents").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Codex").check()
+    dialog.get_by_role("button", name="Start attempts").click()
+    expect(dialog.get_by_text("Choose two or three agents.")).to_be_visible()
+    expect(dialog.get_by_label("Codex")).to_be_checked()
+    dialog.get_by_label("Claude Code").check()
+    dialog.get_by_role("button", name="Start attempts").click()
+    attempts = page.locator(".attempts tbody tr")
+    expect(attempts).to_have_count(2)
+    attempts.filter(has_text="codex").get_by_role("button", name="Keep this attempt").click()
+    expect(page.get_by_text("was kept.")).to_be_visible()
+    expect(page.locator(".attempts [data-kept]")).to_contain_text("codex")
+    expect(page.locator(".attempts tbody tr", has_text="claude")).to_contain_text("Cancelled")

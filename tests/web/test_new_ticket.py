@@ -247,7 +247,7 @@ def test_several_agents_try_one_wish_and_its_page_compares_them(
         ("MC-3", "codex", "todo", None),
     ]
     assert orchestrator.post("/tickets/MC-3/keep").status_code == 403
-    form = {"csrf": csrf_token(browser)}
+    form: dict[str, Any] = {"csrf": csrf_token(browser)}
     assert browser.post("/ticket/MC-3/keep", data=form, headers=OWN_PAGE).location == "/ticket/MC-3"
     assert "MC-3 was kept. MC-2 cancelled; the branches stay." in text(browser, "/ticket/MC-3")
     assert operator.get("/tickets/MC-2").get_json()["status"] == "cancelled"

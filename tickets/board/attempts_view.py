@@ -15,7 +15,7 @@ from models import TERMINAL, Evidence, EvidenceSource, EvidenceStatus, Run, Tick
 from tickets.shared import rights
 from tickets.shared.actors import Actor
 from tickets.shared.rights import Act
-from tickets.workflow import attempts, branch_states
+from tickets.workflow import branch_states
 from tickets.workflow.attempts import AttemptGroup
 from tickets.workflow.branch_states import MergeNote
 
@@ -62,11 +62,8 @@ OBSERVED = (
 )
 
 
-def load_comparison(session: Session, ticket: Ticket, actor: Actor) -> Comparison | None:
-    """Load the attempts to which a ticket belongs, or None for a ticket without any."""
-    group = attempts.find_group(session, ticket.id)
-    if group is None:
-        return None
+def load_comparison(session: Session, ticket: Ticket, group: AttemptGroup, actor: Actor) -> Comparison:
+    """Load the comparison of the attempts to which a ticket belongs."""
     ids = [attempt.id for attempt in group.attempts]
     runs, facts = list(session.scalars(RUNS, {"tickets": ids})), list(session.scalars(OBSERVED, {"tickets": ids}))
     notes = branch_states.load_notes(session, group.attempts)

@@ -17,7 +17,7 @@ from tickets.shared.errors import Invalid, StaleTicket
 from tickets.shared.inputs import EditTicket
 from tickets.shared.rights import Act
 from tickets.shared.ticket_fields import TicketField
-from tickets.workflow import item_evidence
+from tickets.workflow import item_evidence, ticket_phases
 
 from .column_values import column_values
 from .schemas import build_ticket_json, load_tags
@@ -48,6 +48,8 @@ def edit_ticket(session: Session, ticket: Ticket, body: EditTicket, actor: Actor
         return ticket
     items_before = ticket.acceptance
     updated = update_ticket(session, ticket, body.version, values)
+    if "gate" in values:
+        ticket_phases.record_gate(session, updated)
     if "acceptance" in values:
         item_evidence.record_marks(session, updated, items_before, updated.acceptance, actor)
     if tags != set(before["tags"]):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from models import TERMINAL, Attempt, Gate, Ticket, TicketStatus
+from models import TERMINAL, Attempt, Gate, Run, Ticket, TicketStatus
 from tickets.conversation import context
 from tickets.conversation.context import NewContext
 from tickets.lifecycle import transitions
@@ -18,7 +18,8 @@ from tickets.shared.errors import ConflictError, Invalid
 from tickets.shared.inputs import Body, Name, NewTicket
 from tickets.shared.rights import Act
 from tickets.team import agents
-from tickets.workflow import attempts, ticket_phases
+from tickets.workflow import attempts
+from tickets.workflow.attempts import AttemptGroup
 
 MIN_ATTEMPTS, MAX_ATTEMPTS = 2, 3
 STARTING_STATES = frozenset({TicketStatus.INBOX, TicketStatus.TODO, TicketStatus.WAITING})
@@ -31,9 +32,9 @@ class StartAttempts(Body):
     agents: Annotated[list[Name], Field(min_length=MIN_ATTEMPTS, max_length=MAX_ATTEMPTS)]
 
 
-def may_start(session: Session, ticket: Ticket, actor: Actor) -> bool:
-    """Return whether this actor can start several attempts at a ticket."""
-    return rights.may(actor, Act.CHOOSE_ATTEMPT) and _find_obstacle(session, ticket) is None
+def may_start(ticket: Ticket, live: Run | None, group: AttemptGroup | None, actor: Actor) -> bool:
+    """Return whether this actor can start several attempts at a ticket. `group` is the one that it belongs to already."""
+    return rights.may(actor, Act.CHOOSE_ATTEMPT) and _find_obstacle(ticket, live, group) is None
 
 
 def start_attempts(session: Session, ticket: Ticket, body: StartAttempts, actor: Actor) -> list[Ticket]:
@@ -43,7 +44,8 @@ def start_attempts(session: Session, ticket: Ticket, body: StartAttempts, actor:
     """
     rights.require(actor, Act.CHOOSE_ATTEMPT)
     names = _resolve_agents(session, body)
-    if obstacle := _find_obstacle(session, ticket):
+    live, group = lookup.find_live_run(session, ticket.id), attempts.find_group(session, ticket.id)
+    if obstacle := _find_obstacle(ticket, live, group):
         text = f"{ticket.identifier} cannot be tried with several agents: {obstacle}."
         raise ConflictError(text, field="agents")
     note = f"Tried by {', '.join(names)}, each in a ticket of its own."
@@ -66,15 +68,13 @@ def _resolve_agents(session: Session, body: StartAttempts) -> list[str]:
     return names
 
 
-def _find_obstacle(session: Session, ticket: Ticket) -> str | None:
+def _find_obstacle(ticket: Ticket, live: Run | None, group: AttemptGroup | None) -> str | None:
     """Return why several attempts at a ticket cannot be started, None when they can."""
-    if ticket.status not in STARTING_STATES or lookup.find_live_run(session, ticket.id):
+    if ticket.status not in STARTING_STATES or live is not None:
         return "work on it has begun. Create a new ticket for it"
-    if ticket_phases.list_phases(session, ticket.id):
+    if ticket.phase:
         return "it has phases, which have agents of their own"
-    if attempts.find_group(session, ticket.id) is not None:
-        return "it has attempts already, or is one"
-    return None
+    return "it has attempts already, or is one" if group else None
 
 
 def _create_attempt(session: Session, parent: Ticket, agent: str, actor: Actor) -> Ticket:

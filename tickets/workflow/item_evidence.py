@@ -238,9 +238,12 @@ class _Reader:
         return ItemEvidence(state, reason, is_stale, proofs, row.author, row.created)
 
     def _is_stale(self, row: Evidence) -> bool:
+        """Return whether the branch has other files now, or came into being since a person decided."""
         commit, tree = (row.data or {}).get("commit"), (row.data or {}).get("tree")
-        if self._branch is None or commit is None or commit == self._branch.head_sha:
+        if self._branch is None or commit == self._branch.head_sha:
             return False
+        if commit is None:
+            return row.kind == JUDGEMENT
         return tree is None or tree != self._branch.tree_sha
 
     def _build_proof(self, row: Evidence) -> ItemProof:

@@ -67,6 +67,13 @@ def list_phases(session: Session, ticket_id: int) -> list[TicketPhase]:
     return list(session.scalars(OF_TICKET, {"ticket": ticket_id}))
 
 
+def record_gate(session: Session, ticket: Ticket) -> None:
+    """Record a ticket's gate, which was edited, as that of its current phase."""
+    current = find_current(list_phases(session, ticket.id)) if ticket.phase else None
+    if current is not None:
+        _update_phase(session, current, gate=ticket.gate)
+
+
 def find_current(phases: Sequence[TicketPhase]) -> TicketPhase | None:
     return next((phase for phase in phases if phase.state is PhaseState.CURRENT), None)
 

@@ -8,6 +8,7 @@ from tickets.lifecycle.schemas import AttemptJson
 from tickets.planning import attempts
 from tickets.planning.attempts import StartAttempts
 from tickets.runs.notify_run import stopping_run
+from tickets.workflow.attempts import find_group
 from web.api.page import Page
 from web.api.resource import OPERATORS, Call, Resource
 
@@ -36,6 +37,6 @@ def keep_attempt(call: Call, ticket: Ticket) -> Page[AttemptJson]:
 
 
 def _build_page(call: Call, ticket: Ticket) -> Page[AttemptJson]:
-    comparison = attempts_view.load_comparison(call.session, ticket, call.actor)
-    views = comparison.attempts if comparison else ()
+    group = find_group(call.session, ticket.id)
+    views = attempts_view.load_comparison(call.session, ticket, group, call.actor).attempts if group else ()
     return {"items": [AttemptJson.read(view) for view in views], "next": None}

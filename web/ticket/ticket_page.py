@@ -29,6 +29,7 @@ from tickets.shared.rights import Act
 from tickets.team import permission_view
 from tickets.team.permission_view import PermissionView
 from tickets.workflow import branch_states, evidence, landing, wake_conditions
+from tickets.workflow.attempts import AttemptGroup, find_group
 from tickets.workflow.evidence import Shortfall
 from web.runs import changes, run_page
 from web.site import forms, layout, markdown
@@ -67,12 +68,14 @@ class TicketView:
     ticket: Ticket
     standing: ActorContext
     newest: Run | None
+    group: AttemptGroup | None
 
 
 def _load_view(session: Session, reference: str) -> TicketView:
     ticket = get_ticket(session, reference)
     actor_context = transitions.load_actor_contexts(session, [ticket], auth.get_actor())[ticket.id]
-    return TicketView(ticket, actor_context, claims.find_latest(session, ticket.id))
+    newest, group = claims.find_latest(session, ticket.id), find_group(session, ticket.id)
+    return TicketView(ticket, actor_context, newest, group)
 
 
 @blueprint.get("/ticket/<reference>")
@@ -101,7 +104,7 @@ def show_part(reference: str, name: str) -> str:
         if name == "attention":
             return layout.render_part("ticket/_attention", **context, **_load_conversation(session, view.ticket, []))
         if name == "attempts":
-            return layout.render_part("ticket/_attempts", **context, **_load_attempts(session, view.ticket))
+            return layout.render_part("ticket/_attempts", **context, **_load_attempts(session, view))
         if name in ("header", "description", "bar"):
             return layout.render_part(
                 f"ticket/_{name}", **context, edits=ticket_edit.build_edit_forms(session, context["ticket"])
@@ -135,7 +138,7 @@ def _build_shared_context(session: Session, view: TicketView) -> View:
         "merge": branch_states.load_notes(session, [ticket]).get(ticket.id),
         "tabs": tabs,
         "may_edit": ticket_forms.may_edit(),
-        "may_try": attempts.may_start(session, ticket, auth.get_actor()),
+        "may_try": attempts.may_start(ticket, actor_context.live, view.group, auth.get_actor()),
         "may_allow": rights.may(auth.get_actor(), Act.ADMINISTER),
         "composer": {
             "can_message": actor_context.live is not None,
@@ -185,15 +188,17 @@ def _load_tab(session: Session, view: TicketView, tab: str) -> View:
     earlier = f"/ticket/{ticket.identifier}?before={rows[0].seq}" if len(rows) == PAGE_SIZE else None
     return {
         **_load_conversation(session, ticket, rows),
-        **_load_attempts(session, ticket),
+        **_load_attempts(session, view),
         "cursor_seq": ticket.event_seq,
         "earlier_href": earlier,
         **plan_page.load_plan(session, ticket, view.newest),
     }
 
 
-def _load_attempts(session: Session, ticket: Ticket) -> View:
-    return {"comparison": attempts_view.load_comparison(session, ticket, auth.get_actor())}
+def _load_attempts(session: Session, view: TicketView) -> View:
+    group = view.group
+    loaded = attempts_view.load_comparison(session, view.ticket, group, auth.get_actor()) if group else None
+    return {"comparison": loaded}
 
 
 def _load_conversation(session: Session, ticket: Ticket, rows: Sequence[Entry], updates: Sequence[Entry] = ()) -> View:
