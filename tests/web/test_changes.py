@@ -172,12 +172,12 @@ def send_review(browser: FlaskClient, *comments: tuple[str, str, str], **fields:
 def find_discussions(markup: str) -> dict[str, str]:
     """The comments on the page by number: the name of the line that each is below, or where else it is."""
     places, line = {}, "file"
-    for name, number, outdated in re.findall(
-        r'data-remark="([^"]+)"|id="line-comment-(\d+)"[^>]*?(outdated)?" data-on', markup
+    for name, number, place in re.findall(
+        r'data-remark="([^"]+)"|id="line-comment-(\d+)" data-live="[^"?]*(\?line=\d+)?"', markup
     ):
         line = name or line
         if number:
-            places[number] = "outdated" if outdated else line
+            places[number] = line if place else "outdated"
     return places
 
 
@@ -227,7 +227,7 @@ def test_a_review_reaches_the_agent_as_one_message_and_its_comments_follow_their
     assert agent.post("/tickets/MC-1/line-comments/9/answer", {"answer": "Which?"}).status_code == 404
     listing = viewer.get("/tickets/MC-1/line-comments").get_json()["items"]
     assert [item["answer"] for item in listing] == ["It is plain now.", None, None, None]
-    part = browser.get("/ticket/MC-1/line-comments/1?outdated").get_data(as_text=True)
+    part = browser.get("/ticket/MC-1/line-comments/1").get_data(as_text=True)
     assert "Resolved by script" in part and "It is plain now." in part and "Outdated" in part
     form = {"csrf": csrf_token(browser), "resolved": "no"}
     assert browser.post("/ticket/MC-1/line-comments/1", data=form, headers=OWN_PAGE).status_code == 303

@@ -19,12 +19,12 @@ from .changes import MAX_PATCH_BYTES, ChangesView, FileDiff, hold_git_slot
 
 @dataclass(frozen=True, slots=True)
 class CommentView:
-    """A line comment as the page shows it, outdated where its line is gone."""
+    """A line comment as the page shows it, with the number that its line has now. None where it is gone."""
 
     row: LineComment
     html: Markup
     answer_html: Markup
-    is_outdated: bool
+    line: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,14 @@ class FileComments:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A line of the commits that a diff compares: `12` in the new one, `-12` in the old one."""
+    """A line of one of the commits that a diff compares."""
 
     path: str
-    line: str
+    line: int
 
 
-def view_comment(row: LineComment, *, is_outdated: bool) -> CommentView:
-    return CommentView(row, markdown.render_html(row.body), markdown.render_html(row.answer), is_outdated)
+def view_comment(row: LineComment, line: int | None) -> CommentView:
+    return CommentView(row, markdown.render_html(row.body), markdown.render_html(row.answer), line)
 
 
 def place_comments(
@@ -59,11 +59,12 @@ def place_comments(
     for row in rows:
         anchor = anchors.get(row.id)
         file = paths.get((anchor.path if anchor else row.path, row.is_old))
-        comment = view_comment(row, is_outdated=anchor is None)
+        comment = view_comment(row, anchor.line if anchor else None)
+        name = f"{'-' if row.is_old else ''}{comment.line}"
         if file is None:
             rest.append(comment)
-        elif anchor and anchor.line in _list_lines(file):
-            files[file.path].by_line.setdefault(anchor.line, []).append(comment)
+        elif name in _list_lines(file):
+            files[file.path].by_line.setdefault(name, []).append(comment)
         else:
             files[file.path].others.append(comment)
     return files, rest
@@ -84,10 +85,9 @@ def _find_anchors(repository: Path, view: ChangesView, rows: Iterable[LineCommen
         if key not in movements:
             movements[key] = _load_movement(repository, row.commit_sha, view.base if row.is_old else view.head)
         movement = movements[key]
-        anchor = movement.follow(row.path, row.line) if movement else None
+        anchor = movement.follow(Anchor(row.path, row.line)) if movement else None
         if anchor:
-            path, line = anchor
-            anchors[row.id] = Anchor(path, f"-{line}" if row.is_old else str(line))
+            anchors[row.id] = anchor
     return anchors
 
 
@@ -98,14 +98,14 @@ class Movement:
     files: dict[str, changes.FileChange]
     hunks: dict[str, tuple[diff.Hunk, ...]]
 
-    def follow(self, path: str, line: int) -> tuple[str, int] | None:
-        """Follow a line to its path and number in the other commit. None where it is gone, or cannot be followed."""
-        change = self.files.get(path)
+    def follow(self, anchor: Anchor) -> Anchor | None:
+        """Follow a line to the other commit. None where it is gone, or cannot be followed."""
+        change = self.files.get(anchor.path)
         if change is None:
-            return path, line
+            return anchor
         hunks = self.hunks.get(change.diff_header)
-        number = None if change.status == "deleted" or hunks is None else diff.map_line(hunks, line)
-        return (change.path, number) if number else None
+        line = None if change.status == "deleted" or hunks is None else diff.map_line(hunks, anchor.line)
+        return Anchor(change.path, line) if line else None
 
 
 def _load_movement(repository: Path, commit: str, target: str) -> Movement | None:
