@@ -32,7 +32,9 @@ from .conftest import OWN_PAGE, Api, Worker, csrf_token, start
 @pytest.fixture
 def finished_run(app: Flask, store: Engine, tmp_path: Path) -> Worker:
     """A run whose branch changes one file, adds one and renames one."""
-    repo = create_repository(tmp_path / "repo", greet="echo Hello\n", moved="".join(f"line {n}\n" for n in range(30)))
+    repo = create_repository(
+        tmp_path / "repo", same="Same\n", greet="echo Hello\n", moved="".join(f"line {n}\n" for n in range(30))
+    )
     base = git(repo, "rev-parse", "HEAD")
     git(repo, "switch", "--quiet", "--create", "mc/MC-1-greet")
     (repo / "greet.txt").write_text("echo <b>Hi</b>\n")
@@ -113,7 +115,7 @@ def test_a_gap_is_expanded_by_twenty_lines(
     run_dir.mkdir(parents=True)
     write_spec(run_dir, build_spec(run_dir, secrets=("line <99>\nline <100>",)))
     assert "&lt;100&gt;" not in browser.get(f"/ticket/MC-1/changes/lines?head={head}&path=long.txt&start=100").text
-    for fields in ({"path": "sh check.sh"}, {"head": git(repo, "rev-parse", "HEAD~1")}, {"path": "../x"}):
+    for fields in ({"path": "same.txt"}, {"head": git(repo, "rev-parse", "HEAD~1")}, {"path": "../x"}):
         assert expand(browser, **{"head": head} | fields)[0] == 404
     assert expand(browser, "HEAD")[0] == 422
 
@@ -214,6 +216,7 @@ def test_a_review_reaches_the_agent_as_one_message_and_its_comments_follow_their
     git(repo, "mv", "arrived.txt", "again.txt")
     commit(repo, "Say what it does")
     assert find_discussions(tab(browser)) == {"1": "2", "2": "-1", "3": "file", "4": "outdated"}
+    assert 'small">arrived.txt</p>' not in tab(browser)  # it has another name, and is shown
     (repo / "greet.txt").write_text("echo Hi\n")
     commit(repo, "Be plain")
     markup = tab(browser, "&since=review")
