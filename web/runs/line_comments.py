@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,9 @@ from workers.repository.git import GitError
 
 from . import diff
 from .changes import MAX_PATCH_BYTES, ChangesView, FileDiff, hold_git_slot
+
+MAX_FOLLOWED_COMMITS = 20
+"""Number of commits from which lines are followed, each by two calls of git."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ def place_comments(
 ) -> tuple[dict[str, FileComments], list[CommentView]]:
     """Place the comments in the files of a diff, by path, and list those of other files."""
     anchors = _find_anchors(repository, view, rows)
-    files = {path: FileComments({}, []) for path in (file.path for file in view.files)}
+    files = {file.path: FileComments({}, []) for file in view.files}
+    lines = {file.path: _list_lines(file) for file in view.files}
     paths = {(file.old_path or file.path, True): file for file in view.files}
     paths |= {(file.path, False): file for file in view.files}
     rest: list[CommentView] = []
@@ -63,7 +67,7 @@ def place_comments(
         name = f"{'-' if row.is_old else ''}{comment.line}"
         if file is None:
             rest.append(comment)
-        elif name in _list_lines(file):
+        elif name in lines[file.path]:
             files[file.path].by_line.setdefault(name, []).append(comment)
         else:
             files[file.path].others.append(comment)
@@ -72,19 +76,22 @@ def place_comments(
 
 def _list_lines(file: FileDiff) -> set[str]:
     """List the names of the lines at which a diff can show a comment."""
-    lines = [line for hunk in file.hunks or () for line in hunk.lines]
-    return {f"-{line.old}" if line.kind == "removed" else str(line.new) for line in lines if line.old or line.new}
+    lines = [line for hunk in file.hunks or () for line in hunk.lines if line.kind != "note"]
+    return {f"-{line.old}" if line.kind == "removed" else str(line.new) for line in lines}
 
 
-def _find_anchors(repository: Path, view: ChangesView, rows: Iterable[LineComment]) -> dict[int, Anchor]:
-    """Find the lines where the comments belong now, by comment. Those whose line or commit is gone are left out."""
+def _find_anchors(repository: Path, view: ChangesView, rows: Sequence[LineComment]) -> dict[int, Anchor]:
+    """Find the lines where the comments belong now, by comment.
+
+    Those whose line or commit is gone are left out, and those of reviews before the last `MAX_FOLLOWED_COMMITS`.
+    """
     anchors: dict[int, Anchor] = {}
     movements: dict[tuple[str, bool], Movement | None] = {}
-    for row in rows:
+    for row in reversed(rows):
         key = row.commit_sha, row.is_old
-        if key not in movements:
+        if key not in movements and len(movements) < MAX_FOLLOWED_COMMITS:
             movements[key] = _load_movement(repository, row.commit_sha, view.base if row.is_old else view.head)
-        movement = movements[key]
+        movement = movements.get(key)
         anchor = movement.follow(Anchor(row.path, row.line)) if movement else None
         if anchor:
             anchors[row.id] = anchor
