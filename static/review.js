@@ -68,7 +68,7 @@ class Review {
     const existing = [...this.#root.querySelectorAll(".remark")].find((each) => each.previousElementSibling === row && each.dataset.line === line);
     if (existing) return existing;
     const path = row.closest("[data-file]").dataset.file;
-    const words = createElement("textarea", { className: "input", rows: 2, value: text, placeholder: "Comment on this line", ariaLabel: `Comment on ${path}, line ${line}` });
+    const words = createElement("textarea", { className: "input", rows: 2, maxLength: 4000, value: text, placeholder: "Comment on this line", ariaLabel: `Comment on ${path}, line ${line}` });
     const removeButton = createElement("button", { type: "button", className: "button plain", textContent: "Remove" });
     removeButton.dataset.drop = "";
     const note = createElement("span", { className: "small muted", textContent: "Saved, goes with your review" });

@@ -1,7 +1,6 @@
 // The review queue: its keys, and the way to the next ticket after a decision.
 
 import { leaveFor, showError } from "./js/site/forms.js";
-import { openMove } from "./js/site/dialogs.js";
 import { bindKeys } from "./js/site/shortcuts.js";
 import { focusQuestion } from "./js/ticket/question.js";
 import { startEditing } from "./js/ticket/inline_edit.js";
@@ -28,15 +27,6 @@ function findMove(name) {
 /** Approve or unblock, or go to the question. */
 function decide() {
   if (!focusQuestion()) FORWARD_MOVES.map(findMove).find(Boolean)?.click();
-}
-
-/** Go to the review below the changes, or open the form of the move where there is none. */
-function requestChanges() {
-  const field = queue.querySelector("[data-remarks] textarea");
-  field?.scrollIntoView({ block: "center" });
-  field?.focus({ preventScroll: true });
-  const move = findMove("request_changes");
-  if (!field && move) openMove(move.getAttribute("href"));
 }
 
 function undo() {
@@ -70,7 +60,7 @@ document.addEventListener("mc:sent", (event) => {
   event.preventDefault();
   leaveFor(page, notices);
 });
-bindKeys({ a: once(decide), c: once(requestChanges), n: once(() => follow("next")), p: once(() => follow("prev")), u: once(undo) });
+bindKeys({ a: once(decide), c: once(() => findMove("request_changes")?.click()), n: once(() => follow("next")), p: once(() => follow("prev")), u: once(undo) });
 if (bar) {
   showTitleWhenScrolled();
   startEditing();

@@ -8,13 +8,16 @@ import pytest
 from sqlalchemy import Engine, update
 
 from database import reading, writing
-from models import Agent, Profile, Run, Ticket
-from tickets.conversation import timeline
+from models import ActorKind, Agent, Profile, Run, Ticket
+from tickets.conversation import reviews, timeline
+from tickets.conversation.reviews import NewReview
 from tickets.conversation.timeline import NewComment
 from tickets.lifecycle import editing, transitions
 from tickets.runs import claims, ingest, prompt, reports, takeover
 from tickets.runs.ingest import WorkerEvent
 from tickets.shared import lookup
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Forbidden, NotFound
 from tickets.shared.inputs import EditTicket
 from tickets.team import projects
 from tickets.team.projects import NewProject
@@ -83,6 +86,27 @@ def test_a_resumed_conversation_is_told_only_what_is_new(engine: Engine) -> None
 
     assert "Said while it worked." in text and "**Answer by alice**:\n\nBlue." in text
     assert "The long description." not in text and "Said before." not in text and "Red or blue?" not in text
+
+
+def test_an_agent_is_told_which_comments_on_lines_are_open(engine: Engine) -> None:
+    ticket_id, other = make(engine, assigned_to="claude"), make(engine)
+    first = claimed(engine, ticket_id)
+    hear(engine, first)
+    end(engine, first, verdict="review", summary="Look.")
+    comments = [{"path": "a.py", "line": line, "body": f"Why {line}?\n\nSay it."} for line in (3, 7, 9)]
+    with writing(engine) as session:
+        ticket = lookup.get_ticket(session, ticket_id)
+        content = {"base": "b" * 40, "head": "a" * 40, "comments": comments, "version": ticket.version}
+        reviews.send_review(session, ticket, NewReview.model_validate(content), ALICE, "alice")
+        reviews.resolve_comment(session, ticket_id, 2, True, ALICE)
+        with pytest.raises(Forbidden):
+            reviews.resolve_comment(session, ticket_id, 1, True, Actor(ActorKind.RUN, "claude", first.id))
+        with pytest.raises(NotFound):
+            reviews.get_comment(session, other, 1)
+
+    text = prompt_of(engine, claimed(engine, ticket_id))
+
+    assert "- Comment 1 on `a.py:3`: Why 3?\n  \n  Say it." in text and "These are open: 1, 3.\n" in text
 
 
 def test_a_program_that_remembers_nothing_is_told_everything_again(engine: Engine) -> None:

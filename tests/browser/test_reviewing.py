@@ -39,7 +39,9 @@ def test_remarks_on_lines_outlive_a_reload_and_are_sent_as_one_message(
     page.get_by_label("Summary for the agent").fill("Nearly.")
     page.get_by_role("button", name="Request changes").last.click()
     entry = page.locator("#entries .entry", has_text="Nearly.")
-    expect(entry.locator("li")).to_have_text(["Comment 1 on greet.txt:1 (as it was): Why not kept?", "Comment 2 on greet.txt:1: Too short."])
+    expect(entry.locator("li")).to_have_text(
+        ["Comment 1 on greet.txt:1 (as it was): Why not kept?", "Comment 2 on greet.txt:1: Too short."]
+    )
     go(page, f"/ticket/{ticket}?tab=changes")
     expect(page.locator("[data-file]")).to_have_count(2)
     expect(page.locator(".remark")).to_have_count(0)

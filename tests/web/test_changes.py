@@ -32,7 +32,9 @@ from .conftest import OWN_PAGE, Api, Worker, csrf_token, start
 @pytest.fixture
 def finished_run(app: Flask, store: Engine, tmp_path: Path) -> Worker:
     """A run whose branch changes one file, adds one and renames one."""
-    repo = create_repository(tmp_path / "repo", greet="echo Hello\n", moved="".join(f"line {n}\n" for n in range(30)))
+    repo = create_repository(
+        tmp_path / "repo", same="Same\n", greet="echo Hello\n", moved="".join(f"line {n}\n" for n in range(30))
+    )
     base = git(repo, "rev-parse", "HEAD")
     git(repo, "switch", "--quiet", "--create", "mc/MC-1-greet")
     (repo / "greet.txt").write_text("echo <b>Hi</b>\n")
@@ -113,7 +115,7 @@ def test_a_gap_is_expanded_by_twenty_lines(
     run_dir.mkdir(parents=True)
     write_spec(run_dir, build_spec(run_dir, secrets=("line <99>\nline <100>",)))
     assert "&lt;100&gt;" not in browser.get(f"/ticket/MC-1/changes/lines?head={head}&path=long.txt&start=100").text
-    for fields in ({"path": "sh check.sh"}, {"head": git(repo, "rev-parse", "HEAD~1")}, {"path": "../x"}):
+    for fields in ({"path": "same.txt"}, {"head": git(repo, "rev-parse", "HEAD~1")}, {"path": "../x"}):
         assert expand(browser, **{"head": head} | fields)[0] == 404
     assert expand(browser, "HEAD")[0] == 422
 
@@ -172,12 +174,12 @@ def send_review(browser: FlaskClient, *comments: tuple[str, str, str], **fields:
 def find_discussions(markup: str) -> dict[str, str]:
     """The comments on the page by number: the name of the line that each is below, or where else it is."""
     places, line = {}, "file"
-    for name, number, outdated in re.findall(
-        r'data-remark="([^"]+)"|id="line-comment-(\d+)"[^>]*?(outdated)?" data-on', markup
+    for name, number, place in re.findall(
+        r'data-remark="([^"]+)"|id="line-comment-(\d+)" data-live="[^"?]*(\?line=\d+)?"', markup
     ):
         line = name or line
         if number:
-            places[number] = "outdated" if outdated else line
+            places[number] = line if place else "outdated"
     return places
 
 
@@ -214,6 +216,7 @@ def test_a_review_reaches_the_agent_as_one_message_and_its_comments_follow_their
     git(repo, "mv", "arrived.txt", "again.txt")
     commit(repo, "Say what it does")
     assert find_discussions(tab(browser)) == {"1": "2", "2": "-1", "3": "file", "4": "outdated"}
+    assert 'small">arrived.txt</p>' not in tab(browser)  # it has another name, and is shown
     (repo / "greet.txt").write_text("echo Hi\n")
     commit(repo, "Be plain")
     markup = tab(browser, "&since=review")
@@ -227,7 +230,7 @@ def test_a_review_reaches_the_agent_as_one_message_and_its_comments_follow_their
     assert agent.post("/tickets/MC-1/line-comments/9/answer", {"answer": "Which?"}).status_code == 404
     listing = viewer.get("/tickets/MC-1/line-comments").get_json()["items"]
     assert [item["answer"] for item in listing] == ["It is plain now.", None, None, None]
-    part = browser.get("/ticket/MC-1/line-comments/1?outdated").get_data(as_text=True)
+    part = browser.get("/ticket/MC-1/line-comments/1").get_data(as_text=True)
     assert "Resolved by script" in part and "It is plain now." in part and "Outdated" in part
     form = {"csrf": csrf_token(browser), "resolved": "no"}
     assert browser.post("/ticket/MC-1/line-comments/1", data=form, headers=OWN_PAGE).status_code == 303

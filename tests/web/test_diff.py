@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from web.runs.diff import Gap, Hunk, Line, find_gaps, parse_diff
+from web.runs.diff import Gap, Hunk, Line, find_gaps, map_line, parse_diff
 from web.runs.diff_highlight import MAX_LINE_CHARACTERS, compare_words, highlight_hunks
 
 TEXT = """diff --git a/greet.sh b/greet.sh
@@ -90,6 +90,11 @@ def test_gaps_are_what_is_left_out_around_the_hunks() -> None:
     assert find_gaps([]) == []
 
 
+def test_a_line_is_followed_through_a_change() -> None:
+    hunks = parse_diff(TEXT)["diff --git a/greet.sh b/greet.sh"]
+    assert [map_line(hunks, number) for number in (1, 3, 4, 6, 30)] == [1, 3, None, 5, 31]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "spans"),
     [
@@ -115,15 +120,18 @@ def test_a_line_is_escaped_and_has_its_syntax_and_its_changed_words() -> None:
         Line("removed", 2, None, "if a < 1: pass"),
         Line("added", None, 2, "# a comment"),
         Line("added", None, 3, "if a < 2: pass"),
+        Line("same", 3, 4, "'<b>'"),
     )
     assert render_lines("a.txt", *lines)[:2] == ["&#34;&#34;&#34;&lt;b&gt;", 'if a &lt; <span class="w">1</span>: pass']
     assert render_lines("a.py", *lines[1:]) == [
         '<span class="k">if</span> a &lt; <span class="n w">1</span>: <span class="k">pass</span>',
         '<span class="c"># a comment</span>',
         '<span class="k">if</span> a &lt; <span class="n w">2</span>: <span class="k">pass</span>',
+        '<span class="s">&#39;&lt;b&gt;&#39;</span>',
     ]
 
 
 def test_lines_that_a_lexer_cannot_keep_or_should_not_read_stay_plain() -> None:
     assert render_lines("a.py", Line("added", None, 1, "if\r")) == ["if\r"]
+    assert render_lines("a.py", Line("added", None, 1, "\ufeffif")) == ["\ufeffif"]  # a lexer drops the mark
     assert render_lines("a.py", Line("added", None, 1, "if " * MAX_LINE_CHARACTERS)) == ["if " * MAX_LINE_CHARACTERS]

@@ -23,6 +23,8 @@ from .message_routing import IncomingMessage, RoutedMessage
 MAX_COMMENTS = 100
 """Number of line comments that a review may have."""
 MAX_COMMENTS_LISTED = 300
+MAX_TEXT_CHARACTERS = 4000
+"""Length of a line comment and of its answer: a page renders several hundred of them."""
 CommitSha = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
 
 
@@ -32,7 +34,7 @@ class NewLineComment(Body):
     path: FilePath
     line: int = Field(ge=1, le=10_000_000)
     is_old: bool = False
-    body: Words
+    body: Words = Field(max_length=MAX_TEXT_CHARACTERS)
 
 
 class NewReview(Body):
@@ -48,7 +50,7 @@ class NewReview(Body):
 class AnswerComment(Body):
     """The answer to a line comment: what was changed, or why not."""
 
-    answer: Words
+    answer: Words = Field(max_length=MAX_TEXT_CHARACTERS)
 
 
 def send_review(session: Session, ticket: Ticket, review: NewReview, actor: Actor, caller: str) -> RoutedMessage:
@@ -107,9 +109,9 @@ def get_comment(session: Session, ticket_id: int, number: int) -> LineComment:
 
 def answer_comment(session: Session, ticket_id: int, number: int, body: AnswerComment, actor: Actor) -> LineComment:
     """Answer a line comment, on behalf of the ticket's agent or a person, which resolves it. A later answer replaces it."""
-    row = get_comment(session, ticket_id, number)
     if not actor.run_id:
         rights.require(actor, Act.SPEAK)
+    row = get_comment(session, ticket_id, number)
     row.answer, row.answered_by = body.answer, actor.name
     row.resolved, row.resolved_by = now(), actor.name
     _append_event(session, "comment_answered", row, actor, body=body.answer[:2000])

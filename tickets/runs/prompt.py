@@ -22,7 +22,7 @@ from models import (
     TicketPhase,
 )
 from protocol import AttachedFile
-from tickets.conversation import context
+from tickets.conversation import context, reviews
 from tickets.planning import plans
 from tickets.workflow import evidence, relationships, ticket_phases
 
@@ -58,6 +58,10 @@ TOOLS = (
     " QUESTION:."
 )
 TOOLS_REMINDER = "Report through the mc-coord tools as before, with exactly one of them at the end."
+LINE_COMMENTS_TEXT = (
+    "Reviewers have commented on lines. Answer each comment with mc_answer_comment, which resolves it: what you changed, or"
+    " why not. These are open: {}."
+)
 WORKTREE_TEXT = (
     "You work in the worktree {workspace} on branch {branch}, which was made from {base}. Stay on this branch and in this"
     " folder, and do not push: Mission Control lands the work."
@@ -143,6 +147,7 @@ def _describe_ticket(session: Session, ticket: Ticket, run: Run) -> list[str]:
         _render_section("Context", "\n".join(list_context_lines(session, ticket))),
         _describe_failure(ticket),
         _render_section("What was said so far", _quote_comments(comments)),
+        _describe_line_comments(session, ticket),
         _render_section("How to report", f"{TOOLS}\n\n{EVIDENCE}"),
     ]
 
@@ -171,6 +176,7 @@ def _describe_news(session: Session, ticket: Ticket, run: Run) -> list[str]:
     return [
         _describe_hand_back(session, earlier_runs[0], own_run) if earlier_runs else "",
         news,
+        _describe_line_comments(session, ticket),
         _describe_plan(session, ticket, run),
         *_describe_changes(session, ticket, own_run),
         _describe_failure(ticket),
@@ -210,6 +216,11 @@ def _describe_changes(session: Session, ticket: Ticket, last_run: Run | None) ->
         _describe_acceptance(ticket) if is_new_phase or "acceptance" in edited else "",
         f"A new phase begins: {ticket.phase}." if is_new_phase and ticket.phase else "",
     ]
+
+
+def _describe_line_comments(session: Session, ticket: Ticket) -> str:
+    numbers = [str(row.id) for row in reviews.list_comments(session, ticket.id) if row.resolved is None]
+    return LINE_COMMENTS_TEXT.format(", ".join(numbers)) if numbers else ""
 
 
 def _list_edited_fields(session: Session, last_run: Run) -> set[str]:

@@ -146,7 +146,7 @@ def _match_lines(removals: Sequence[Line], additions: Sequence[Line]) -> Iterato
 
 
 def compare_words(before: str, after: str) -> tuple[list[Span], list[Span]]:
-    """Find the parts of two versions of a line that differ. None for lines that are too long or have little in common."""
+    """Find the parts of two versions of a line that differ, unless they are too long or have little in common."""
     words = WORD.findall(before), WORD.findall(after)
     if max(map(len, words)) > MAX_WORDS:
         return [], []

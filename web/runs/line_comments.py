@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +16,18 @@ from workers.repository.git import GitError
 from . import diff
 from .changes import MAX_PATCH_BYTES, ChangesView, FileDiff, hold_git_slot
 
+MAX_FOLLOWED_COMMITS = 20
+"""Number of commits from which lines are followed, each by two calls of git."""
+
 
 @dataclass(frozen=True, slots=True)
 class CommentView:
-    """A line comment as the page shows it, outdated where its line is gone."""
+    """A line comment as the page shows it, with the number that its line has now. None where it is gone."""
 
     row: LineComment
     html: Markup
     answer_html: Markup
-    is_outdated: bool
+    line: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +40,14 @@ class FileComments:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A line of the commits that a diff compares: `12` in the new one, `-12` in the old one."""
+    """A line of one of the commits that a diff compares."""
 
     path: str
-    line: str
+    line: int
 
 
-def view_comment(row: LineComment, *, is_outdated: bool) -> CommentView:
-    return CommentView(row, markdown.render_html(row.body), markdown.render_html(row.answer), is_outdated)
+def view_comment(row: LineComment, line: int | None) -> CommentView:
+    return CommentView(row, markdown.render_html(row.body), markdown.render_html(row.answer), line)
 
 
 def place_comments(
@@ -52,18 +55,20 @@ def place_comments(
 ) -> tuple[dict[str, FileComments], list[CommentView]]:
     """Place the comments in the files of a diff, by path, and list those of other files."""
     anchors = _find_anchors(repository, view, rows)
-    files = {path: FileComments({}, []) for path in (file.path for file in view.files)}
+    files = {file.path: FileComments({}, []) for file in view.files}
+    lines = {file.path: _list_lines(file) for file in view.files}
     paths = {(file.old_path or file.path, True): file for file in view.files}
     paths |= {(file.path, False): file for file in view.files}
     rest: list[CommentView] = []
     for row in rows:
         anchor = anchors.get(row.id)
         file = paths.get((anchor.path if anchor else row.path, row.is_old))
-        comment = view_comment(row, is_outdated=anchor is None)
+        comment = view_comment(row, anchor.line if anchor else None)
+        name = f"{'-' if row.is_old else ''}{comment.line}"
         if file is None:
             rest.append(comment)
-        elif anchor and anchor.line in _list_lines(file):
-            files[file.path].by_line.setdefault(anchor.line, []).append(comment)
+        elif name in lines[file.path]:
+            files[file.path].by_line.setdefault(name, []).append(comment)
         else:
             files[file.path].others.append(comment)
     return files, rest
@@ -71,23 +76,25 @@ def place_comments(
 
 def _list_lines(file: FileDiff) -> set[str]:
     """List the names of the lines at which a diff can show a comment."""
-    lines = [line for hunk in file.hunks or () for line in hunk.lines]
-    return {f"-{line.old}" if line.kind == "removed" else str(line.new) for line in lines if line.old or line.new}
+    lines = [line for hunk in file.hunks or () for line in hunk.lines if line.kind != "note"]
+    return {f"-{line.old}" if line.kind == "removed" else str(line.new) for line in lines}
 
 
-def _find_anchors(repository: Path, view: ChangesView, rows: Iterable[LineComment]) -> dict[int, Anchor]:
-    """Find the lines where the comments belong now, by comment. Those whose line or commit is gone are left out."""
+def _find_anchors(repository: Path, view: ChangesView, rows: Sequence[LineComment]) -> dict[int, Anchor]:
+    """Find the lines where the comments belong now, by comment.
+
+    Those whose line or commit is gone are left out, and those of reviews before the last `MAX_FOLLOWED_COMMITS`.
+    """
     anchors: dict[int, Anchor] = {}
     movements: dict[tuple[str, bool], Movement | None] = {}
-    for row in rows:
+    for row in reversed(rows):
         key = row.commit_sha, row.is_old
-        if key not in movements:
+        if key not in movements and len(movements) < MAX_FOLLOWED_COMMITS:
             movements[key] = _load_movement(repository, row.commit_sha, view.base if row.is_old else view.head)
-        movement = movements[key]
-        anchor = movement.follow(row.path, row.line) if movement else None
+        movement = movements.get(key)
+        anchor = movement.follow(Anchor(row.path, row.line)) if movement else None
         if anchor:
-            path, line = anchor
-            anchors[row.id] = Anchor(path, f"-{line}" if row.is_old else str(line))
+            anchors[row.id] = anchor
     return anchors
 
 
@@ -98,14 +105,14 @@ class Movement:
     files: dict[str, changes.FileChange]
     hunks: dict[str, tuple[diff.Hunk, ...]]
 
-    def follow(self, path: str, line: int) -> tuple[str, int] | None:
-        """Follow a line to its path and number in the other commit. None where it is gone, or cannot be followed."""
-        change = self.files.get(path)
+    def follow(self, anchor: Anchor) -> Anchor | None:
+        """Follow a line to the other commit. None where it is gone, or cannot be followed."""
+        change = self.files.get(anchor.path)
         if change is None:
-            return path, line
+            return anchor
         hunks = self.hunks.get(change.diff_header)
-        number = None if change.status == "deleted" or hunks is None else diff.map_line(hunks, line)
-        return (change.path, number) if number else None
+        line = None if change.status == "deleted" or hunks is None else diff.map_line(hunks, anchor.line)
+        return Anchor(change.path, line) if line else None
 
 
 def _load_movement(repository: Path, commit: str, target: str) -> Movement | None:

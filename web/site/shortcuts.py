@@ -56,7 +56,7 @@ QUEUE = (
     Shortcut(("c",), "Request changes"),
     Shortcut(("n",), "Next"),
     Shortcut(("p",), "Previous"),
-    Shortcut(("u",), "Undo the last decision, for ten seconds where nobody has acted on it"),
+    Shortcut(("u",), "Undo the last decision, within ten seconds and where that is possible"),
     Shortcut(("Shift+C",), "New ticket"),
 )
 

@@ -17,6 +17,7 @@ from models import LineComment, ReviewedCommit, Run, Ticket
 from tickets.conversation import reviews
 from tickets.conversation.reviews import NewReview
 from tickets.runs.notify_run import notify_run
+from tickets.shared import paging
 from tickets.shared.errors import Invalid
 from tickets.shared.lookup import get_ticket
 from web.runs import changes, line_comments
@@ -82,11 +83,11 @@ def _read_review(form: MultiDict[str, str]) -> NewReview:
 
 @blueprint.get("/ticket/<reference>/line-comments/<number:comment>")
 def show_comment(reference: str, comment: int) -> str:
-    """Render one line comment as a fragment. Only the page that shows it knows whether it is outdated."""
+    """Render one line comment as a fragment. Only the page that shows it knows the number that its line has now."""
     with reading(auth.get_instance().engine) as session:
         ticket = get_ticket(session, reference)
         row = reviews.get_comment(session, ticket.id, comment)
-    view = line_comments.view_comment(row, is_outdated="outdated" in request.args)
+    view = line_comments.view_comment(row, paging.parse_number(request.args.get("line")))
     return layout.render_part("ticket/_line_comment", ticket={"identifier": ticket.identifier}, comment=view)
 
 

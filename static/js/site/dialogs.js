@@ -3,7 +3,7 @@
 import { buildLoadingLine } from "./loading.js";
 import { fetchFragment } from "./http.js";
 import { morph } from "./fragments.js";
-import { focusQuestion } from "../ticket/question.js";
+import { focusQuestion, focusReview } from "../ticket/question.js";
 
 const OPEN_DELAY_MS = 300;
 const openers = new WeakMap(); // where the focus was when a menu was opened by a key
@@ -131,10 +131,11 @@ export function openMove(href) {
   return openForm(() => fetchFragment(href), href);
 }
 
-/** Open a move's form; an answer is given in the question's card where the page shows it. */
-function openMoveOrQuestion(link) {
-  const isAnswered = link.dataset.move === "answer" && focusQuestion();
-  if (!isAnswered) openMove(link.getAttribute("href"));
+const PLACES = { answer: focusQuestion, request_changes: focusReview };
+
+/** Open a move's form; an answer and a review are written on the page where it has a place for them. */
+function openMoveOrPlace(link) {
+  if (!PLACES[link.dataset.move]?.()) openMove(link.getAttribute("href"));
 }
 
 function handleClick(event) {
@@ -146,7 +147,7 @@ function handleClick(event) {
   event.preventDefault();
   closeMenus();
   if (control.dataset.dialog) openDialog(control.dataset.dialog);
-  else if ("moveForm" in control.dataset) openMoveOrQuestion(control);
+  else if ("moveForm" in control.dataset) openMoveOrPlace(control);
   else dialog.close();
 }
 

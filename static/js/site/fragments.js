@@ -2,6 +2,7 @@
 //   data-on="ticket_ run_"   prefixes of the event types that concern it; without it, all
 //   data-ticket="MC-1"       on it or around it: only this ticket's events concern it
 //   data-also="MC-2"         inside it: this ticket's events concern it too
+//   data-comment="7"         on it: only events about this line comment concern it
 //   data-still               inside it: content of a script, which a refresh does not touch
 
 import { fetchFragment } from "./http.js";
@@ -102,6 +103,7 @@ function isConcerned(element, event) {
   const ticket = element.closest("[data-ticket]")?.dataset.ticket;
   const also = event.ticket && element.querySelector(`[data-also="${event.ticket}"]`);
   if (ticket && event.ticket && ticket !== event.ticket && !also) return false;
+  if (element.dataset.comment && element.dataset.comment !== String(event.payload?.comment)) return false;
   const prefixes = element.dataset.on?.split(" ").filter(Boolean) ?? [];
   return prefixes.length === 0 || prefixes.some((prefix) => event.event_type.startsWith(prefix));
 }
