@@ -132,7 +132,7 @@ def test_the_first_ticket_takes_the_place_of_the_first_steps(site: BoardSite, pa
 def test_the_board_works_without_scripts(site: BoardSite, tab: Tab) -> None:
     ticket = site.ticket(status="inbox", assigned_to=None)
     page = tab(java_script_enabled=False)
-    page.goto("/board")
+    page.goto("/board?view=columns")
     page.get_by_label("Add a ticket to Inbox").fill("Written plainly")
     page.keyboard.press("Enter")
     expect(page.locator("#column-inbox .card .title").first).to_have_text("Written plainly")

@@ -208,15 +208,23 @@ def test_every_key_in_the_table_is_bound_on_some_page_and_shown_only_there(
     everywhere = {key for row in shortcuts.EVERYWHERE for key in row.keys}
     pages = {f"g {letter}" for letter in "obahtilms"}
     keys_by_page = {}
-    for path in ("/activity", "/board", f"/ticket/{ticket}", f"/ticket/{ticket}?tab=changes"):
+    for path in (
+        "/activity",
+        "/board?view=columns",
+        "/board?view=lanes",
+        f"/ticket/{ticket}",
+        f"/ticket/{ticket}?tab=changes",
+    ):
         go(page, path)
         keys_by_page[path] = listed(page) - everywhere - pages
         assert everywhere | pages <= listed(page)
-    board, writing_, changes = (
-        {key for row in rows for key in row.keys} for rows in (shortcuts.BOARD, shortcuts.TICKET, shortcuts.CHANGES)
+    board, both, writing_, changes = (
+        {key for row in rows for key in row.keys}
+        for rows in (shortcuts.BOARD, shortcuts.BOARD_AND_TICKET, shortcuts.TICKET, shortcuts.CHANGES)
     )
     title = writing_ - {"r"}
-    assert list(keys_by_page.values()) == [set(), board, writing_, title | changes]
+    columns, lanes = board | both, (board | both) - {"h"}
+    assert list(keys_by_page.values()) == [set(), columns, lanes, both | writing_, both | title | changes]
     go(page, "/help")
     assert page.locator("main [data-keys]:visible").count() == page.locator("#keys [data-keys]").count()
 
@@ -277,9 +285,9 @@ def test_times_are_told_whole_by_key_tap_and_focus(site: BoardSite, tab: Tab) ->
     expect(page.locator("#stamp")).to_be_visible()
     page.locator("#main").focus()
     expect(page.locator("#stamp")).to_be_hidden()
-    page.keyboard.press("t")
+    page.keyboard.press("Shift+T")
     expect(age).to_have_text(re.compile(r"^\d+ \w+ \d{4}, \d\d:\d\d$"))
     page.reload()
     expect(age).to_have_text(re.compile(r"^\d+ \w+ \d{4}, \d\d:\d\d$"))
-    page.keyboard.press("t")
+    page.keyboard.press("Shift+T")
     expect(age).to_have_text("now")

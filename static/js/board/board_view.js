@@ -2,7 +2,10 @@
 
 import { markBusy } from "../site/loading.js";
 import { CardDragging } from "./drag_drop.js";
+import { Peek } from "./peek.js";
+import { startPropertyKeys } from "./property_keys.js";
 import { placeTicket } from "./queue_order.js";
+import { rememberTrail } from "../ticket/neighbours.js";
 import { getTitleLink } from "./cards.js";
 import { openMenu } from "../site/dialogs.js";
 import { announceNewElements, morph } from "../site/fragments.js";
@@ -142,13 +145,17 @@ export class Board {
   // Keys
 
   #bindKeys() {
-    listKeys("Enter", ...(this.#root.dataset.view === "columns" ? ["Space"] : []));
+    const isColumns = this.#root.dataset.view === "columns";
+    const peek = new Peek(this.#root);
     const card = () => document.activeElement?.closest("[data-card]");
+    listKeys("Enter", ...(isColumns ? ["Space"] : []));
+    startPropertyKeys({ selected: (focusedCard) => this.#selection.with(focusedCard), without: isColumns ? ["l"] : [] });
+    rememberTrail(this.#root);
+    bindKeys(isColumns ? { l: () => this.#moveFocus(1, 0), h: () => this.#moveFocus(-1, 0) } : { Space: () => peek.open(card()) });
     bindKeys({
       j: () => this.#moveFocus(0, 1),
       k: () => this.#moveFocus(0, -1),
-      l: () => this.#moveFocus(1, 0),
-      h: () => this.#moveFocus(-1, 0),
+      ".": () => this.#openMenu(card()),
       m: () => this.#openMenu(card()),
       "Alt+ArrowUp": () => this.#moveInQueue(card(), "up"),
       "Alt+ArrowDown": () => this.#moveInQueue(card(), "down"),

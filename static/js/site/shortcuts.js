@@ -7,9 +7,23 @@ import { openNewTicket } from "../ticket/new_ticket.js";
 
 const TEXT_FIELDS = "input, textarea, select, [contenteditable]";
 const TITLE_EDITOR = "#edit-title-fact > summary";
+const SEQUENCE_MS = 1000;
 const MODIFIERS = /\$mod|Control|Alt|Meta/;
 const keyRows = [...document.querySelectorAll("#keys [data-keys]")];
 const boundKeys = new Set();
+
+const latestKeys = [{}, {}]; // the key before the last one, and the last one
+
+function rememberKey({ key, timeStamp }) {
+  latestKeys.push({ key, timeStamp });
+  latestKeys.shift();
+}
+
+/** Whether the key ends a sequence such as "g a", which is not the key "a". */
+function endsSequence(keys) {
+  const [before, last] = latestKeys;
+  return last.timeStamp - before.timeStamp < SEQUENCE_MS && !keys.includes(" ") && boundKeys.has(`${before.key} ${keys}`);
+}
 
 function isDisabled(event, keys) {
   const off = document.documentElement.dataset.letters === "off" && !MODIFIERS.test(keys);
@@ -19,7 +33,7 @@ function isDisabled(event, keys) {
 
 function guardAction(keys, action) {
   return (event) => {
-    if (isDisabled(event, keys)) return;
+    if (isDisabled(event, keys) || endsSequence(keys)) return;
     event.preventDefault();
     action(event);
   };
@@ -45,12 +59,13 @@ function bindPages() {
 }
 
 export function startKeys(palette) {
+  window.addEventListener("keydown", rememberKey, true);
   bindPages();
   bindKeys({
     "/": () => palette.open(),
     "Shift+?": () => openDialog("keys"),
     c: openNewTicket,
-    t: () => document.querySelector("[data-set=times]:not([aria-pressed=true])").click(),
+    "Shift+T": () => document.querySelector("[data-set=times]:not([aria-pressed=true])").click(),
   });
   const messageField = document.getElementById("say");
   if (messageField) bindKeys({ r: () => messageField.focus() });

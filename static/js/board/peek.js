@@ -1,0 +1,44 @@
+// Space shows the focused ticket at a glance; j and k go on to its neighbours.
+
+import { getTitleLink } from "./cards.js";
+import { showForm } from "../site/dialogs.js";
+import { showError } from "../site/forms.js";
+import { describeError, fetchFragment } from "../site/http.js";
+
+const DIALOG = "peek-dialog";
+
+export class Peek {
+  #dialog = document.getElementById(DIALOG);
+  #root;
+  #card = null;
+
+  constructor(root) {
+    this.#root = root;
+    this.#dialog.addEventListener("keydown", (event) => this.#handleKey(event));
+    this.#dialog.addEventListener("close", () => getTitleLink(this.#findCard())?.focus());
+  }
+
+  async open(card) {
+    if (!card) return;
+    this.#card = card.id;
+    try {
+      const html = await fetchFragment(`/ticket/${card.dataset.card}/peek`);
+      if (this.#card === card.id) showForm(html, DIALOG);
+    } catch (refusal) {
+      showError(describeError(refusal));
+    }
+  }
+
+  #findCard() {
+    return document.getElementById(this.#card);
+  }
+
+  #handleKey(event) {
+    const step = { j: 1, k: -1, ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (event.key !== " " && !step) return;
+    event.preventDefault();
+    if (!step) return this.#dialog.close();
+    const cards = [...this.#root.querySelectorAll("[data-card]")];
+    return this.open(cards[cards.indexOf(this.#findCard()) + step]);
+  }
+}
