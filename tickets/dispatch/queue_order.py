@@ -21,6 +21,13 @@ from tickets.shared.paging import QUEUE
 from tickets.shared.rights import Act
 
 MAX_PLACES = 200
+RULES = """\
+- Pickup and board read To do in one order: resumed tickets, then those with a manual rank, then by priority, and the oldest.
+- Ranks count from 1 within a project. Tickets of several projects with the same rank are ordered by priority and age.
+- Who puts a ticket at a place ranks the tickets of its project before it too, so that nothing else changes its order. Others
+  follow by priority and age. A ticket keeps its rank when it leaves To do and comes back.
+- People and the orchestrator put tickets in order, among the first 200 of a project.
+"""
 
 
 class QueuePlace(Body):

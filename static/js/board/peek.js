@@ -23,7 +23,9 @@ export class Peek {
     this.#card = card.id;
     try {
       const html = await fetchFragment(`/ticket/${card.dataset.card}/peek`);
-      if (this.#card === card.id) showForm(html, DIALOG);
+      if (this.#card !== card.id) return;
+      showForm(html, DIALOG);
+      this.#dialog.querySelector("#peek-title a").focus();
     } catch (refusal) {
       showError(describeError(refusal));
     }
@@ -37,6 +39,7 @@ export class Peek {
     const step = { j: 1, k: -1, ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (event.key !== " " && !step) return;
     event.preventDefault();
+    event.stopPropagation(); // the key has done its work, also where it closes the dialog
     if (!step) return this.#dialog.close();
     const cards = [...this.#root.querySelectorAll("[data-card]")];
     return this.open(cards[cards.indexOf(this.#findCard()) + step]);
