@@ -34,6 +34,7 @@ IGNORED_EVENTS = ("run_opened", "run_state_changed", "comment_added", "message_q
 PAGE_SIZE = 200
 MAX_TICKETS_PER_PASS = 1000
 HEAD_SIZE = 50
+"""Number of tickets at the head of the queue that are examined for what starts next."""
 
 
 @dataclass(slots=True)

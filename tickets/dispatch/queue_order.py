@@ -88,10 +88,10 @@ def _find_position(session: Session, ticket: Ticket, others: list[Ticket], place
 
 def _rank(ticket: Ticket, others: list[Ticket], position: int) -> dict[int, int]:
     """Rank the ticket at its position, those before it, and those that were ranked already. Returns changed ranks."""
-    ordered = [*others[:position], ticket, *others[position:]]
-    last_ranked = max((at for at, other in enumerate(ordered) if other.rank != UNRANKED), default=0)
-    ranked = ordered[: max(position, last_ranked) + 1]
-    changes = {other.id: rank for rank, other in enumerate(ranked, 1) if other.rank != rank}
+    new_order = [*others[:position], ticket, *others[position:]]
+    last_ranked = max((at for at, other in enumerate(new_order) if other.rank != UNRANKED), default=0)
+    first_part = new_order[: max(position, last_ranked) + 1]
+    changes = {other.id: rank for rank, other in enumerate(first_part, 1) if other.rank != rank}
     return {ticket.id: position + 1} | changes
 
 

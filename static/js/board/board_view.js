@@ -33,6 +33,7 @@ export class Board {
     stream.addEventListener("resync", () => this.#markAllStale());
     document.addEventListener("mc:sent", ({ detail }) => (stream.link !== "live" || "quick" in detail.form.dataset) && this.#markAllStale());
     root.addEventListener("click", (event) => this.#click(event));
+    document.addEventListener("mc:filtered", () => this.#selection.settle());
     document.addEventListener("mc:fresh", () => stream.follow(listShownTickets()) && this.#markStale("in_progress"));
     this.#bindKeys();
     document.querySelector(".state-tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
@@ -146,12 +147,12 @@ export class Board {
 
   #bindKeys() {
     const isColumns = this.#root.dataset.view === "columns";
-    const peek = new Peek(this.#root);
     const card = () => document.activeElement?.closest("[data-card]");
-    listKeys("Enter", ...(isColumns ? ["Space"] : []));
+    listKeys("Enter", "Space");
     startPropertyKeys({ selected: (focusedCard) => this.#selection.with(focusedCard), without: isColumns ? ["l"] : [] });
     rememberTrail(this.#root);
-    bindKeys(isColumns ? { l: () => this.#moveFocus(1, 0), h: () => this.#moveFocus(-1, 0) } : { Space: () => peek.open(card()) });
+    if (isColumns) bindKeys({ l: () => this.#moveFocus(1, 0), h: () => this.#moveFocus(-1, 0) });
+    else new Peek(this.#root);
     bindKeys({
       j: () => this.#moveFocus(0, 1),
       k: () => this.#moveFocus(0, -1),

@@ -14,11 +14,18 @@ export class Peek {
 
   constructor(root) {
     this.#root = root;
+    root.addEventListener("keydown", (event) => this.#handleSpace(event));
     this.#dialog.addEventListener("keydown", (event) => this.#handleKey(event));
     this.#dialog.addEventListener("close", () => getTitleLink(this.#findCard())?.focus());
   }
 
-  async open(card) {
+  #handleSpace(event) {
+    if (event.key !== " " || !event.target.matches("[data-card] .title")) return;
+    event.preventDefault();
+    this.#open(event.target.closest("[data-card]"));
+  }
+
+  async #open(card) {
     if (!card) return;
     this.#card = card.id;
     try {
@@ -42,6 +49,6 @@ export class Peek {
     event.stopPropagation(); // the key has done its work, also where it closes the dialog
     if (!step) return this.#dialog.close();
     const cards = [...this.#root.querySelectorAll("[data-card]")];
-    return this.open(cards[cards.indexOf(this.#findCard()) + step]);
+    return this.#open(cards[cards.indexOf(this.#findCard()) + step]);
   }
 }

@@ -13,9 +13,9 @@ let listSelected = () => [];
 
 /** The tickets that a key concerns now. */
 function listTickets() {
-  const shown = document.querySelector(".ticket[data-ticket]");
+  const page = document.querySelector(".ticket[data-ticket]");
   const card = document.activeElement?.closest("[data-card]");
-  return shown ? [shown.dataset.ticket] : listSelected(card);
+  return page ? [page.dataset.ticket] : listSelected(card);
 }
 
 async function openProperty(name, tickets) {
@@ -53,13 +53,14 @@ export function listPropertyCommands() {
   return Object.entries(PROPERTIES).map(([key, [name, label]]) => ({ id: `set ${name}`, group, label, hint: key, run: () => openProperty(name, tickets) }));
 }
 
-/** Bind the keys. `without` are those that mean something else on this page. */
+/** Bind the keys, for who may change tickets. `without` are those that mean something else on this page. */
 export function startPropertyKeys({ selected = listSelected, without = [] } = {}) {
+  const dialog = document.getElementById(DIALOG);
+  if (!dialog) return;
   listSelected = selected;
   const keys = Object.entries(PROPERTIES).filter(([key]) => !without.includes(key));
   bindKeys(Object.fromEntries(keys.map(([key, [name]]) => [key, () => openProperty(name, listTickets())])));
   if (document.querySelector(".ticket[data-ticket]")) bindKeys({ ".": () => openProperty("state", listTickets()) });
-  const dialog = document.getElementById(DIALOG);
   dialog.addEventListener("keydown", handleKey);
   dialog.addEventListener("click", ({ target }) => target.closest("[data-move-form]") && dialog.close(), true);
 }
