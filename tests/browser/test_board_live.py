@@ -163,10 +163,10 @@ def stage_states(site: BoardSite) -> None:
     site.ticket()
 
 
-def test_what_needs_a_person_is_seen_without_scrolling_on_a_desk_and_a_phone(site: BoardSite, page: Page) -> None:
+def test_what_needs_a_person_is_seen_without_scrolling_on_a_desk_and_a_phone(site: BoardSite, tab: Tab) -> None:
     stage_states(site)
     for width, height_ in ((1440, 900), (390, 844)):
-        page.set_viewport_size({"width": width, "height": height_})
+        page = tab(viewport={"width": width, "height": height_})
         go(page, "/board")
         for name, first in (("needs_you", 1), ("in_review", 7), ("stuck", 13)):
             lane = page.locator(f"#lane-{name}")
