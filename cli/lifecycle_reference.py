@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tickets.dispatch import queue_order
 from tickets.lifecycle.moves import INITIAL_STATES, MOVES, Move
-from tickets.workflow.ticket_phases import RULES
+from tickets.workflow import ticket_phases
 
 _HEAD = """\
 # Lifecycle
@@ -15,6 +16,10 @@ _TABLE = """
 | move | from | to | by | stops the run | required |
 |---|---|---|---|---|---|
 """
+_QUEUE = """
+## Order of To do
+
+"""
 _PHASES = """
 ## Phases
 
@@ -22,8 +27,9 @@ _PHASES = """
 
 
 def render_lifecycle() -> str:
-    """Render the diagram of the moves, their table and the rules of phases."""
-    return _HEAD + _render_diagram() + _TABLE + "".join(_render_row(move) for move in MOVES.values()) + _PHASES + RULES
+    """Render the diagram of the moves, their table, and the rules of the queue and of phases."""
+    table = _TABLE + "".join(_render_row(move) for move in MOVES.values())
+    return _HEAD + _render_diagram() + table + _QUEUE + queue_order.RULES + _PHASES + ticket_phases.RULES
 
 
 def _render_diagram() -> str:

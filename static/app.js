@@ -15,6 +15,8 @@ import { startOffline } from "./js/site/offline.js";
 import { AttentionList } from "./js/site/attention.js";
 import { startNotifications } from "./js/site/notifications.js";
 import { Palette } from "./js/site/palette.js";
+import { startNeighbours } from "./js/ticket/neighbours.js";
+import { startPropertyKeys } from "./js/board/property_keys.js";
 import { startPhases } from "./js/ticket/phase_picker.js";
 import { startTicketPickers } from "./js/ticket/ticket_picker.js";
 import { Connectivity } from "./js/site/connectivity.js";
@@ -39,6 +41,8 @@ startNotifications(new AttentionList(stream));
 startKeys(new Palette());
 
 const board = document.querySelector("[data-board]");
+startNeighbours();
+if (document.querySelector(".ticket[data-ticket]")) startPropertyKeys();
 if (board) startFilters();
 if (board) new Board(board, stream, fragments);
 if (document.querySelector("[data-first]")) reloadOnFirstTicket(stream);

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
+
 import pytest
 from playwright.sync_api import Page, expect
+from sqlalchemy import update
 
 from database import writing
+from models import Ticket, TicketStatus, now
 from tests.waiting import wait_until
 from tickets.lifecycle import transitions
 from tickets.shared.inputs import NewTicket
+from tickets.team import projects
+from tickets.team.projects import NewProject
 
 from .conftest import OPERATOR, BoardSite, Tab
 from .test_live_pages import go
@@ -132,7 +139,7 @@ def test_the_first_ticket_takes_the_place_of_the_first_steps(site: BoardSite, pa
 def test_the_board_works_without_scripts(site: BoardSite, tab: Tab) -> None:
     ticket = site.ticket(status="inbox", assigned_to=None)
     page = tab(java_script_enabled=False)
-    page.goto("/board")
+    page.goto("/board?view=columns")
     page.get_by_label("Add a ticket to Inbox").fill("Written plainly")
     page.keyboard.press("Enter")
     expect(page.locator("#column-inbox .card .title").first).to_have_text("Written plainly")
@@ -140,3 +147,57 @@ def test_the_board_works_without_scripts(site: BoardSite, tab: Tab) -> None:
     expect(page.locator("#lane-stuck")).to_contain_text("Nothing is stuck.")
     page.get_by_role("link", name="List", exact=True).click()
     expect(page.locator(f"#card-{ticket}")).to_be_visible()
+
+
+def stage_states(site: BoardSite) -> None:
+    """Create six tickets of each state that needs a person, in two projects, and one in To do."""
+    with writing(site.store) as session:
+        for slug in ("web", "api"):
+            projects.add_project(session, NewProject(slug=slug, name=slug, folder=f"/srv/{slug}"), OPERATOR)
+        for status in (TicketStatus.NEEDS_INPUT, TicketStatus.IN_REVIEW, TicketStatus.BLOCKED):
+            for number in range(6):
+                body = NewTicket(title=f"Look at {number}", project="web" if number else "api", tags=["q4-goal"])
+                ticket = transitions.create_ticket(session, body, OPERATOR)
+                values = {"status": status, "moved": now() - timedelta(days=9 - number)}
+                session.execute(update(Ticket).where(Ticket.id == ticket.id).values(**values))
+    site.ticket()
+
+
+def test_what_needs_a_person_is_seen_without_scrolling_on_a_desk_and_a_phone(site: BoardSite, tab: Tab) -> None:
+    stage_states(site)
+    for width, height_ in ((1440, 900), (390, 844)):
+        page = tab(viewport={"width": width, "height": height_})
+        go(page, "/board")
+        for name, first in (("needs_you", 1), ("in_review", 7), ("stuck", 13)):
+            lane = page.locator(f"#lane-{name}")
+            expect(lane.locator(".count")).to_have_text("6")
+            expect(lane.locator("[data-card] .mono")).to_have_text([f"MC-{first + place}" for place in range(5)])
+            expect(lane.locator(".project").first).to_have_text("Project api")
+            for row in lane.locator("[data-card]").all():
+                expect(row.locator(".project")).to_be_in_viewport(ratio=1)
+                expect(row.locator(".title")).to_be_in_viewport(ratio=1)
+    page.get_by_role("navigation", name="States").get_by_role("link", name="In review 6").click()
+    expect(page.locator("[data-card]")).to_have_count(6)
+
+
+def test_filters_take_several_values_in_place_and_the_view_is_one_key_away(site: BoardSite, page: Page) -> None:
+    stage_states(site)
+    go(page, "/board")
+    top = height(page, "#board")
+    page.locator("#filter-tag summary").click()
+    page.locator("#filter-tag").get_by_label("q4-goal").check()
+    page.locator("#filter-tag").get_by_label("bug").check()
+    expect(page.locator("#filter-tag summary")).to_have_text(re.compile(r"Tag: bug\s*\+1"))
+    expect(page.locator("#lane-todo .count")).to_have_text("0")
+    assert page.url.endswith("tag=bug&tag=q4-goal") and height(page, "#board") == top
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Clear").click()
+    expect(page.locator("#lane-todo .count")).to_have_text("1")
+    expect(page.locator("#filter-tag :checked")).to_have_count(0)
+    page.locator("#board").focus()
+    page.keyboard.press("v")
+    expect(page.locator("#column-needs_input [data-card]")).to_have_count(6)
+    columns = page.locator("[data-column]:not([data-folded])")
+    assert all(box["x"] + box["width"] <= 1440 for each in columns.all() if (box := each.bounding_box()))
+    go(page, "/board")
+    expect(page.locator("[data-view=columns]")).to_be_visible()

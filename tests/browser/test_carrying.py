@@ -179,3 +179,21 @@ def test_a_finger_that_moves_at_once_scrolls(site: BoardSite, tablet: Page) -> N
     )
     expect(tablet.locator("[data-carrying]")).to_have_count(0)
     touch("touchEnd")
+
+
+def test_cards_of_to_do_are_put_in_order_by_mouse_key_and_menu(site: BoardSite, page: Page) -> None:
+    first, second, third = (site.ticket(assigned_to=None) for _ in range(3))
+    go(page, "/board?view=columns")
+    numbers = page.locator("#cards-todo .mono")
+    page.locator(f"#card-{third}").drag_to(page.locator(f"#card-{first}"), target_position={"x": 40, "y": 4})
+    expect(numbers).to_have_text([third, first, second])
+    page.locator(f"#card-{second} .title").focus()
+    with page.expect_response("**/board/column/todo**"):
+        page.keyboard.press("Alt+ArrowUp")
+    expect(numbers).to_have_text([third, second, first])
+    expect(page.locator(f"#card-{second} .title")).to_be_focused()
+    page.get_by_label(f"Actions for {first}").click()
+    page.locator(f"#card-{first}").get_by_role("button", name="Move to top").click()
+    expect(numbers).to_have_text([first, third, second])
+    page.reload()
+    expect(numbers).to_have_text([first, third, second])

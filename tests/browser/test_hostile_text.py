@@ -220,7 +220,7 @@ def test_what_arrives_while_the_page_is_open_is_text_as_well(site: BoardSite, wa
     expect(watched_page.page.locator("#entries")).to_contain_text("__hit=1")
     watched_page.settle("news")
     watched_page.page.evaluate("document.title = 'x'")
-    go(watched_page.page, "/board")
+    go(watched_page.page, "/board?view=columns")
     for line in CORPUS:
         site.ticket(title=line, assigned_to=None)
     expect(watched_page.page.locator("#column-todo .card")).to_have_count(30)

@@ -55,7 +55,7 @@ MERGE = """async () => {
 
 
 def test_a_refresh_keeps_what_was_typed_where_the_server_says_nothing_new(page: Page) -> None:
-    go(page, "/board")
+    go(page, "/board?view=columns")
     assert page.evaluate(MERGE) == ["typed", "of the server", "b", "typed"]
 
 
@@ -130,7 +130,7 @@ def test_two_tabs_share_one_stream_and_the_second_takes_over(site: BoardSite, op
     ticket = site.ticket()
     context = open_context()
     first, second = context.new_page(), context.new_page()
-    go(first, "/board")
+    go(first, "/board?view=columns")
     go(second, f"/ticket/{ticket}")
     with site.app.app_context():
         wait_until(
@@ -144,7 +144,7 @@ def test_two_tabs_share_one_stream_and_the_second_takes_over(site: BoardSite, op
 
 def test_the_board_shows_what_an_agent_does(site: BoardSite, page: Page) -> None:
     ticket = site.ticket()
-    go(page, "/board")
+    go(page, "/board?view=columns")
     run = site.claim(ticket)
     expect(page.locator("#column-in_progress [data-card]")).to_have_attribute("data-card", ticket)
     site.tell(run, "agent.tool_call", call="k1", name="Bash", input={}, title="make test")
@@ -174,7 +174,7 @@ def carry(page: Page, ticket: str, column: str, is_accepted: bool = True) -> Non
 def test_a_card_drops_only_where_a_move_leads(site: BoardSite, tab: Tab) -> None:
     ticket = site.ticket(status="inbox")
     page = tab(viewport={"width": 1900, "height": 900})
-    go(page, "/board")
+    go(page, "/board?view=columns")
     carry(page, ticket, "in_progress", is_accepted=False)
     explanation = f"{ticket} cannot move to In progress: an agent starts it by itself. It can move to "
     expect(page.locator("[data-carry-hint]")).to_contain_text(explanation)
@@ -184,7 +184,7 @@ def test_a_card_drops_only_where_a_move_leads(site: BoardSite, tab: Tab) -> None
 def test_a_move_that_asks_something_opens_its_form_where_the_card_was_dropped(site: BoardSite, tab: Tab) -> None:
     ticket = site.ticket(status="inbox")
     page = tab(viewport={"width": 1900, "height": 900})
-    go(page, "/board")
+    go(page, "/board?view=columns")
     carry(page, ticket, "todo")
     expect(page.locator(f"#column-todo:not([data-folded]) #card-{ticket}")).to_be_visible()
     expect(page.locator(f"#card-{ticket}")).to_have_attribute("data-version", "2")

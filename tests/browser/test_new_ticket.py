@@ -140,7 +140,7 @@ def test_one_after_the_other_without_leaving(site: BoardSite, page: Page) -> Non
     expect(page.locator("#new-assigned_to")).to_have_value("operator")
     page.get_by_role("link", name="Cancel").click()
     expect(page.locator("#ticket-dialog")).to_be_hidden()
-    expect(page.locator("#column-todo .title")).to_have_text(["Second", "First"])
+    expect(page.locator("#column-todo .title")).to_have_text(["First", "Second"])
 
 
 def test_a_draft_comes_back_whole_until_it_is_sent_or_discarded(site: BoardSite, page: Page) -> None:

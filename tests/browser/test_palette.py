@@ -206,17 +206,25 @@ def test_every_key_in_the_table_is_bound_on_some_page_and_shown_only_there(
     ticket = site.ticket()
     site.change(site.claim(ticket), tmp_path / "repository")
     everywhere = {key for row in shortcuts.EVERYWHERE for key in row.keys}
-    pages = {f"g {letter}" for letter in "orbahtilms"}
+    pages = {f"g {letter}" for letter in "orbahtilmsn"}
     keys_by_page = {}
-    for path in ("/activity", "/board", f"/ticket/{ticket}", f"/ticket/{ticket}?tab=changes"):
+    for path in (
+        "/activity",
+        "/board?view=columns",
+        "/board?view=lanes",
+        f"/ticket/{ticket}",
+        f"/ticket/{ticket}?tab=changes",
+    ):
         go(page, path)
         keys_by_page[path] = listed(page) - everywhere - pages
         assert everywhere | pages <= listed(page)
-    board, writing_, changes = (
-        {key for row in rows for key in row.keys} for rows in (shortcuts.BOARD, shortcuts.TICKET, shortcuts.CHANGES)
+    board, both, writing_, changes = (
+        {key for row in rows for key in row.keys}
+        for rows in (shortcuts.BOARD, shortcuts.BOARD_AND_TICKET, shortcuts.TICKET, shortcuts.CHANGES)
     )
     title = writing_ - {"m"}
-    assert list(keys_by_page.values()) == [set(), board, writing_, title | changes]
+    columns, lanes = board | both, (board | both) - {"h"}
+    assert list(keys_by_page.values()) == [set(), columns, lanes, both | writing_, both | title | changes]
     queue = {key for row in shortcuts.QUEUE for key in row.keys}
     go(page, "/review")
     assert listed(page) == everywhere - queue | queue | pages
@@ -250,6 +258,39 @@ def test_the_keys_do_what_the_list_says(site: BoardSite, page: Page) -> None:
     expect(page.get_by_role("heading", name="New ticket")).to_be_visible()
 
 
+def test_keys_set_properties_show_a_ticket_and_follow_the_list(site: BoardSite, page: Page) -> None:
+    first, second = site.ticket(assigned_to=None), site.ticket(assigned_to=None, description="Read *this*.")
+    go(page, "/board?view=lanes")
+    row = page.locator(f"#card-{first}")
+    row.locator(".title").focus()
+    page.keyboard.press("p")
+    expect(page.locator("#property-dialog :focus")).to_contain_text("Normal")
+    page.keyboard.press("1")
+    expect(row.locator("[title='Urgent priority']")).to_be_visible()
+    page.keyboard.press("l")
+    page.get_by_label("New tag").fill("q4-goal")
+    page.keyboard.press("Enter")
+    expect(row.locator(".tag")).to_have_text("q4-goal")
+    expect(page.locator("#property-dialog")).to_be_hidden()
+    row.locator(".title").focus()
+    page.keyboard.press("Space")
+    peek = page.locator("#peek-dialog")
+    expect(peek).to_contain_text("No description.")
+    page.keyboard.press("j")
+    expect(peek.locator("em")).to_have_text("this")
+    page.keyboard.press("Space")
+    expect(page.locator(f"#card-{second} .title")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#ticket-head")).to_contain_text(second)
+    page.wait_for_selector("html[data-js]")
+    page.keyboard.press("t")
+    page.locator("#property-dialog").get_by_role("button", name="Tomorrow").click()
+    expect(page.locator(".strip .state")).to_have_text("Waiting")
+    page.locator("#main").focus()
+    page.keyboard.press("k")
+    expect(page.locator("#ticket-head")).to_contain_text(first)
+
+
 def test_keys_without_ctrl_can_be_turned_off_for_good(site: BoardSite, page: Page) -> None:
     go(page, "/activity")
     page.keyboard.press("Shift+?")
@@ -281,9 +322,9 @@ def test_times_are_told_whole_by_key_tap_and_focus(site: BoardSite, tab: Tab) ->
     expect(page.locator("#stamp")).to_be_visible()
     page.locator("#main").focus()
     expect(page.locator("#stamp")).to_be_hidden()
-    page.keyboard.press("t")
+    page.keyboard.press("Shift+T")
     expect(age).to_have_text(re.compile(r"^\d+ \w+ \d{4}, \d\d:\d\d$"))
     page.reload()
     expect(age).to_have_text(re.compile(r"^\d+ \w+ \d{4}, \d\d:\d\d$"))
-    page.keyboard.press("t")
+    page.keyboard.press("Shift+T")
     expect(age).to_have_text("now")

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 
 def test_a_move_on_the_board_is_taken_back_in_place(site: BoardSite, page: Page) -> None:
     ticket = site.ticket(status="inbox", assigned_to=None)
-    page.goto("/board")
+    page.goto("/board?view=columns")
     expect(page.locator("#connection")).to_have_attribute("data-link", "live")
     page.get_by_label(f"Actions for {ticket}").click()
     page.locator(f"#card-{ticket}").get_by_role("button", name="Triage").click()

@@ -13,10 +13,14 @@ from sqlalchemy import Engine, event, update
 
 from database import Session, StoreUnavailable, reading, writing
 from models import Run, Ticket, TicketStatus
+from tickets.board import saved_views
 from tickets.lifecycle import bulk
 from tickets.runs import claims
+from tickets.shared.actors import Actor
 from tickets.shared.canary import CANARY
 from tickets.shared.lookup import get_ticket
+from tickets.team import projects
+from tickets.team.projects import NewProject
 
 from .conftest import OWN_PAGE, Api, csrf_token
 from .test_more_pages import send, text
@@ -48,6 +52,38 @@ def test_a_saved_view_carries_its_view_and_its_order(browser: FlaskClient, opera
     body = send(browser, "/board/views", "/board", name="By rank", query="view=list&sort=priority&column=todo&evil=1")
     assert 'href="/board?sort=priority&amp;view=list" aria-current="true"' in body
     assert 'aria-sort="descending"><a href="/board?sort=priority&amp;view=list">Priority' in body
+
+
+@pytest.mark.both_databases
+def test_a_saved_view_belongs_to_who_saved_it(browser: FlaskClient, operator: Api, store: Engine) -> None:
+    operator.post("/tickets", {"title": "One"})
+    with writing(store) as session:
+        saved_views.save_view(session, "Mine", "view=list&tag=bug", Actor.human("bob"))
+    body = send(browser, "/board/views", "/board", name="Mine", query="view=list&tag=infra")
+    assert "tag=infra&amp;view=list" in body and "tag=bug&amp;view=list" not in body
+    send(browser, "/board/views/delete", "/board", name="Mine")
+    with reading(store) as session:
+        assert [view.query for view in saved_views.list_views(session, "bob")] == ["tag=bug&view=list"]
+
+
+@pytest.mark.both_databases
+def test_filters_take_several_values_and_lanes_show_each_project(
+    browser: FlaskClient, operator: Api, store: Engine
+) -> None:
+    with writing(store) as session:
+        for slug in ("web", "api", "infra"):
+            body = NewProject(slug=slug, name=slug.title(), folder=f"/srv/{slug}")
+            projects.add_project(session, body, Actor.human("bob"))
+    for slug, tag in (("web", "bug"), ("api", "q4-goal"), ("infra", "q4-goal")):
+        operator.post("/tickets", {"title": "One", "project": slug, "tags": [tag]})
+    page = text(browser, "/board?view=list&project=web&project=api&sort=created")
+    assert cards(page) == ["MC-2", "MC-1"] and "project=web,api" in page
+    assert cards(text(browser, "/board?view=list&tag=q4-goal&project=web,infra")) == ["MC-3"]
+    assert '<input type="checkbox" name="tag" value="q4-goal">' in page, "a tag in use can be chosen"
+    part = text(browser, "/board/swim-lanes?group=project")
+    assert cards(part) == ["MC-2", "MC-3", "MC-1"] and part.count("<section") == 3
+    assert cards(text(browser, "/board?view=lanes&group=assigned_to&tag=bug")) == ["MC-1"]
+    assert browser.get("/board?group=shape").status_code == 422
 
 
 @pytest.mark.parametrize("path", ["/", "/board?view=columns", "/board?view=lanes", "/board?view=list", "/ticket/MC-1"])
@@ -215,6 +251,40 @@ def test_a_change_that_there_is_not_is_refused(browser: FlaskClient, operator: A
     ]
     for fields in wrong:
         assert browser.post("/board/bulk", data=form | fields, headers=OWN_PAGE).status_code == 422, fields
+
+
+def test_a_property_is_set_from_its_menu(browser: FlaskClient, operator: Api, store: Engine) -> None:
+    names = many(browser, operator, 2, assigned_to="script", tags=["infra"])
+    options = {
+        name: re.findall(r'<button class="item[^"]*" name="(\w+)" value="([^"]*)"( data-on)?', text(browser, path))
+        for name in ("state", "priority", "assigned_to", "tag", "park")
+        for path in [f"/board/property/{name}?tickets={names}"]
+    }
+    assert ("move", "cancel", "") in options["state"]
+    assert ("priority", "normal", " data-on") in options["priority"]
+    assert ("assigned_to", "script", " data-on") in options["assigned_to"]
+    assert {("untag", "infra", " data-on"), ("tag", "bug", "")} <= set(options["tag"])
+    name, value, _ = options["park"][1]
+    send(browser, "/board/bulk", "/board", move="park", wake_kind="time", tickets=names, **{name: value})
+    assert statuses(store, names) == [TicketStatus.WAITING] * 2
+    assert browser.get("/board/property/colour?tickets=MC-1").status_code == 404
+    assert browser.get("/board/property/state").status_code == 422
+    assert 'href="/board/bulk?move=close&amp;tickets=MC-1,MC-2"' in text(
+        browser, f"/board/property/state?tickets={names}"
+    )
+
+
+def test_a_ticket_is_placed_and_shown_at_a_glance(browser: FlaskClient, operator: Api) -> None:
+    operator.post("/tickets", {"title": "One"})
+    operator.post("/tickets", {"title": "Two", "description": "<b>Read</b> *this*", "acceptance": ["It is read"]})
+    form = {"csrf": csrf_token(browser), "before": "MC-1"}
+    assert browser.post("/ticket/MC-2/place", data=form, headers=OWN_PAGE).status_code == 303
+    assert cards(text(browser, "/board/column/todo")) == ["MC-2", "MC-1"]
+    assert operator.post("/tickets/MC-2/place", {"to": "down"}).status_code == 200
+    assert cards(text(browser, "/board/column/todo")) == ["MC-1", "MC-2"]
+    assert operator.post("/tickets/MC-2/place", {"to": "down", "before": "MC-1"}).status_code == 422
+    glance = text(browser, "/ticket/MC-2/peek")
+    assert "&lt;b&gt;Read" in glance and "<em>this</em>" in glance and "It is read" in glance
 
 
 def test_a_viewer_changes_nothing(viewer: Api, operator: Api, browser: FlaskClient) -> None:

@@ -161,7 +161,7 @@ def test_people_get_a_page_and_programs_get_json(browser: FlaskClient, operator:
 
 @pytest.mark.both_databases
 def test_a_cursor_of_no_day_is_refused_by_the_board_too(browser: FlaskClient) -> None:
-    assert browser.get("/board?column=todo&cursor=2026-99-99T00:00:00.000000Z~1").status_code == 422
+    assert browser.get("/board?view=columns&column=inbox&cursor=2026-99-99T00:00:00.000000Z~1").status_code == 422
 
 
 @pytest.mark.both_databases

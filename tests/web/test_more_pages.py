@@ -191,7 +191,7 @@ def test_a_move_offers_its_undo_as_a_form(browser: FlaskClient, operator: Api) -
 def test_filters_are_saved_under_a_name_and_deleted(browser: FlaskClient, operator: Api) -> None:
     operator.post("/tickets", {"title": "One"})
     markup = send(browser, "/board/views", "/board", name=" Urgent  bugs ", query="tag=bug&priority=urgent&column=todo")
-    assert 'href="/board?priority=urgent&amp;tag=bug&amp;view=columns" aria-current="true"' in markup
+    assert 'href="/board?priority=urgent&amp;tag=bug&amp;view=lanes" aria-current="true"' in markup
     assert "Urgent bugs" in markup
     assert "already" in send(browser, "/board/views", "/board", name="Urgent bugs", query="tag=bug")
     assert "at least one filter" in send(browser, "/board/views", "/board", name="All", query="column=todo")

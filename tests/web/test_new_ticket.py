@@ -101,7 +101,7 @@ REFUSALS: list[tuple[dict[str, str], str, str]] = [
     ({"not_before": "soon"}, "new-not_before", "valid datetime"),
     ({"link_kind": "blocks", "link_ticket": "MC-99"}, "", "There is no ticket MC-99."),
     ({"link_kind": "eats", "link_ticket": "MC-1"}, "", "Input should be"),
-    ({"tags": "colour"}, "", "tags"),
+    ({"tags": "c_lour"}, "", "tags"),
 ]
 
 

@@ -13,6 +13,7 @@ from werkzeug.routing import Rule
 from database import writing
 from models import TaskOutcome, TicketStatus, Trigger, format_timestamp, now
 from protocol import AGENT_EVENT_KINDS
+from tickets.board import lanes
 from tickets.lifecycle import moves
 from tickets.operations import incidents, tasks
 
@@ -22,7 +23,8 @@ ENDLESS = ("streams.", "interactive.", "console.attach")
 """Streams and sockets: the tests of streams ask them."""
 NAMES = {
     "board_page.show_column": TicketStatus,
-    "board_page.show_lane": ("working", "needs_you", "in_review", "stuck"),
+    "board_page.show_lane": lanes.LANES,
+    "property_menu.show": ("state", "tag"),
     "ticket_page.show_part": ("conversation", "changes", "console", "evidence", "runs", "events", "header", "side"),
     "ticket_page.ask_move": sorted(moves.MOVES),
     "ticket_edit.ask_field": ("title", "priority", "due", "tags"),
@@ -34,7 +36,9 @@ NAMES = {
 }
 """The last part of an address, where it is a name: each that is asked for."""
 ADDRESSES = (
-    "/board?view=list&q=line", "/board/list?sort=priority", "/activity?kind=agent", "/search?q=line", "/api/v1/search?q=line",
+    "/board?view=list&q=line", "/board/list?sort=priority", "/board/swim-lanes?group=project", "/board/property/state?tickets=MC-1",
+    "/board?view=lanes&group=assigned_to", "/board?view=columns&tag=bug,infra",
+    "/activity?kind=agent", "/search?q=line", "/api/v1/search?q=line",
     "/logs?show=heartbeats",
     "/ticket/1?tab=events&at=2", "/api/v1/tickets?q=line&status=in_progress", "/api/v1/tickets/1/comments?limit=1",
 )  # fmt: skip

@@ -141,7 +141,7 @@ def test_what_is_not_valid_is_kept_for_correction(browser: FlaskClient, store: E
         ("priority", "highest"),
         ("assigned_to", "nobody-known"),
         ("project", "nowhere"),
-        ("tags", ["nonsense"]),
+        ("tags", ["Two_words"]),
         ("gate", ""),
         ("not_before", "soon"),
     ]

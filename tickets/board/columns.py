@@ -62,8 +62,8 @@ class Filters:
         """Return the conditions of the filters. Raises `Invalid` for an unknown priority."""
         clauses: Conditions = []
         if self.project:
-            named = select(Project.id).where(Project.slug.in_(split_values(self.project)))
-            clauses.append(Ticket.project_id.in_(named))
+            project_ids = select(Project.id).where(Project.slug.in_(split_values(self.project)))
+            clauses.append(Ticket.project_id.in_(project_ids))
         if self.assigned_to:
             clauses.append(Ticket.assigned_to.in_(split_values(self.assigned_to)))
         if self.tag:
@@ -227,7 +227,7 @@ def load_column(
 def _load_columns(
     session: Session, states: Sequence[TicketStatus], filters: Filters, viewer: Viewer, cursor: str | None, size: int
 ) -> list[CardList]:
-    card_lists = load_card_lists(session, build_state_lists(tuple(states), filters), ORDERS, viewer, cursor, size)
+    card_lists = load_card_lists(session, _build_state_lists(tuple(states), filters), ORDERS, viewer, cursor, size)
     slots = sum(agents.count_live_runs(session).values()), viewer.limits.total
     return [replace(pile, slots=slots) if pile.name == TicketStatus.IN_PROGRESS else pile for pile in card_lists]
 
@@ -237,7 +237,7 @@ ORDERS = {status.value: QUEUE if status is TicketStatus.TODO else NEWEST for sta
 
 
 @lru_cache(CACHE_SIZE)  # without it the board takes 40 % longer
-def build_state_lists(states: tuple[TicketStatus, ...], filters: Filters) -> Lists:
+def _build_state_lists(states: tuple[TicketStatus, ...], filters: Filters) -> Lists:
     """Build one list per state."""
     return Lists({status.value: [[Ticket.status == status, *filters.build_board_conditions()]] for status in states})
 
@@ -267,7 +267,7 @@ def load_card_lists(
 
 def count_by_state(session: Session, filters: Filters) -> dict[str, str]:
     """Count the tickets in each state."""
-    return count_tickets(session, build_state_lists(tuple(TicketStatus), filters))
+    return count_tickets(session, _build_state_lists(tuple(TicketStatus), filters))
 
 
 ANY_TICKET = select(Ticket.id).where(IS_ORDINARY_TICKET).limit(1)

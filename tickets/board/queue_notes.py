@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 
 from models import Run
 from tickets.dispatch import dispatch_plan, policy
-from tickets.dispatch.policy import CAPACITY_GATES, DispatchLimits, GateInput, GateResult, SharedState
+from tickets.dispatch.policy import CAPACITY_GATES, DispatchLimits, GateInput, SharedState
 from tickets.shared.ticket_row import AnyTicket
 
 STARTS_NEXT = "Starts next"
-HELD_QUEUE = {"maintenance": "Starts next, when dispatch resumes", "quiet_hours": "Starts next, after the quiet hours"}
+QUEUE_GATES = {"maintenance": "Starts next, when dispatch resumes", "quiet_hours": "Starts next, after the quiet hours"}
 """The note of the next ticket while a gate holds the whole queue."""
 HOLDS = {"budget": "On hold: budget", "repository": "On hold: repository"}
 
@@ -53,23 +53,21 @@ def _find_next(head: Iterable[GateInput], shared_state: SharedState) -> dict[int
     notes: dict[int, str] = {}
     first_in_line: dict[int, str] = {}
     for gate_input in head:
-        closed = [gate for gate in policy.check_gates(gate_input, shared_state) if not gate.ok]
-        if not closed:
+        closed_gates = [gate for gate in policy.check_gates(gate_input, shared_state) if not gate.ok]
+        if not closed_gates:
             notes[gate_input.ticket.id] = STARTS_NEXT
             shared_state.count_claim(gate_input.ticket)
-        elif not first_in_line and all(gate.name in CAPACITY_GATES or gate.name in HELD_QUEUE for gate in closed):
-            first_in_line[gate_input.ticket.id] = HELD_QUEUE.get(closed[0].name, STARTS_NEXT)
+        elif not first_in_line and all(
+            gate.name in CAPACITY_GATES or gate.name in QUEUE_GATES for gate in closed_gates
+        ):
+            first_in_line[gate_input.ticket.id] = QUEUE_GATES.get(closed_gates[0].name, STARTS_NEXT)
     return notes or first_in_line
 
 
 def _describe_hold(gate_input: GateInput, shared_state: SharedState) -> str | None:
-    gates = {gate.name: gate for gate in policy.check_gates(gate_input, shared_state) if not gate.ok}
+    gates = {gate.name for gate in policy.check_gates(gate_input, shared_state) if not gate.ok}
     if "controller" in gates:
         return f"On hold by {gate_input.ticket.campaign_owner}"
     if "agent_cooldown" in gates:
         return f"On hold: {gate_input.ticket.assigned_to} is cooling down"
-    return _find_hold(gates)
-
-
-def _find_hold(gates: Mapping[str, GateResult]) -> str | None:
     return next((text for name, text in HOLDS.items() if name in gates), None)

@@ -48,12 +48,8 @@ def save_view(session: Session, name: str, query: str, actor: Actor) -> SavedVie
 
 def delete_view(session: Session, name: str, actor: Actor) -> None:
     """Delete a saved view. Raises `NotFound`."""
-    if (
-        session.scalar(
-            delete(SavedView).where(SavedView.author == actor.name, SavedView.name == name).returning(SavedView.name)
-        )
-        is None
-    ):
+    own_view = (SavedView.author == actor.name, SavedView.name == name)
+    if session.scalar(delete(SavedView).where(*own_view).returning(SavedView.name)) is None:
         raise NotFound("There is no saved view with this name.", view=name[:MAX_NAME_CHARACTERS])
     events.append(session, None, "view_deleted", {"title": name}, actor)
 

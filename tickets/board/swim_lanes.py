@@ -55,9 +55,9 @@ def _list_names(session: Session, group: str, filters: Filters) -> tuple[tuple[s
         every: list[tuple[str, int | str | None]] = [(each.slug, each.id) for each in projects.list_projects(session)]
     else:
         every = [(member.name, member.name) for member in agents.list_members(session)]
-    chosen = split_values(filters.project if group == "project" else filters.assigned_to)
-    lanes = [(name, value) for name, value in every if name in chosen or not chosen][:MAX_LANES]
-    return tuple(lanes if chosen else [*lanes, ("", None)])
+    filter_values = split_values(filters.project if group == "project" else filters.assigned_to)
+    lanes = [(name, value) for name, value in every if name in filter_values or not filter_values][:MAX_LANES]
+    return tuple(lanes if filter_values else [*lanes, ("", None)])
 
 
 def _join_states(lane: str, ticket_pages: dict[str, list[TicketRow]]) -> list[TicketRow]:

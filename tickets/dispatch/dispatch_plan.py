@@ -34,6 +34,7 @@ IGNORED_EVENTS = ("run_opened", "run_state_changed", "comment_added", "message_q
 PAGE_SIZE = 200
 MAX_TICKETS_PER_PASS = 1000
 HEAD_SIZE = 50
+"""Number of tickets at the head of the queue that are examined for what starts next."""
 
 
 @dataclass(slots=True)
@@ -87,13 +88,13 @@ def _take_ready(session: Session, shared_state: SharedState, dispatch_plan: Disp
     while len(looked_at) < MAX_TICKETS_PER_PASS:
         page = list(session.scalars(ready.where(*_exclude_busy(shared_state, looked_at)).limit(PAGE_SIZE)))
         looked_at += [ticket.id for ticket in page]
-        for gate_input in policy.load_tickets(session, page):
+        for ticket, gate_input in zip(page, policy.load_tickets(session, page), strict=True):
             closed_gate = policy.find_closed_gate(gate_input, shared_state)
             if closed_gate is not None:
-                dispatch_plan.kept.append((gate_input.ticket, closed_gate))
+                dispatch_plan.kept.append((ticket, closed_gate))
                 continue
-            dispatch_plan.claim.append(gate_input.ticket)
-            shared_state.count_claim(gate_input.ticket)
+            dispatch_plan.claim.append(ticket)
+            shared_state.count_claim(ticket)
         if not shared_state.free or len(page) < PAGE_SIZE:
             return
 
@@ -110,10 +111,11 @@ def _collect_unready(
     session: Session, shared_state: SharedState, dispatch_plan: DispatchPlan, resumed_only: bool
 ) -> None:
     query = select(Ticket).where(*_filter_queue(resumed_only), _filter_unready()).order_by(*QUEUE.by()).limit(PAGE_SIZE)  # type: ignore[arg-type]
-    for gate_input in policy.load_tickets(session, session.scalars(query)):
+    page = list(session.scalars(query))
+    for ticket, gate_input in zip(page, policy.load_tickets(session, page), strict=True):
         closed_gate = policy.find_closed_gate(gate_input, shared_state)
         if closed_gate is not None:
-            dispatch_plan.kept.append((gate_input.ticket, closed_gate))
+            dispatch_plan.kept.append((ticket, closed_gate))
 
 
 HEAD = (

@@ -21,6 +21,13 @@ from tickets.shared.paging import QUEUE
 from tickets.shared.rights import Act
 
 MAX_PLACES = 200
+RULES = """\
+- Pickup and board read To do in one order: resumed tickets, then those with a manual rank, then by priority, and the oldest.
+- Ranks count from 1 within a project. Tickets of several projects with the same rank are ordered by priority and age.
+- Who puts a ticket at a place ranks the tickets of its project before it too, so that nothing else changes its order. Others
+  follow by priority and age. A ticket keeps its rank when it leaves To do and comes back.
+- People and the orchestrator put tickets in order, among the first 200 of a project.
+"""
 
 
 class QueuePlace(Body):
@@ -81,10 +88,10 @@ def _find_position(session: Session, ticket: Ticket, others: list[Ticket], place
 
 def _rank(ticket: Ticket, others: list[Ticket], position: int) -> dict[int, int]:
     """Rank the ticket at its position, those before it, and those that were ranked already. Returns changed ranks."""
-    ordered = [*others[:position], ticket, *others[position:]]
-    last_ranked = max((at for at, other in enumerate(ordered) if other.rank != UNRANKED), default=0)
-    ranked = ordered[: max(position, last_ranked) + 1]
-    changes = {other.id: rank for rank, other in enumerate(ranked, 1) if other.rank != rank}
+    new_order = [*others[:position], ticket, *others[position:]]
+    last_ranked = max((at for at, other in enumerate(new_order) if other.rank != UNRANKED), default=0)
+    first_part = new_order[: max(position, last_ranked) + 1]
+    changes = {other.id: rank for rank, other in enumerate(first_part, 1) if other.rank != rank}
     return {ticket.id: position + 1} | changes
 
 

@@ -60,11 +60,11 @@ class Order:
 
     def sort(self, keys: Iterable[Key]) -> list[Key]:
         """Sort the keys of tickets, by one column after the other where directions differ."""
-        ordered = sorted(keys, reverse=self.descending)
+        sorted_keys = sorted(keys, reverse=self.descending)
         if self.opposite:
             for at, column in reversed(list(enumerate(self.columns))):
-                ordered.sort(key=itemgetter(at), reverse=self._descends(column))
-        return ordered
+                sorted_keys.sort(key=itemgetter(at), reverse=self._descends(column))
+        return sorted_keys
 
     def precedes(self, one: AnyTicket, other: AnyTicket) -> bool:
         """Return whether one ticket comes before the other."""
@@ -136,16 +136,16 @@ class Lists:
         self.names = list(sets)
         self.parts = [(name, condition_set) for name, conditions in sets.items() for condition_set in conditions]
         self._first: dict[Order, CompoundSelect[Any]] = {}
-        self._ordered: dict[Order, Lists] = {}
+        self._by_order: dict[Order, Lists] = {}
 
     def select_ordered(self, order: Order, orders: Mapping[str, Order]) -> Lists:
         """Return the lists that have this order, and these alone."""
-        if order not in self._ordered:
+        if order not in self._by_order:
             names = [name for name in self.names if orders[name] == order]
-            self._ordered[order] = Lists(
+            self._by_order[order] = Lists(
                 {name: [part for owner, part in self.parts if owner == name] for name in names}
             )
-        return self._ordered[order]
+        return self._by_order[order]
 
     def first(self, order: Order) -> CompoundSelect[Any]:
         """Return the statement for the first `size` tickets of each set: the set's index and the ticket's key.

@@ -5,6 +5,7 @@ BLUEPRINTS = (
     "search",
     "board_page",
     "bulk",
+    "property_menu",
     "search_page",
 )
 """Modules of this package that have a Blueprint named `blueprint`."""

@@ -161,8 +161,8 @@ def _load_lanes(session: Session, view: BoardView, viewer: Viewer, cursor: str |
 def _load_swim_lanes(session: Session, view: BoardView) -> View:
     """Load the lanes of a group, with the labels that its projects have."""
     labels = {each.slug: label_project(each) for each in projects.list_projects(session)}
-    found = swim_lanes.load_lanes(session, view.group, view.filters, _build_viewer())
-    return {"swim_lanes": found, "labels": labels}
+    lane_list = swim_lanes.load_lanes(session, view.group, view.filters, _build_viewer())
+    return {"swim_lanes": lane_list, "labels": labels}
 
 
 # --------------------------------------------------------------------------------------------------- parts of the page

@@ -35,19 +35,30 @@ EVERYWHERE = (
     Shortcut(("/", "$mod+k"), "Search or run an action"),
     Shortcut(("c",), "New ticket"),
     Shortcut(("r",), "Review what needs you"),
-    Shortcut(("t",), "Switch between absolute and relative times"),
+    Shortcut(("Shift+T",), "Switch between absolute and relative times"),
     Shortcut(("$mod+Enter",), "Submit the form or comment"),
     Shortcut(("Shift+?",), "Keyboard shortcuts for this page"),
 )
 BOARD = (
     Shortcut(("v",), "Next view: lanes, columns, list"),
-    Shortcut(("h", "j", "k", "l"), "Move between cards"),
+    Shortcut(("h",), "To the column on the left; l to the right"),
     Shortcut(("Enter",), "Open the focused card"),
     Shortcut(("m",), "Actions for the focused card"),
     Shortcut(("x",), "Select the focused card"),
     Shortcut(("Shift+X",), "Select a range of cards"),
     Shortcut(("Alt+ArrowUp", "Alt+ArrowDown"), "Move the focused card up or down in To do"),
-    Shortcut(("Space",), "Pick up the focused card; ← → to move it, Enter to drop it, Esc to cancel"),
+    Shortcut(
+        ("Space",), "Columns: pick up the focused card, ← → to move it, Enter to drop it; elsewhere: peek at the ticket"
+    ),
+)
+BOARD_AND_TICKET = (
+    Shortcut(("j", "k"), "Next and previous ticket"),
+    Shortcut((".",), "Actions"),
+    Shortcut(("s",), "Change state"),
+    Shortcut(("p",), "Set priority"),
+    Shortcut(("a",), "Set owner"),
+    Shortcut(("l",), "Set tags, except in columns"),
+    Shortcut(("t",), "Park until a time"),
 )
 TICKET = (Shortcut(("m",), "Write a comment"), Shortcut(("e",), "Edit the title; Esc to cancel"))
 CHANGES = (Shortcut(("ArrowDown", "ArrowUp"), "Move between lines of a file"),)
@@ -81,6 +92,7 @@ def list_groups(nav: Iterable[Mapping[str, Any]], page_key: str | None = None) -
         ("Everywhere", list(EVERYWHERE)),
         ("Pages", pages),
         ("On the board", list(BOARD)),
+        ("On the board and on a ticket", list(BOARD_AND_TICKET)),
         ("On a ticket", [*TICKET, *CHANGES]),
     ]
     return [*groups, queue] if page_key is None else groups

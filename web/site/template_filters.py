@@ -12,6 +12,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from tickets.shared import display_names
+from tickets.shared.label_colors import label_tag
 
 Moment = datetime | str | None
 
@@ -117,6 +118,7 @@ def render_code(text: str) -> Markup:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "block_reason": display_names.format_block_reason,
+    "label_tag": label_tag,
     "iso": format_iso,
     "stamp": format_utc,
     "age": format_age,

@@ -23,5 +23,6 @@ BLUEPRINTS = (
     "ticket_links",
     "ticket_files",
     "queue_place",
+    "peek",
 )
 """Modules of this package that have a Blueprint named `blueprint`."""

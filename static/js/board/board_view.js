@@ -3,7 +3,10 @@
 import { markBusy } from "../site/loading.js";
 import { startCardMenus } from "./card_menu.js";
 import { CardDragging } from "./drag_drop.js";
+import { Peek } from "./peek.js";
+import { startPropertyKeys } from "./property_keys.js";
 import { placeTicket } from "./queue_order.js";
+import { rememberTrail } from "../ticket/neighbours.js";
 import { getTitleLink } from "./cards.js";
 import { openMenu } from "../site/dialogs.js";
 import { announceNewElements, morph } from "../site/fragments.js";
@@ -32,6 +35,7 @@ export class Board {
     document.addEventListener("mc:sent", ({ detail }) => (stream.link !== "live" || "quick" in detail.form.dataset) && this.#markAllStale());
     root.addEventListener("click", (event) => this.#click(event));
     root.addEventListener("scroll", ({ target }) => this.#loadAhead(target), { capture: true, passive: true });
+    document.addEventListener("mc:filtered", () => this.#selection.settle());
     document.addEventListener("mc:fresh", () => stream.follow(listShownTickets()) && this.#markStale("in_progress"));
     startCardMenus();
     addEventListener("load", () => this.#fillColumns());
@@ -164,13 +168,17 @@ export class Board {
   // Keys
 
   #bindKeys() {
-    listKeys("Enter", ...(this.#root.dataset.view === "columns" ? ["Space"] : []));
+    const isColumns = this.#root.dataset.view === "columns";
     const card = () => document.activeElement?.closest("[data-card]");
+    listKeys("Enter", "Space");
+    startPropertyKeys({ selected: (focusedCard) => this.#selection.with(focusedCard), without: isColumns ? ["l"] : [] });
+    rememberTrail(this.#root);
+    if (isColumns) bindKeys({ l: () => this.#moveFocus(1, 0), h: () => this.#moveFocus(-1, 0) });
+    else new Peek(this.#root);
     bindKeys({
       j: () => this.#moveFocus(0, 1),
       k: () => this.#moveFocus(0, -1),
-      l: () => this.#moveFocus(1, 0),
-      h: () => this.#moveFocus(-1, 0),
+      ".": () => this.#openMenu(card()),
       m: () => this.#openMenu(card()),
       "Alt+ArrowUp": () => this.#moveInQueue(card(), "up"),
       "Alt+ArrowDown": () => this.#moveInQueue(card(), "down"),

@@ -14,6 +14,7 @@ async function showBoard(url) {
     if (url !== lastRequest) return;
     morph(document.querySelector(PAGE), page.innerHTML);
     history.replaceState(history.state, "", url);
+    document.dispatchEvent(new CustomEvent("mc:filtered"));
   } catch (refusal) {
     showError(describeError(refusal));
   }

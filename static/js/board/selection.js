@@ -22,8 +22,9 @@ export class Selection {
     this.settle();
   }
 
-  /** The tickets that an action on this card changes: the whole selection, when the card is part of it. */
+  /** The tickets that an action on this card changes: the whole selection, when the card is part of it or there is none. */
   with(card) {
+    if (!card) return [...this.#selected];
     return this.#selected.has(card.dataset.card) ? [...this.#selected] : [card.dataset.card];
   }
 

@@ -1,6 +1,7 @@
 // The palette's local items: the pages, the controls of this page and the recently viewed tickets.
 // An item is {id, group, label, icon?, hint?, href? or run()}; its id is the same on every page.
 
+import { listPropertyCommands } from "../board/property_keys.js";
 import { RecentList } from "./recent_list.js";
 
 const MAX_RECENT_TICKETS = 8;
@@ -57,11 +58,11 @@ function listActions() {
 }
 
 export function listCommands() {
-  return [...recentTickets.read().map(buildTicketItem), ...listTicketCommands(), ...listPages(), ...listActions()];
+  return [...listPropertyCommands(), ...recentTickets.read().map(buildTicketItem), ...listTicketCommands(), ...listPages(), ...listActions()];
 }
 
-export function buildTicketItem({ ticket: identifier, title }) {
-  return { id: `at /ticket/${identifier}`, group: "Tickets", label: `${identifier} ${title}`.trim(), href: `/ticket/${identifier}` };
+export function buildTicketItem({ ticket: identifier, title, status = "" }) {
+  return { id: `at /ticket/${identifier}`, group: "Tickets", label: `${identifier} ${title}`.trim(), href: `/ticket/${identifier}`, status };
 }
 
 /** The recently viewed tickets, with this page's ticket added. */

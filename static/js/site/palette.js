@@ -23,6 +23,11 @@ function rankItems(items, words, before) {
   return scoredItems.sort((one, other) => other.worth - one.worth).map(({ item }) => item);
 }
 
+/** Rate the best match among items. */
+function rateBest(items, words) {
+  return Math.max(0, ...items.map(({ label }) => scoreMatch(label, words)));
+}
+
 /** Without text: the recently chosen items, then all others in their order, except for the current page. */
 function groupIdle(items, before) {
   const other = items.filter(({ href }) => href !== location.pathname + location.search);
@@ -53,6 +58,7 @@ export class Palette {
   #recentTickets = null; // of the server, asked for when the palette is first opened
   #options = [];
   #selectedIndex = 0;
+  #isMoved = false; // whether the user has moved the selection since typing
   #timer = 0;
   #frame = 0;
 
@@ -72,6 +78,7 @@ export class Palette {
   open() {
     this.#pageItems = listCommands();
     this.#options = [];
+    this.#isMoved = false;
     openDialog("palette");
     this.#input.select();
     this.#showItems();
@@ -83,12 +90,13 @@ export class Palette {
   async #fetchRecent() {
     this.#recentTickets = [];
     const { items } = await fetchJson("/api/v1/tickets?limit=8").catch(() => ({ items: [] }));
-    this.#recentTickets = items.map(({ identifier, title }) => buildTicketItem({ ticket: identifier, title }));
+    this.#recentTickets = items.map(({ identifier, title, status }) => buildTicketItem({ ticket: identifier, title, status }));
     this.#showItems();
   }
 
   #change() {
     this.#options = [];
+    this.#isMoved = false;
     this.#foundItems = [];
     this.#status.replaceChildren();
     this.#showItems();
@@ -112,19 +120,20 @@ export class Palette {
     const before = recentChoices.read();
     const items = removeDuplicates([...this.#pageItems, ...(this.#recentTickets ?? [])]);
     if (!words) return groupIdle(items, before);
-    const { Tickets: tickets = [], ...others } = Object.groupBy(rankItems(items, words, before), ({ group }) => group);
+    const { Tickets: tickets = [], ...others } = Object.groupBy(rankItems([...items, ...this.#foundItems], words, before), ({ group }) => group);
     const numberedItems = findNumberedTicket(words, [...tickets, ...this.#foundItems]);
     const ticketGroup = ["Tickets", removeDuplicates([...numberedItems, ...tickets, ...this.#foundItems])];
     const rest = Object.entries(others);
     const search = ["Search", [{ id: "search", group: "Search", label: `Search for “${words}”`, href: `/search?q=${encodeURIComponent(words)}` }]];
-    return [...(numberedItems.length ? [ticketGroup, ...rest] : [...rest, ticketGroup]), search].filter(([, found]) => found.length);
+    const isTicketFirst = numberedItems.length || rateBest(tickets, words) > rateBest(Object.values(others).flat(), words);
+    return [...(isTicketFirst ? [ticketGroup, ...rest] : [...rest, ticketGroup]), search].filter(([, found]) => found.length);
   }
 
   // Rendering
 
-  /** Keep the selected item when more results arrive. */
+  /** Select the first item, or keep the selected one when more results arrive after the user has moved. */
   #showItems() {
-    const selectedId = this.#options[this.#selectedIndex]?.item.id;
+    const selectedId = this.#isMoved ? this.#options[this.#selectedIndex]?.item.id : null;
     this.#options = [];
     const groups = this.#groups(this.#input.value.trim()).map(([title, items], number) => this.#group(title, items, `palette-group-${number}`));
     this.#list.replaceChildren(...groups);
@@ -139,7 +148,8 @@ export class Palette {
   #showIcons() {
     for (const { option, item } of this.#options) {
       const icons = this.#dialog.querySelector(`[data-icon="${item.group}"]`) ?? this.#dialog.querySelector("[data-icon='']");
-      const icon = item.icon ?? icons.content.firstElementChild;
+      const stateIcon = item.status && this.#dialog.querySelector(`[data-status="${item.status}"]`);
+      const icon = item.icon ?? (stateIcon || icons).content.firstElementChild;
       option.firstElementChild.replaceWith(icon.cloneNode(true));
     }
   }
@@ -171,8 +181,10 @@ export class Palette {
   #handleKey(event) {
     const count = this.#options.length;
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (step && count) this.#select((this.#selectedIndex + step + count) % count);
-    else if (event.key === "Enter" && count) this.#activate(this.#options[this.#selectedIndex].option, event);
+    if (step && count) {
+      this.#isMoved = true;
+      this.#select((this.#selectedIndex + step + count) % count);
+    } else if (event.key === "Enter" && count) this.#activate(this.#options[this.#selectedIndex].option, event);
     else return;
     event.preventDefault();
   }

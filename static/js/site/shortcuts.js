@@ -7,19 +7,22 @@ import { openNewTicket } from "../ticket/new_ticket.js";
 
 const TEXT_FIELDS = "input, textarea, select, [contenteditable]";
 const TITLE_EDITOR = "#edit-title-fact > summary";
+const SEQUENCE_MS = 1000;
 const MODIFIERS = /\$mod|Control|Alt|Meta/;
 const keyRows = [...document.querySelectorAll("#keys [data-keys]")];
 const boundKeys = new Set();
 const isQueue = Boolean(document.querySelector("[data-queue]"));
-const SEQUENCE_MS = 1000;
-let previousKey = {}; // the one before the key that is handled
-let currentKey = {};
+const latestKeys = [{}, {}]; // the key before the last one, and the last one
 
-addEventListener("keydown", (event) => ([previousKey, currentKey] = [currentKey, event]), true);
+function rememberKey({ key, timeStamp }) {
+  latestKeys.push({ key, timeStamp });
+  latestKeys.shift();
+}
 
-/** Return whether a key ends a sequence such as `g a`, and so is not the shortcut `a`. */
-function endsSequence(event, keys) {
-  return !keys.includes(" ") && previousKey.key === "g" && event.timeStamp - previousKey.timeStamp < SEQUENCE_MS;
+/** Whether the key ends a sequence such as "g a", which is not the key "a". */
+function endsSequence(keys) {
+  const [before, last] = latestKeys;
+  return last.timeStamp - before.timeStamp < SEQUENCE_MS && !keys.includes(" ") && boundKeys.has(`${before.key} ${keys}`);
 }
 
 function isDisabled(event, keys) {
@@ -30,7 +33,7 @@ function isDisabled(event, keys) {
 
 function guardAction(keys, action) {
   return (event) => {
-    if (isDisabled(event, keys) || endsSequence(event, keys)) return;
+    if (isDisabled(event, keys) || endsSequence(keys)) return;
     event.preventDefault();
     action(event);
   };
@@ -56,13 +59,14 @@ function bindPages() {
 }
 
 export function startKeys(palette) {
+  window.addEventListener("keydown", rememberKey, true);
   bindPages();
   bindKeys({
     "/": () => palette.open(),
     "Shift+?": () => openDialog("keys"),
     [isQueue ? "Shift+C" : "c"]: openNewTicket,
     r: () => document.querySelector(".rail [data-go=r]").click(),
-    t: () => document.querySelector("[data-set=times]:not([aria-pressed=true])").click(),
+    "Shift+T": () => document.querySelector("[data-set=times]:not([aria-pressed=true])").click(),
   });
   const messageField = document.getElementById("say");
   if (messageField) bindKeys({ m: () => messageField.focus() });
