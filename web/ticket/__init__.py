@@ -8,6 +8,7 @@ BLUEPRINTS = (
     "context",
     "attachments",
     "new_ticket",
+    "ticket_line",
     "ticket_page",
     "print_view",
     "replay",
