@@ -258,7 +258,7 @@ def test_keys_without_ctrl_can_be_turned_off_for_good(site: BoardSite, page: Pag
     expect(page.locator("#palette")).to_be_visible()
     expect(page).to_have_url(f"{site.base}/activity")
     expect(page.locator("#keys")).to_be_hidden()
-    expect(page.locator(".topbar .search-link kbd")).to_be_hidden()
+    expect(page.locator(".rail .search-link kbd")).to_be_hidden()
 
 
 def test_times_are_told_whole_by_key_tap_and_focus(site: BoardSite, tab: Tab) -> None:
