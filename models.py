@@ -834,6 +834,7 @@ class Run(Base):
         partial_index("runs_one_live", "ticket_id", unique=True, where=LIVE),
         partial_index("runs_live", "state", where=LIVE),
         Index("runs_started", "started"),
+        Index("runs_ended", "ended"),
         one_of("state", RunState),
         one_of("outcome", Outcome),
         one_of("mode", RunMode),
@@ -1178,6 +1179,16 @@ class Login(Base):
     proof_at: Mapped[datetime | None]
     expires: Mapped[datetime]
     revoked: Mapped[datetime | None]
+
+
+class PersonVisit(Base):
+    """When a person was last seen. `away_since` is the end of the visit before the last absence, until it is dismissed."""
+
+    __tablename__ = "visits"
+    __table_args__ = table()
+    person: Mapped[str] = mapped_column(primary_key=True)
+    last_seen: Mapped[datetime] = mapped_column(default=now)
+    away_since: Mapped[datetime | None]
 
 
 class LoginLink(Base):

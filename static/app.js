@@ -14,6 +14,7 @@ import { startOffline } from "./js/site/offline.js";
 import { AttentionList } from "./js/site/attention.js";
 import { startNotifications } from "./js/site/notifications.js";
 import { Palette } from "./js/site/palette.js";
+import { startAgentWall } from "./js/runs/agent_wall.js";
 import { startPhases } from "./js/ticket/phase_picker.js";
 import { startTicketLine } from "./js/ticket/ticket_line.js";
 import { startTicketPickers } from "./js/ticket/ticket_picker.js";
@@ -41,6 +42,8 @@ startKeys(new Palette());
 
 const board = document.querySelector("[data-board]");
 if (board) new Board(board, stream, fragments);
+const agentWall = document.querySelector("[data-agent-wall]");
+if (agentWall) startAgentWall(agentWall, stream);
 if (document.querySelector("[data-first]")) reloadOnFirstTicket(stream);
 stream.start();
 
