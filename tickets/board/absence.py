@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -77,7 +77,7 @@ def load_absence(session: Session, person: str, moment: datetime) -> Absence | N
     return absence if has_news else None
 
 
-def _select_finished(since: datetime) -> Select[Any]:
+def _select_finished(since: datetime) -> Select[str, str]:
     return (
         select(Ticket.identifier, Ticket.title)
         .where(Ticket.status == TicketStatus.DONE, IS_ORDINARY_TICKET, Ticket.closed >= since)
@@ -85,12 +85,12 @@ def _select_finished(since: datetime) -> Select[Any]:
     )
 
 
-def _select_asked(since: datetime) -> Select[Any]:
+def _select_asked(since: datetime) -> Select[str, str]:
     is_asked = and_(Ticket.status.in_(WAITING_STATES), Ticket.archived == false(), Ticket.moved >= since)
     return select(Ticket.identifier, Ticket.title).where(is_asked).order_by(Ticket.moved.desc())
 
 
-def _select_failed(since: datetime) -> Select[Any]:
+def _select_failed(since: datetime) -> Select[str, str]:
     return (
         select(Ticket.identifier, Ticket.title)
         .join(Run, Run.ticket_id == Ticket.id)
@@ -103,9 +103,8 @@ def _select_cost(since: datetime) -> Select[Any]:
     return select(func.sum(Run.cost_usd)).where(Run.ended >= since)
 
 
-def _load_group(session: Session, statement: Select[Any]) -> TicketGroup:
-    rows: Iterable[Any] = session.execute(statement.limit(PAGE_SIZE))
-    tickets = [(identifier, title) for identifier, title in rows]
+def _load_group(session: Session, statement: Select[str, str]) -> TicketGroup:
+    tickets = [(identifier, title) for identifier, title in session.execute(statement.limit(PAGE_SIZE))]
     if len(tickets) < PAGE_SIZE:
         return TicketGroup(len(tickets), tickets)
     counted = select(func.count()).select_from(statement.order_by(None).limit(MAX_COUNT).subquery())
