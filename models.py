@@ -481,6 +481,7 @@ class Project(Base):
     landing: Mapped[Landing] = mapped_column(default=Landing.LEAVE)
     push_address: Mapped[str | None]
     sign_landings: Mapped[bool] = mapped_column(default=False, server_default=false())
+    ticket_template: Mapped[str] = mapped_column(default="", server_default="")
     max_runs: Mapped[int] = mapped_column(default=2)
     trusted_digest: Mapped[str | None]
     archived: Mapped[bool] = mapped_column(default=False)

@@ -1,4 +1,4 @@
-"""When each person was last here, and runs by their end, for what happened since"""
+"""When each person was last here, with runs by their end for what happened since, and the ticket template of a project"""
 
 from __future__ import annotations
 
@@ -23,3 +23,4 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_index("runs_ended", "runs", ["ended"])
+    op.add_column("projects", sa.Column("ticket_template", sa.Text(), nullable=False, server_default=""))

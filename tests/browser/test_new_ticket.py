@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from database import reading
+from database import reading, writing
 from models import Ticket, TicketStatus
+from tests.workers.repositories import create_repository
 from tickets.conversation import attachments
 from tickets.lifecycle import schemas
 from tickets.shared.lookup import get_ticket
+from tickets.team import projects
+from tickets.team.projects import NewProject
 from tickets.workflow import relationships
 
-from .conftest import BoardSite, Tab
+from .conftest import OPERATOR, BoardSite, Tab
 from .test_live_pages import go, wait_until_live
 
 pytestmark = pytest.mark.browser
@@ -214,19 +217,25 @@ def test_the_description_is_previewed_and_rows_are_added_without_losing_a_word(s
     expect(page.get_by_label("Title")).to_have_value("Write a letter")
 
 
-def test_one_line_creates_a_ticket_with_its_fields_by_four_keys(site: BoardSite, page: Page) -> None:
+def test_one_line_creates_a_ticket_with_its_fields_by_four_keys(site: BoardSite, page: Page, tmp_path: Path) -> None:
     """The chips show what the line sets, and one that a person removes leaves its words in the title."""
+    folder = create_repository(tmp_path / "web", greet="echo Hello\n")
+    with writing(site.store) as session:
+        for slug, template in (("web", "## Steps"), ("api", "## Request")):
+            body = NewProject(slug=slug, name=slug, folder=str(folder), ticket_template=template)
+            projects.add_project(session, body, OPERATOR)
     open_dialog(page)
     expect(page.get_by_label("Description")).to_be_hidden()
-    page.keyboard.type("Fix #bug CSV export @codex !high #odd tomorrow")
+    page.keyboard.type("Fix #bug CSV export @codex !high +web #odd tomorrow")
     chips = page.locator("[data-chips] .chip:not(.quiet)")
-    expect(chips).to_contain_text(["bug", "codex", "high", "Starts", "“#odd” is no tag"])
+    expect(chips).to_contain_text(["bug", "codex", "high", "web", "Starts", "“#odd” is no tag"])
     page.get_by_role("button", name="Keep “tomorrow” as text").click()
-    expect(chips).to_contain_text(["bug", "codex", "high", "“#odd” is no tag"])
+    expect(chips).to_contain_text(["bug", "codex", "high", "web", "“#odd” is no tag"])
     expect(page.get_by_label("Title")).to_be_focused()
     page.keyboard.press("Control+Enter")
     expect(page.locator(".ticket h1")).to_contain_text("Fix CSV export #odd tomorrow")
     expected = {"status": "todo", "assigned_to": "codex", "priority": "high", "tags": ["bug"], "not_before": None}
+    expected |= {"project": "web", "description": "## Steps"}
     ticket = load_ticket(site, "MC-1")
     assert {name: ticket[name] for name in expected} == expected
 

@@ -15,6 +15,7 @@ import auth
 from database import Session, reading
 from models import now
 from tickets.lifecycle.ticket_line import DUE, FIELDS_BY_PREFIX, START, Names, ParsedLine, Token, parse_line
+from tickets.team import projects
 from web.site import forms, layout
 
 blueprint = Blueprint("ticket_line", __name__)
@@ -73,7 +74,13 @@ def build_context(session: Session, form: Form) -> dict[str, Any]:
         "others": list(_list_others(form, parsed, choices)),
         "plain": form.getlist("plain"),
         "unknown": [(word, KINDS[word[0]]) for word in parsed.unknown],
+        "template": _find_template(session, parsed.fields.get("project") or form.get("project", "")),
     }
+
+
+def _find_template(session: Session, slug: str) -> str:
+    """Find what the description of a new ticket of this project begins with."""
+    return next((project.ticket_template for project in projects.list_projects(session) if project.slug == slug), "")
 
 
 def _build_chip(token: Token) -> Chip:

@@ -14,12 +14,25 @@ function buildQuery(form) {
   return new URLSearchParams(values);
 }
 
+/** Begin the description with the template of a project that was just chosen, unless something else was written. */
+function applyTemplate(form) {
+  const { description } = form.elements;
+  const previous = description.dataset.template ?? "";
+  const template = form.querySelector("[data-chips] [data-description]").content.textContent;
+  if (template === previous || !["", previous].includes(description.value)) return;
+  description.value = template;
+  description.dataset.template = template;
+}
+
 async function showChips(form) {
   const request = ++lastRequest;
   const chips = form.querySelector("[data-chips]");
   try {
     const html = await fetchFragment(`${CHIPS_URL}?${buildQuery(form)}`);
-    if (request === lastRequest && chips.isConnected) morph(chips, html);
+    if (request === lastRequest && chips.isConnected) {
+      morph(chips, html);
+      applyTemplate(form);
+    }
   } catch {
     // The line is parsed again when the ticket is created.
   }
@@ -39,7 +52,14 @@ function keepAsText(button) {
   showChips(form);
 }
 
+function applyTemplateOfPage() {
+  const form = document.getElementById("ticket-form");
+  if (form) applyTemplate(form);
+}
+
 export function startTicketLine() {
+  applyTemplateOfPage();
+  document.addEventListener("mc:fresh", applyTemplateOfPage);
   document.addEventListener("input", ({ target }) => target.form?.id === "ticket-form" && SHOWN_FIELDS.includes(target.name) && schedule(target.form));
   document.addEventListener("click", ({ target }) => target.closest("[data-plain]") && keepAsText(target.closest("[data-plain]")));
 }
