@@ -342,9 +342,8 @@ def mask_csrf_token() -> str:
     All forms of one answer have the same mask, and every answer has another, so that the length of a compressed page
     says nothing about the token.
     """
-    if "csrf_mask" not in g:
-        g.csrf_mask = secrets.token_bytes(CSRF_TOKEN_BYTES)
-    return (g.csrf_mask + _combine(g.csrf_mask, bytes.fromhex(make_csrf_token()))).hex()
+    mask: bytes = g.setdefault("csrf_mask", secrets.token_bytes(CSRF_TOKEN_BYTES))
+    return (mask + _combine(mask, bytes.fromhex(make_csrf_token()))).hex()
 
 
 def unmask_csrf_token(token: str) -> str:

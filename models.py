@@ -483,6 +483,7 @@ class Project(Base):
     landing: Mapped[Landing] = mapped_column(default=Landing.LEAVE)
     push_address: Mapped[str | None]
     sign_landings: Mapped[bool] = mapped_column(default=False, server_default=false())
+    ticket_template: Mapped[str] = mapped_column(default="", server_default="")
     max_runs: Mapped[int] = mapped_column(default=2)
     trusted_digest: Mapped[str | None]
     archived: Mapped[bool] = mapped_column(default=False)
@@ -878,6 +879,7 @@ class Run(Base):
         partial_index("runs_one_live", "ticket_id", unique=True, where=LIVE),
         partial_index("runs_live", "state", where=LIVE),
         Index("runs_started", "started"),
+        Index("runs_ended", "ended"),
         one_of("state", RunState),
         one_of("outcome", Outcome),
         one_of("mode", RunMode),
@@ -1259,6 +1261,16 @@ class Login(Base):
     proof_at: Mapped[datetime | None]
     expires: Mapped[datetime]
     revoked: Mapped[datetime | None]
+
+
+class PersonVisit(Base):
+    """When a person was last seen. `away_since` is the end of the visit before the last absence, until it is dismissed."""
+
+    __tablename__ = "visits"
+    __table_args__ = table()
+    person: Mapped[str] = mapped_column(primary_key=True)
+    last_seen: Mapped[datetime] = mapped_column(default=now)
+    away_since: Mapped[datetime | None]
 
 
 class LoginLink(Base):

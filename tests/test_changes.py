@@ -33,7 +33,9 @@ def run_git(folder: Path, *arguments: str, patch: str) -> str:
 
 
 def read_patch(change: str) -> str:
-    return PATCHES[change].read_text("utf-8").replace('"0006"', f'"{migrations.find_newest()}"')
+    """Read a patch, with its migration after the newest one."""
+    text = PATCHES[change].read_text("utf-8")
+    return re.sub(r'(?<=down_revision = )"\d+"', f'"{migrations.find_newest()}"', text)
 
 
 def count_lines(change: str) -> dict[str, tuple[int, int]]:

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Engine, update
 
 from database import reading, writing
-from models import Run, Ticket, TicketStatus, now
-from tickets.board import overview
+from models import PersonVisit, Run, Ticket, TicketStatus, now
+from tickets.board import absence, overview
 from tickets.lifecycle import transitions
 from tickets.runs import claims, reports
 from tickets.shared.actors import Actor
@@ -53,3 +53,43 @@ def test_what_needs_you_says_what_its_agent_asked(engine: Engine) -> None:
     with reading(engine) as session:
         assert session.get_one(Ticket, ticket.id).status is TicketStatus.NEEDS_INPUT
         assert [item["line"] for item in overview.list_needs(session)] == ["In which language?"]
+
+
+def end_run(engine: Engine, title: str, verdict: str, cost: float) -> str:
+    """A ticket whose run has ended with this verdict and cost."""
+    with writing(engine) as session:
+        ticket = transitions.create_ticket(session, NewTicket(title=title, assigned_to="script"), ALICE)
+        claim = claims.claim_ticket(session, ticket.id, "here")
+        report = reports.RunReport.model_validate({"verdict": verdict, "summary": "Well?"})
+        reports.apply_report(session, claim.run.id, report, reports.RetryPolicy())
+        session.execute(update(Run).where(Run.id == claim.run.id).values(cost_usd=cost))
+        return ticket.identifier
+
+
+def test_what_happened_while_a_person_was_away_is_listed_until_it_is_dismissed(engine: Engine) -> None:
+    start = now()
+    end_run(engine, "Before", "failed", 1.0)
+    with writing(engine) as session:
+        session.execute(update(Run).values(ended=start - timedelta(hours=3)))
+        absence.record_visit(session, "alice", start - timedelta(hours=2))
+        absence.record_visit(session, "alice", start - timedelta(hours=1, minutes=40))
+        assert absence.load_absence(session, "alice", start - timedelta(hours=1, minutes=35)) is None
+        assert absence.load_absence(session, "bob", start) is None
+    for number in range(4):
+        finished(engine, number + 1)
+    asked, failed = end_run(engine, "Ask", "question", 0.5), end_run(engine, "Fail", "failed", 0.25)
+    with writing(engine) as session:
+        session.execute(update(Ticket).where(Ticket.status == TicketStatus.DONE).values(closed=start))
+        arrived = absence.load_absence(session, "alice", start)
+        absence.record_visit(session, "alice", start)
+        absence.record_visit(session, "alice", start + timedelta(minutes=5))
+        found = absence.load_absence(session, "alice", start + timedelta(minutes=5))
+        assert found == arrived and found is not None
+        assert found.since == start - timedelta(hours=1, minutes=40)
+        assert (found.finished.count, len(found.finished.tickets)) == (4, absence.PAGE_SIZE)
+        assert (found.asked.tickets, found.failed.tickets) == ([(asked, "Ask")], [(failed, "Fail")])
+        assert found.cost == pytest.approx(0.75)
+        absence.dismiss_absence(session, "alice", start + timedelta(minutes=6))
+        assert absence.load_absence(session, "alice", start + timedelta(minutes=6)) is None
+        session.execute(update(PersonVisit).values(last_seen=start + timedelta(days=1)))
+        assert absence.load_absence(session, "alice", start + timedelta(days=2)) is None, "nothing happened"

@@ -92,6 +92,7 @@ ADDED_FIELDS: dict[str, Any] = {
     "trusted_digest": None,
     "push_address": None,
     "sign_landings": False,
+    "ticket_template": "",
     "planning": None,
     "plan_first": False,
     "plans": False,

@@ -104,6 +104,7 @@ def paths(site: BoardSite, folder: Path) -> list[str]:
         "/board?view=list",
         f"/board/bulk?move=park&tickets={ticket}",
         "/ticket/new?status=waiting",
+        "/agents/live",
         "/activity",
         "/health",
         "/patterns",
@@ -166,6 +167,7 @@ def test_what_floats_over_the_board_is_accessible_too(site: BoardSite, tab: Tab)
     offences += check_floats()
     page.keyboard.press("Escape")
     page.keyboard.press("c")
+    page.locator("#ticket-dialog summary", has_text="More").click()
     page.locator("#ticket-dialog summary").last.click()
     offences += check_floats()
     assert offences == []

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from database import reading
 from tests.waiting import wait_until
+from tickets.conversation import messages
+from tickets.shared.lookup import get_ticket
 from web.stream import stream_routes
 
 from .conftest import BoardSite, OpenContext, Tab
@@ -213,3 +216,36 @@ def test_the_pages_work_without_scripts(site: BoardSite, tab: Tab) -> None:
     expect(page.locator("#entries strong")).to_have_text("plainly")
     page.get_by_role("button", name="Triage").click()
     expect(page.locator(".strip .state")).to_have_text("To do")
+
+
+def test_the_wall_shows_what_each_agent_does_and_interrupts_it(site: BoardSite, page: Page) -> None:
+    """New lines come over the page's one stream, and what is typed stays when an agent begins or ends."""
+    tickets = [site.ticket(title=f"Work {number}") for number in range(3)]
+    runs = [site.claim(ticket) for ticket in tickets[:2]]
+    for run in runs:
+        site.beat(run, "running")
+    site.tell(runs[0], "agent.tool_call", call="c1", name="Bash", title="make check", input={})
+    go(page, "/agents/live")
+    agents = page.locator("[data-agent]")
+    expect(agents).to_have_count(2)
+    expect(agents.first.locator("[data-lines] li")).to_have_text(["make check"])
+    for number, run in enumerate(runs):
+        site.tell(run, "agent.text", block=f"b{number}", text=f"I am at {number}.\nMore.")
+    expect(agents.first.locator("[data-lines] li")).to_have_text(["make check", "I am at 0."])
+    expect(agents.last.locator("[data-lines] li")).to_have_text(["I am at 1."])
+
+    field = agents.last.get_by_placeholder("What to do instead")
+    field.fill("Half a thought")
+    runs.append(site.claim(tickets[2]))
+    expect(agents).to_have_count(3)
+    expect(page.locator(f"[data-agent='{tickets[1]}'] [name=body]")).to_have_value("Half a thought")
+    site.tell(runs[2], "agent.text", block="b2", text="I begin.")
+    expect(page.locator(f"[data-agent='{tickets[2]}'] [data-lines]")).to_contain_text("I begin.")
+
+    page.locator(f"[data-agent='{tickets[1]}']").get_by_role("button", name="Interrupt").click()
+    expect(page.locator(f"[data-agent='{tickets[1]}'] [data-lines]")).to_contain_text("You: Half a thought")
+    with reading(site.store) as session:
+        ticket_id = get_ticket(session, tickets[1]).id
+        assert [(row.body, row.mode.value) for row in messages.list_messages(session, ticket_id)] == [
+            ("Half a thought", "interrupt")
+        ]

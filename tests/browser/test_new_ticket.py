@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from database import reading
+from database import reading, writing
 from models import Ticket, TicketStatus
+from tests.workers.repositories import create_repository
 from tickets.conversation import attachments
 from tickets.lifecycle import schemas
 from tickets.shared.lookup import get_ticket
+from tickets.team import projects
+from tickets.team.projects import NewProject
 from tickets.workflow import relationships
 
-from .conftest import BoardSite, Tab
+from .conftest import OPERATOR, BoardSite, Tab
 from .test_live_pages import go, wait_until_live
 
 pytestmark = pytest.mark.browser
@@ -41,6 +44,11 @@ def fold(page: Page, name: str) -> Locator:
     return page.locator("#ticket-form summary", has_text=name)
 
 
+def show_all_fields(page: Page) -> None:
+    fold(page, "More").focus()
+    page.keyboard.press("Enter")
+
+
 def tab_to(page: Page, selector: str) -> None:
     """Press Tab until this control of the form has the focus."""
     target = page.locator(f"#ticket-form {selector}").first
@@ -55,6 +63,7 @@ def test_every_field_is_filled_in_by_keyboard_alone(site: BoardSite, page: Page)
     first, second = site.ticket(title="Paint the shed"), site.ticket(title="Buy the paint")
     open_dialog(page)
     page.keyboard.type("Write a letter")
+    show_all_fields(page)
     tab_to(page, "[name=description]")
     page.keyboard.type("To **Ada**.")
     nobody = page.get_by_text("Nobody will start this")
@@ -112,6 +121,7 @@ def test_what_is_wrong_is_said_in_place_and_files_stay_chosen(site: BoardSite, p
     note.write_text("Remember.")
     open_dialog(page)
     page.get_by_label("Title").fill("Write a letter")
+    show_all_fields(page)
     fold(page, "Files").click()
     page.get_by_label("Files", exact=True).set_input_files(note)
     page.get_by_label("Later").check()
@@ -146,6 +156,7 @@ def test_one_after_the_other_without_leaving(site: BoardSite, page: Page) -> Non
 def test_a_draft_comes_back_whole_until_it_is_sent_or_discarded(site: BoardSite, page: Page) -> None:
     open_dialog(page)
     page.get_by_label("Title").fill("Half a thought")
+    show_all_fields(page)
     page.get_by_label("Owner", exact=True).last.select_option("codex")
     page.get_by_label("After triage").check()
     page.keyboard.press("Escape")
@@ -169,6 +180,7 @@ def test_enter_creates_the_ticket_and_the_shortcut_works_in_every_field(site: Bo
     title = page.locator("#new-title")
     expect(title).to_be_focused()
     page.keyboard.type("First")
+    show_all_fields(page)
     page.locator("#new-description").fill("To **Ada**.")
     page.locator("#ticket-dialog").get_by_role("button", name="Preview").click()
     expect(page.locator("#ticket-dialog .preview strong")).to_have_text("Ada")
@@ -182,6 +194,7 @@ def test_enter_creates_the_ticket_and_the_shortcut_works_in_every_field(site: Bo
     page.keyboard.press("c")
     expect(page.locator("#new-title")).to_be_focused()
     page.keyboard.type("Third")
+    show_all_fields(page)
     page.locator("#new-priority").focus()
     page.keyboard.press("Control+Enter")
     expect(page.locator(".ticket h1")).to_contain_text("Third")
@@ -190,6 +203,7 @@ def test_enter_creates_the_ticket_and_the_shortcut_works_in_every_field(site: Bo
 def test_the_description_is_previewed_and_rows_are_added_without_losing_a_word(site: BoardSite, page: Page) -> None:
     open_dialog(page)
     page.get_by_label("Title").fill("Write a letter")
+    show_all_fields(page)
     page.get_by_label("Description").fill("To **Ada**, <b>now</b>.")
     page.get_by_role("button", name="Preview").click()
     preview = page.get_by_role("region", name="Preview of the description")
@@ -201,6 +215,29 @@ def test_the_description_is_previewed_and_rows_are_added_without_losing_a_word(s
     expect(page.locator("[name=link_ticket]")).to_have_count(2)
     expect(page.locator("[name=link_ticket]").first).to_have_value("MC-1")
     expect(page.get_by_label("Title")).to_have_value("Write a letter")
+
+
+def test_one_line_creates_a_ticket_with_its_fields_by_four_keys(site: BoardSite, page: Page, tmp_path: Path) -> None:
+    """The chips show what the line sets, and one that a person removes leaves its words in the title."""
+    folder = create_repository(tmp_path / "web", greet="echo Hello\n")
+    with writing(site.store) as session:
+        for slug, template in (("web", "## Steps"), ("api", "## Request")):
+            body = NewProject(slug=slug, name=slug, folder=str(folder), ticket_template=template)
+            projects.add_project(session, body, OPERATOR)
+    open_dialog(page)
+    expect(page.get_by_label("Description")).to_be_hidden()
+    page.keyboard.type("Fix #bug CSV export @codex !high +web #odd tomorrow")
+    chips = page.locator("[data-chips] .chip:not(.quiet)")
+    expect(chips).to_contain_text(["bug", "codex", "high", "web", "Starts", "“#odd” is no tag"])
+    page.get_by_role("button", name="Keep “tomorrow” as text").click()
+    expect(chips).to_contain_text(["bug", "codex", "high", "web", "“#odd” is no tag"])
+    expect(page.get_by_label("Title")).to_be_focused()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".ticket h1")).to_contain_text("Fix CSV export #odd tomorrow")
+    expected = {"status": "todo", "assigned_to": "codex", "priority": "high", "tags": ["bug"], "not_before": None}
+    expected |= {"project": "web", "description": "## Steps"}
+    ticket = load_ticket(site, "MC-1")
+    assert {name: ticket[name] for name in expected} == expected
 
 
 def test_a_phone_gets_the_page(site: BoardSite, tab: Tab) -> None:
@@ -222,6 +259,7 @@ def test_without_scripts_every_field_is_there(site: BoardSite, tab: Tab, tmp_pat
     page = tab(java_script_enabled=False)
     page.goto("/ticket/new")
     page.get_by_label("Title").fill("Written plainly")
+    fold(page, "More").click()
     page.get_by_label("Description").fill("To **Ada**.")
     page.get_by_role("button", name="Preview").click()
     expect(page.locator(".preview strong")).to_have_text("Ada")

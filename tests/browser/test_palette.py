@@ -43,7 +43,11 @@ def test_pages_and_actions_are_there_without_a_word_from_the_server(site: BoardS
         f"palette-group-{n}" for n in range(3)
     ]
     labels = {option.inner_text().split("\n")[0] for option in options(page).all()}
-    rail = {link.inner_text() for link in page.locator(".rail .item .label").all()} - {"Board", "Collapse sidebar"}
+    rail = {link.inner_text() for link in page.locator(".rail .item .label").all()} - {
+        "Board",
+        "Collapse sidebar",
+        "Search",
+    }
     expected = rail | {
         "Help",
         "New ticket",
@@ -303,7 +307,7 @@ def test_keys_without_ctrl_can_be_turned_off_for_good(site: BoardSite, page: Pag
     expect(page.locator("#palette")).to_be_visible()
     expect(page).to_have_url(f"{site.base}/activity")
     expect(page.locator("#keys")).to_be_hidden()
-    expect(page.locator(".topbar .search-link kbd")).to_be_hidden()
+    expect(page.locator(".rail .search-link kbd")).to_be_hidden()
 
 
 def test_times_are_told_whole_by_key_tap_and_focus(site: BoardSite, tab: Tab) -> None:

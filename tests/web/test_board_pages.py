@@ -11,9 +11,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, event, update
 
+from bench.weight import PageParser
 from database import Session, StoreUnavailable, reading, writing
 from models import Run, Ticket, TicketStatus
-from tickets.board import saved_views
+from tickets.board import columns, saved_views
 from tickets.lifecycle import bulk
 from tickets.runs import claims
 from tickets.shared.actors import Actor
@@ -24,6 +25,8 @@ from tickets.team.projects import NewProject
 
 from .conftest import OWN_PAGE, Api, csrf_token
 from .test_more_pages import send, text
+
+MAX_ELEMENTS = 2_500
 
 
 def cards(page: str) -> list[str]:
@@ -136,6 +139,20 @@ def test_more_of_a_list_follows_under_the_same_filters(browser: FlaskClient, ope
     assert onward is not None
     rest = text(browser, onward[1].replace("&amp;", "&"))
     assert len(cards(first)) == 50 and cards(rest) == ["MC-2", "MC-1"]
+
+
+def test_a_board_of_full_columns_has_few_elements(browser: FlaskClient, operator: Api) -> None:
+    """The menus of cards are built when they are opened, and a column opens with the cards that are seen."""
+    operator.post("/tickets", {"title": "One"})
+    empty = PageParser(text(browser, "/board?view=columns")).elements
+    for number in range(columns.FIRST_PAGE_SIZE + 2):
+        facts = {"title": f"Number {number}", "tags": ["bug"], "assigned_to": "script"}
+        operator.post("/tickets", facts)
+        operator.post(f"/tickets/MC-{number + 2}/moves", {"move": "park", "wake": {"kind": "manual"}})
+    page = text(browser, "/board?view=columns")
+    of_column = PageParser(page).elements - empty
+    assert len(cards(page)) == columns.FIRST_PAGE_SIZE + 1 and ">Park<" in page
+    assert empty + of_column * len(TicketStatus) < MAX_ELEMENTS
 
 
 def test_quick_add_makes_what_the_board_is_narrowed_to(browser: FlaskClient, operator: Api) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, select
 
 from database import reading, writing
-from models import Incident, IncidentState, TaskOutcome, TicketEvent, Trigger, now
+from models import Incident, IncidentState, PersonVisit, TaskOutcome, TicketEvent, Trigger, now
 from settings import Settings
 from tickets.conversation import timeline
 from tickets.lifecycle import moves, transitions
@@ -18,7 +20,7 @@ from tickets.operations import incidents, tasks
 from tickets.shared.actors import Actor
 from tickets.shared.inputs import NewTicket
 
-from .conftest import OWN_PAGE, Api, csrf_token
+from .conftest import OWN_PAGE, Api, csrf_token, start
 
 OPERATOR = Actor.human("operator")
 PAGES = ("/help", "/search", "/tasks", "/incidents", "/logs", "/logs?show=heartbeats", "/logs?show=web")
@@ -206,3 +208,29 @@ def test_archived_tickets_are_shown_apart(browser: FlaskClient, operator: Api) -
     assert 'id="card-MC-1"' not in text(browser, "/board") and 'id="card-MC-2"' in text(browser, "/board")
     markup = text(browser, "/board?archived=1")
     assert 'id="card-MC-1"' in markup and 'id="card-MC-2"' not in markup
+
+
+def test_what_happened_while_a_person_was_away_stands_on_the_overview_until_dismissed(
+    browser: FlaskClient, operator: Api, store: Engine
+) -> None:
+    operator.post("/tickets", {"title": "Write <a> letter", "status": "inbox"})
+    assert "While you were away" not in text(browser, "/")
+    with writing(store) as session:
+        session.merge(PersonVisit(person="operator", last_seen=now() - timedelta(hours=2)))
+    operator.post("/tickets/MC-1/moves", {"move": "close", "note": "By hand."})
+    page = text(browser, "/")
+    assert "While you were away" in page and "Write &lt;a&gt; letter" in page
+    assert "While you were away" in text(browser, "/")
+    assert "While you were away" not in send(browser, "/overview/away/dismiss", "/")
+
+
+def test_who_only_reads_sees_the_live_agents_without_a_way_to_interrupt_them(
+    app: Flask, store: Engine, viewer: Api, operator: Api
+) -> None:
+    start(app, store, title="Read along")
+    pages = {
+        api: api.client.get("/agents/live", headers={"Authorization": f"Bearer {api.token}"})
+        for api in (viewer, operator)
+    }
+    assert all("Read along" in page.text and "No activity yet" in page.text for page in pages.values())
+    assert ("Interrupt" in pages[viewer].text, "Interrupt" in pages[operator].text) == (False, True)

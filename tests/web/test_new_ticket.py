@@ -115,6 +115,20 @@ def test_what_is_wrong_stands_beside_its_field_and_keeps_what_was_typed(browser:
         assert newest(operator)["identifier"] == "MC-1", fields
 
 
+def test_the_line_counts_before_the_fields_of_the_form(browser: FlaskClient, operator: Api) -> None:
+    line = {"one_line": "1", "title": "Write #bug a letter @me !low #odd due 2999-03-04", "plain": ["#odd"]}
+    post(browser, assigned_to="codex", priority="high", tags=["infra"], **line)
+    ticket = newest(operator)
+    assert (ticket["title"], ticket["assigned_to"], ticket["priority"]) == ("Write a letter #odd", "operator", "low")
+    assert (sorted(ticket["tags"]), ticket["expected_check_in"]) == (["bug", "infra"], "2999-03-04T23:59:00.000000Z")
+    post(browser, title="Read #bug @me")
+    assert newest(operator)["title"] == "Read #bug @me", "only a line is parsed"
+    refused = post(browser, one_line="1", title="#bug @me")
+    assert refused.status_code == 422 and 'value="#bug @me"' in refused.text and "must not be empty" in refused.text
+    chips = text(browser, "/ticket/new/line?title=Ask+%40nobody+tomorrow&assigned_to=codex&plain=x")
+    assert all(words in chips for words in ("“@nobody” is no member of the team", "Starts ", "Codex", 'value="x"'))
+
+
 def test_relationships_are_said_from_either_end(browser: FlaskClient, operator: Api) -> None:
     for title in ("First", "Second"):
         operator.post("/tickets", {"title": title})

@@ -93,7 +93,13 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     body = text(browser.get(answer.location))
     assert "1 path has uncommitted changes." in body
     assert '<option value="main" selected>' in body
-    commands = {"check_command": "sh -c 'make test'", "copy_files": ".env\n", "ports": "2", "sign_landings": "yes"}
+    commands = {
+        "check_command": "sh -c 'make test'",
+        "copy_files": ".env\n",
+        "ports": "2",
+        "sign_landings": "yes",
+        "ticket_template": "## Steps\r\n",
+    }
     commands |= {"network": "on", "allowed_commands": "npm  install\n\ndocker ps\n", "denied_commands": "npm publish"}
     absent = send(browser, answer.location, **FIELDS | {"base_branch": "absent"})
     assert absent.status_code == 422 and "The repository has no branch absent." in text(absent)
@@ -111,6 +117,7 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
         session.execute(update(Project).values(push_address=push["push_address"]))
     stored = project(store, "code")
     assert (stored.push_address, stored.sign_landings) == ("git@host.example:a/b.git", True)
+    assert stored.ticket_template == "## Steps\n"
     assert (stored.folder, stored.max_runs, stored.gate.value) == (str(repository), 3, "checks")
     assert (stored.check_command, stored.setup_command) == (["sh", "-c", "make test"], None)
     assert (stored.copy_files, stored.link_files, stored.ports) == ([".env"], [], 2)

@@ -13,6 +13,7 @@ STYLES = sorted([STATIC / "style.css", *(STATIC / "css").rglob("*.css")])
 PYTHON = sorted((ROOT / "web").rglob("*.py"))
 
 INLINE = re.compile(r"\sstyle=|\son[a-z]+=|<style|<script(?![^>]*\ssrc=)|javascript:|\bhx-on|\bjs:")
+TICKET_TITLE = re.compile(r"\{\{ (?:ticket|card|item|hit|line|run|link)\.title \}\}")
 UNSAFE = re.compile(r"\beval\(|new Function|\.innerHTML|\.outerHTML\s*=|insertAdjacentHTML|document\.write")
 
 
@@ -39,6 +40,23 @@ def test_every_icon_named_is_in_the_sprite() -> None:
         name for file in PYTHON for name in re.findall(r'nav\("[^"]*", "[^"]*", "([^"]+)"', file.read_text("utf-8"))
     }
     assert icon_names - sprite_names == set()
+
+
+def test_the_title_of_a_ticket_is_written_in_its_own_direction() -> None:
+    """A title in Hebrew or Arabic must not reorder the identifier and the words beside it."""
+    lines = [(file.name, line) for file in MARKUP for line in file.read_text("utf-8").splitlines()]
+    titles = [(name, line) for name, line in lines if TICKET_TITLE.search(line) and "block title" not in line]
+    isolated = re.compile(rf'(?:dir="auto"[^<]*>|<bdi>|data-title="){TICKET_TITLE.pattern}')
+    assert len(titles) > 10
+    assert [
+        (name, line) for name, line in titles if len(isolated.findall(line)) < len(TICKET_TITLE.findall(line))
+    ] == []
+
+
+def test_no_ligature_changes_what_code_looks_like() -> None:
+    rules = [rule for file in STYLES for rule in re.findall(r"\{([^{}]*)\}", file.read_text("utf-8"))]
+    in_mono = [rule for rule in rules if re.search(r"font[^;]*: [^;]*var\(--mono\)", rule)]
+    assert in_mono and [rule for rule in in_mono if "font-variant-ligatures: none" not in rule] == []
 
 
 def test_every_style_layer_is_imported_and_exists() -> None:

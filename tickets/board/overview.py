@@ -189,6 +189,7 @@ def list_at_work(session: Session) -> list[View]:
     rows = sorted(session.execute(AT_WORK), key=lambda row: row[0].id)
     return [
         {
+            "id": run.id,
             "identifier": identifier,
             "title": title,
             "agent": run.agent,

@@ -330,6 +330,7 @@ class ProjectJson(Response):
     landing: str
     push_address: str | None
     sign_landings: bool
+    ticket_template: str
     max_runs: int
     trusted_digest: str | None
     version: int

@@ -20,7 +20,7 @@ from tickets.shared import events, rights
 from tickets.shared.actors import Actor
 from tickets.shared.canary import CANARY
 from tickets.shared.errors import ConflictError, Invalid, NotFound, StaleProject
-from tickets.shared.inputs import Body, Line, Name, Title
+from tickets.shared.inputs import Body, Line, Name, Prose, Title
 from tickets.shared.rights import Act
 
 Argv = list[Line]
@@ -50,6 +50,7 @@ class NewProject(Body):
     `folder` is absolute. Commands are argument lists, started without a shell. `landing` is the action of an approval.
     `copy_files` and `link_files` are paths within the folder that each workspace gets. `ports` is the number of ports
     that each run may use.
+    `ticket_template` is what the description of a new ticket begins with.
     `push_address` is where branches are pushed: no remote of the repository's configuration is used.
     Agents may run `allowed_commands` with any further arguments, outside their sandbox too, and never `denied_commands`;
     `network` lets their other commands reach it.
@@ -73,6 +74,7 @@ class NewProject(Body):
     landing: Landing = Landing.LEAVE
     push_address: Line | None = None
     sign_landings: bool = False
+    ticket_template: Prose = ""
     max_runs: int = Field(2, ge=1, le=32)
 
 
@@ -112,6 +114,7 @@ class EditProject(Body):
     landing: Landing | None = None
     push_address: Line | None = None
     sign_landings: bool | None = None
+    ticket_template: Prose | None = None
     max_runs: int | None = Field(None, ge=1, le=32)
     archived: bool | None = None
 

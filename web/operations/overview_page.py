@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, redirect
+from werkzeug.wrappers import Response
 
 import auth
-from database import Session, reading
-from tickets.board import overview
+from auth import Right
+from database import Session, reading, writing
+from models import now
+from tickets.board import absence, overview
 from tickets.board.columns import Viewer
 from tickets.dispatch.policy import DispatchLimits
 from tickets.operations import canary_status, store_stats
@@ -30,7 +33,8 @@ def show_overview() -> str:
         layout.load_layout(session)
         first = overview.load_first_steps(session)
         context = {} if first else _load_overview(session)
-    context |= {"first": first}
+        away = None if first else absence.load_absence(session, auth.get_actor().name, now())
+    context |= {"first": first, "away": away}
     return layout.render_page("operations/overview.html", "overview", [], **context)
 
 
@@ -39,6 +43,15 @@ def show_overview_part() -> str:
     with reading(auth.get_instance().engine) as session:
         context = _load_overview(session)
     return layout.render_part("operations/_overview", **context)
+
+
+@blueprint.post("/overview/away/dismiss")
+@auth.allow(Right.OPERATOR, Right.VIEWER)
+def dismiss_absence() -> Response:
+    """Hide what happened while this person was away."""
+    with writing(auth.get_instance().engine) as session:
+        absence.dismiss_absence(session, auth.get_actor().name, now())
+    return redirect("/", 303)
 
 
 def _load_overview(session: Session) -> dict[str, Any]:

@@ -9,5 +9,6 @@ BLUEPRINTS = (
     "console",
     "run_page",
     "operator_page",
+    "live_agents_page",
 )
 """Modules of this package that have a Blueprint named `blueprint`."""

@@ -140,6 +140,7 @@ def show_project(slug: str) -> str:
     values: View = {name: getattr(project, name) for name in ("slug", "name", "folder", "clone_url", "base_branch")}
     values |= {"max_runs": project.max_runs, "gate": project.gate.value, "landing": project.landing.value}
     values |= {"push_address": project.push_address, "sign_landings": project.sign_landings}
+    values |= {"ticket_template": project.ticket_template}
     values |= {"version": project.version, "ports": project.ports}
     values |= {name: shlex.join(getattr(project, name) or []) for name in COMMANDS}
     values |= {name: "\n".join(getattr(project, name)) for name in LISTS} | {"network": project.network}
@@ -216,6 +217,7 @@ def _read_body() -> View:
     where = {
         "push_address": form.get("push_address", "").strip() or None,
         "sign_landings": bool(form.get("sign_landings")),
+        "ticket_template": form.get("ticket_template", "").replace("\r\n", "\n"),
     }
     return plain | optional | where | commands | lists | {"network": "network" in form}
 

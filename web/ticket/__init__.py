@@ -11,6 +11,7 @@ BLUEPRINTS = (
     "context",
     "attachments",
     "new_ticket",
+    "ticket_line",
     "ticket_page",
     "review_queue",
     "review_page",

@@ -27,7 +27,7 @@ from tickets.team import default_owner, projects, team_status
 from web.site import forms, layout, markdown, phase_forms
 from web.site.errors import convert_validation_error
 
-from . import attempts_page, ticket_fields
+from . import attempts_page, ticket_fields, ticket_line
 from .attachments import receive_file
 
 blueprint = Blueprint("new_ticket", __name__)
@@ -54,6 +54,9 @@ LINKS = [
 ]
 REPEATED_FIELDS = ("project", "assigned_to", "priority", "status", "query")
 """Fields whose values are copied to the form of the next ticket."""
+SHORT_FIELDS = {"csrf", "then", "title", "one_line", "plain", "query", "assigned_to", "project"}
+"""Fields that are seen without opening the rest of the form."""
+DEFAULTS = {"status": "todo", "priority": "normal"}
 FORM_FIELDS = {
     *ticket_fields.ON_NEW_TICKET,
     *forms.WAKE_FIELDS,
@@ -95,6 +98,7 @@ def _render_form(form: Form, errors: Errors, preview: str | None = None, *, is_n
         wake = forms.build_wake_field(session, form, zone)
         attempt_choices = attempts_page.list_choices(session)
         phase_choices = phase_forms.load_choices(session)
+        line = ticket_line.build_context(session, form)
     other_errors = [f"{name}: {words}" for name, words in errors.items() if name not in FORM_FIELDS and name != "form"]
     context: View = {
         "form": form,
@@ -106,6 +110,8 @@ def _render_form(form: Form, errors: Errors, preview: str | None = None, *, is_n
         "fields": ticket_fields.build_new_inputs(form, errors, choices, zone),
         "choices": choices,
         "is_next": is_next,
+        "line": line,
+        "is_expanded": preview is not None or bool(errors.keys() - {"title", "form"}) or _has_more(form),
         "errors": errors | ({"form": "; ".join(other_errors)} if other_errors else {}),
         "preview": preview,
         "zone": zone,
@@ -114,6 +120,13 @@ def _render_form(form: Form, errors: Errors, preview: str | None = None, *, is_n
     if request.headers.get("HX-Request") or layout.is_script_request():
         return layout.render_part("ticket/_new_ticket_form", **context)
     return layout.render_page("ticket/new_ticket.html", "board", [("Board", "/board"), ("New ticket", None)], **context)
+
+
+def _has_more(form: Form) -> bool:
+    """Return whether a form has a value that the line and its chips do not show."""
+    return any(
+        value.strip() for name, value in form.items() if name not in SHORT_FIELDS and value != DEFAULTS.get(name)
+    )
 
 
 def _load_choices(session: Session) -> View:
@@ -198,6 +211,8 @@ def _prepare_parent(body: NewTicket) -> None:
 def _parse_body(form: Form, zone: str) -> NewTicket:
     """Parse the form into a new ticket. Raises pydantic's ValidationError or `Invalid`."""
     fields = ticket_fields.read_new_ticket(form, zone)
+    if "one_line" in form:
+        fields |= _read_line(form, fields.get("tags", []))
     fields["status"] = form.get("status", "todo")
     if fields["status"] == "waiting":
         fields["wake"] = forms.parse_wake(form, zone)
@@ -210,6 +225,14 @@ def _parse_body(form: Form, zone: str) -> NewTicket:
             ],
         }
     )
+
+
+def _read_line(form: Form, tags: list[str]) -> View:
+    """Read the fields of the form's line, which count before those of the form. Tags are added to those of the form."""
+    with reading(auth.get_instance().engine) as session:
+        parsed = ticket_line.read_line(session, form)
+    more_tags = [tag for tag in parsed.fields.get("tags", []) if tag not in tags]
+    return {**parsed.fields, "title": parsed.title, "tags": [*tags, *more_tags]}
 
 
 def _require_tickets(form: Form) -> None:

@@ -2,6 +2,7 @@
 //   input[data-drafted]   stored with the draft: the version it was written for. Such a form restores its draft when it is opened.
 //   [data-restored]       shown when a draft was restored, with a button [data-discard]
 
+import { reveal } from "./element.js";
 import { storageKey } from "./http.js";
 
 const FIELDS = "textarea[name], input[name][type=text], input[name][type=datetime-local], input[name]:not([type])";
@@ -45,6 +46,7 @@ function restoreChoices(form, values) {
     if (!values.has(getName(field)) || isChanged(field)) continue;
     if (isBox(field)) field.checked = values.get(getName(field));
     else field.value = values.get(getName(field));
+    reveal(field);
   }
 }
 
@@ -54,7 +56,7 @@ function restore(form) {
   const fields = [...form.querySelectorAll(FIELDS)].filter((field) => values.has(getName(field)) && (!field.value || isUnchanged(form, field)));
   for (const field of [...(fields.length ? form.querySelectorAll(BASELINE_INPUTS) : []), ...fields]) {
     field.value = values.get(getName(field));
-    field.closest("details")?.setAttribute("open", "");
+    reveal(field);
     field.dispatchEvent(new Event("input", { bubbles: true }));
   }
   if (fields.length) restoreChoices(form, values);

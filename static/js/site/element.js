@@ -4,3 +4,8 @@ export function createElement(name, properties = {}, ...children) {
   made.append(...children);
   return made;
 }
+
+/** Open every disclosure around an element, so that it can be seen and focused. */
+export function reveal(element) {
+  for (let details = element.closest("details"); details; details = details.parentElement.closest("details")) details.open = true;
+}

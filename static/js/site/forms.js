@@ -10,6 +10,7 @@
 import { markBusy, setDisabled } from "./loading.js";
 import { discardDraft } from "./drafts.js";
 import { showForm } from "./dialogs.js";
+import { reveal } from "./element.js";
 import { announceNewElements, morph } from "./fragments.js";
 import { describeError, parseFragment, postForElements, postForm, storageKey } from "./http.js";
 
@@ -110,7 +111,9 @@ async function send(form, submitter) {
 async function showRefusal(form, refusal) {
   if (refusal.form && "redraw" in form.dataset) {
     morph(form, refusal.form.outerHTML, "outerHTML");
-    (form.querySelector("[aria-invalid]") ?? form.querySelector(".input"))?.focus();
+    const field = form.querySelector("[aria-invalid]") ?? form.querySelector(".input");
+    if (field) reveal(field);
+    field?.focus();
   } else if (refusal.form) {
     showForm(refusal.form.outerHTML); // what the refused button has to ask first
   } else {

@@ -163,7 +163,7 @@ export class Palette {
   }
 
   #option(item) {
-    const label = createElement("span", { className: "truncate" }, item.label);
+    const label = createElement("span", { className: "truncate", dir: "auto" }, item.label);
     const option = createElement("div", { role: "option", id: `palette-${this.#options.length}` }, createElement("i", { className: "icon" }), label);
     if (item.hint) option.append(createElement("span", { className: "push nowrap" }, ...item.hint.split(" ").map((cap) => createElement("kbd", {}, cap))));
     this.#options.push({ option, item });
