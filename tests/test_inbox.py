@@ -69,7 +69,7 @@ def test_an_item_is_acted_on_with_its_action_or_not_at_all(engine: Engine) -> No
     assert list_ids(engine, InboxState.ACTED) == [], "a refused action leaves the item to its holder"
 
     facts = {"reason": "environment", "owner": "alice", "next_action": "Log the agent in."}
-    actions = (
+    actions: tuple[inbox_items.Action, ...] = (
         MoveAction(type="move", move="block", facts=facts),
         CommentAction(type="comment", body="Seen."),
         TicketAction(type="ticket", ticket=NewTicket(title="Renew the log-in")),
