@@ -95,7 +95,9 @@ def _child_environment(host: str | None, port: int | None, no_scheduler: bool) -
     One memory arena for all threads of a process: with more, programs grow by fragments that are never given back.
     """
     options = {"MC_HOST": host, "MC_PORT": port, "MC_SCHEDULER": False if no_scheduler else None}
-    return {"MALLOC_ARENA_MAX": "1", **os.environ} | {name: str(value) for name, value in options.items() if value is not None}
+    return {"MALLOC_ARENA_MAX": "1", **os.environ} | {
+        name: str(value) for name, value in options.items() if value is not None
+    }
 
 
 def _lock_home(settings: Settings) -> None:

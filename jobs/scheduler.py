@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +25,15 @@ from workers.run.task_process import ProcessResult
 from . import housekeeping, landing, pickup, single_flight, spec_builder, watchdog
 from .health import canary, look
 from .job_context import JobContext
-from .task_recorder import JobResult, choose_status
+from .task_recorder import REPEAT, JobResult, choose_status
 
 ROOT = Path(__file__).resolve().parent.parent
 GRACE_SECONDS = 8.0
 """Enough for a dispatch pass."""
 STOP_SECONDS = 4.0
 DEFAULT_TIMEOUT_SECONDS = 300.0
+REPEAT_INTERVAL = timedelta(seconds=30)
+"""How long after a failure that may be over in a moment a task is run again."""
 """The timeout of a job whose task has no file any more."""
 
 
@@ -104,6 +106,7 @@ class Scheduler:
         self._told: list[str] = []
         self._decided: dict[str, bool] = {}
         self._next: dict[str, tuple[Task, datetime, datetime]] = {}
+        self._repeat_times: dict[str, datetime] = {}
         with reading(context.engine) as session:
             self._last = {name: row.started for name, row in tasks.load_latest(session).items()}
             self._cursor = events.get_last_id(session)
@@ -138,6 +141,7 @@ class Scheduler:
         due_names = sorted(due.keys() - self._running.keys())
         for name in due_names:
             self._last[name] = moment
+            self._repeat_times.pop(name, None)
             arguments = (schedule.tasks[name], due[name])
             self._running[name] = threading.Thread(target=self._work, args=arguments, name=f"task {name}")
             self._running[name].start()
@@ -170,7 +174,7 @@ class Scheduler:
 
     def run_now(self, name: str, trigger: Trigger = Trigger.OPERATOR) -> TaskOutcome:
         """Run one task now in this thread, enabled or not. `KeyError` for an unknown one."""
-        return self._run(self.load_schedule().tasks[name], trigger)
+        return self._run(self.load_schedule().tasks[name], trigger).outcome
 
     def _is_due(self, schedule: Schedule, name: str, moment: datetime) -> bool:
         """Return True when a task is due.
@@ -179,6 +183,8 @@ class Scheduler:
         set back to before its last run. For another task a run later than the present time counts as one of now, so
         that it does not wait until then.
         """
+        if name in self._repeat_times:
+            return not moment < self._repeat_times[name] <= moment + REPEAT_INTERVAL
         last = self._last.get(name)
         if schedule.tasks[name].is_interval and (last is None or last > moment):
             return True
@@ -197,29 +203,33 @@ class Scheduler:
     def _work(self, task: Task, trigger: Trigger) -> None:
         """Run a task in its thread, and log every failure. One that could not be run or recorded is due again."""
         try:
-            outcome = self._run(task, trigger)
+            result = self._run(task, trigger)
+            outcome = result.outcome
+            if result.again and outcome is TaskOutcome.FAILED:
+                self._repeat_times[task.name] = now() + REPEAT_INTERVAL
             if outcome in (TaskOutcome.FAILED, TaskOutcome.WARNING):
                 self._log(f"task {task.name}: {outcome.value}")
         except Exception as error:
             self._last.pop(task.name, None)
             self._log(f"task {task.name} could not be run or recorded: {type(error).__name__}: {error}")
 
-    def _run(self, task: Task, trigger: Trigger) -> TaskOutcome:
+    def _run(self, task: Task, trigger: Trigger) -> JobResult:
         job = JOBS_BY_COMMAND.get(tuple(task.head.command))
         try:
             with single_flight.hold_host_lock(self._context, f"task-{task.name}"):
                 if job:
-                    return self.run_job(task.name, job, trigger).outcome
+                    return self.run_job(task.name, job, trigger)
                 return self._run_program(task, trigger)
         except single_flight.AlreadyRunning:
-            return TaskOutcome.SKIPPED
+            return JobResult(TaskOutcome.SKIPPED)
 
-    def _run_program(self, task: Task, trigger: Trigger) -> TaskOutcome:
+    def _run_program(self, task: Task, trigger: Trigger) -> JobResult:
         started_at = now()
         argv = [sys.executable, str(ROOT / task.head.command[0]), *task.head.command[1:], "--trigger", trigger.value]
         log = self._context.settings.logs_dir / "tasks" / f"{task.name}.log"
         process_result = programs.run(argv, ROOT, task.head.timeout, log, self._stopping, self._redaction)
-        return self._record(task, trigger, started_at, process_result)
+        summary = process_result.summary or {}
+        return JobResult(self._record(task, trigger, started_at, process_result), summary, again=REPEAT in summary)
 
     def run_enabled(self, name: str, job: Job, trigger: Trigger) -> JobResult:
         """Run a job as its task, at once and in this thread, unless the task is disabled."""

@@ -15,12 +15,14 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 import migrations
-from database import Session, UnsafeSQLite, open_engine, writing
+from database import Session, StoreUnavailable, UnsafeSQLite, open_engine, writing
 from models import TaskOutcome, Trigger, now
 from redaction import SHAPES
 from settings import Settings, SettingsError, load
 from tickets.operations import tasks
 
+REPEAT = "repeat"
+"""Key of a failed task's summary, present when it may succeed in a moment."""
 START_FAILED_CODE = 2
 """Exit code of a program that could not open its store."""
 
@@ -82,6 +84,8 @@ def run_and_record(engine: Engine, task: str, trigger: Trigger, work: Callable[[
     result, trace = _try_work(work)
     summary = {"task": task, "outcome": result.outcome.value, **result.summary}
     summary["seconds"] = round(time.monotonic() - clock, 3)
+    if result.again and result.outcome is TaskOutcome.FAILED:
+        summary[REPEAT] = True
     code = get_exit_code(result)
     idle = trigger is Trigger.EVENT and result.outcome in (TaskOutcome.NOOP, TaskOutcome.SKIPPED)
     if not idle:
@@ -109,6 +113,10 @@ def _try_work(work: Callable[[], JobResult]) -> tuple[JobResult, str]:
     """Do the work. Returns the result and, after an exception, the traceback."""
     try:
         return work(), ""
+    except StoreUnavailable as error:
+        reason = f"The store was not available: {error.orig}."
+        print(reason, file=sys.stderr)
+        return JobResult(TaskOutcome.FAILED, {"error": reason}, again=True), ""
     except Exception as error:
         first_line = SHAPES.clean_text(str(error)).partition("\n")[0]
         reason = f"{type(error).__name__}: {first_line}"

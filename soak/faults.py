@@ -369,36 +369,29 @@ FAULTS = (
     BoardFault("home read-only", "run-folders", "is read-only", lock_home, needs_mount=True),
     BoardFault("agent logged out", "agents", "cannot start", log_out),
 )
+NO_RESULTS = frozenset({"write lock", "scheduler dead"})
+"""Faults during which no program can store the results of its checks."""
+OF_WEB = frozenset({"settings broken", "disk full", "home read-only"})
+"""Faults that a web process finds by itself then."""
 EXCLUSIVE = frozenset(
     {
         frozenset({"git missing", "git hangs"}),
         frozenset({"disk full", "home read-only"}),
         frozenset({"disk full", "log huge"}),
-        *(
-            frozenset({"write lock", other})
-            for other in (
-                "message expired",
-                "check-in overdue",
-                "most blocked",
-                "incident open",
-                "reaper disabled",
-                "clock set back",
-                "agent logged out",
-                "log huge",
-                "page corrupt",
-            )
-        ),
         *(frozenset({"page corrupt", other}) for other in ("log huge", "backup failed", "disk full", "home read-only")),
         *(frozenset({"home read-only", other}) for other in ("settings broken", "backup failed", "runs deleted")),
         frozenset({"disk full", "backup failed"}),
+        frozenset({"settings broken", "agent logged out"}),
+        frozenset(NO_RESULTS),
         *(
-            frozenset({"scheduler dead", fault.name})
+            frozenset({stop, fault.name})
+            for stop in NO_RESULTS
             for fault in FAULTS
-            if fault.name not in ("scheduler dead", "settings broken", "disk full", "home read-only")
+            if fault.name not in OF_WEB | NO_RESULTS
         ),
     }
 )
 """Pairs that cannot be broken or mended at the same time, as one hides or prevents the other.
 
-While the scheduler is stopped only what a web process checks itself is found, and the scheduler is named.
+While no result can be stored, the reason for that is named; with broken settings no program can ask an agent for its log-in.
 """

@@ -8,13 +8,14 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import event, select, update
 
 import mc_scheduler
-from database import reading, writing
+from database import StoreUnavailable, reading, writing
 from jobs import dispatch_pass, pickup, scheduler, single_flight, trial_merges, watchdog
 from jobs.health.look import Looker
 from jobs.landing import Lander
@@ -337,6 +338,24 @@ def test_a_job_that_breaks_off_is_a_failure_that_says_where(
     assert (row.outcome, row.exit_code) == (TaskOutcome.FAILED, 1)
     assert "dispatch_pass.py" in row.output_tail and "ZeroDivisionError" in row.output_tail
     assert task_scheduler.messages == ["task ticket-pickup: failed"]
+
+
+def test_what_failed_as_the_store_was_locked_is_run_again_in_a_moment(
+    task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a lock of minutes the verdict named a failed probe of agents for ten more, until its next time."""
+    locked = StoreUnavailable("UPDATE", None, Exception("database is locked"))
+    write_task(task_scheduler.folder, "ticket-pickup", schedule="*/10 * * * *", command=["mc_pickup.py"])
+    monkeypatch.setattr(scheduler, "now", lambda: NOON)
+    with monkeypatch.context() as fault:
+        fault.setattr(dispatch_pass, "settle_runs", Mock(side_effect=locked))
+        assert task_scheduler.tick(NOON) == ["ticket-pickup"]
+    [row] = task_scheduler.history()
+    assert row.summary is not None and row.summary["error"] == "The store was not available: database is locked."
+    assert task_scheduler.tick(NOON + timedelta(seconds=5)) == []
+    assert task_scheduler.tick(NOON + timedelta(seconds=40)) == ["ticket-pickup"]
+    assert task_scheduler.tick(NOON + timedelta(seconds=80)) == []
+    assert [row.outcome for row in task_scheduler.history()] == [TaskOutcome.NOOP, TaskOutcome.FAILED]
 
 
 def test_a_pass_that_outlives_its_time_out_is_reported_and_ends_the_process(
