@@ -115,6 +115,7 @@ def test_the_review_queue_leads_on_from_a_ticket_that_no_longer_waits(browser: F
     first = text(browser, "/review")
     assert "<strong>1</strong> of 2" in first and "alice needs to act: Make a key" in first
     assert 'rel="next" href="/review?at=MC-2"' in first and 'rel="prev"' not in first
+    assert 'rel="prev" href="/review?at=MC-1"' in text(browser, "/review?at=MC-2")
     operator.post("/tickets/MC-1/moves", {"move": "unblock"})
     bar = text(browser, "/review/part/bar?at=MC-1&position=1")
     assert "No longer waiting" in bar and 'href="/review?after=MC-1&amp;position=1"' in bar
