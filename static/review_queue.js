@@ -11,10 +11,6 @@ const NO_UNDO = "There is nothing to undo. Answers, approvals and change request
 const queue = document.querySelector("[data-queue]"); // named after its ticket; nothing waits where that is empty
 const bar = document.getElementById("queue-bar");
 
-function getPosition() {
-  return bar?.querySelector("[data-place]")?.dataset.place ?? 1;
-}
-
 function follow(rel) {
   bar?.querySelector(`[rel=${rel}]`)?.click();
 }
@@ -44,7 +40,7 @@ function once(action) {
 function findPage(form) {
   const [, identifier, action] = /^\/ticket\/([^/]+)\/(move|answer|review|undo|runs)\b/.exec(form.getAttribute("action")) ?? [];
   if (action === "undo") return `/review?at=${identifier}`;
-  return identifier === queue.dataset.queue ? `/review?after=${identifier}&position=${getPosition()}` : null;
+  return identifier === queue.dataset.queue ? `/review?after=${identifier}&position=${queue.dataset.position}` : null;
 }
 
 /** Show the title in the bar while the heading is out of view. */

@@ -109,6 +109,24 @@ def test_what_needs_a_person_is_listed_and_counted_in_the_frame(
     assert 'id="card-MC-1"' in listed and 'id="card-MC-2"' not in listed
 
 
+def test_the_review_queue_leads_on_from_a_ticket_that_no_longer_waits(browser: FlaskClient, operator: Api) -> None:
+    facts = {"move": "block", "reason": "needs_human", "owner": "alice", "next_action": "Make a key"}
+    for title in ("One", "Two"):
+        number = operator.post("/tickets", {"title": title}).get_json()["identifier"]
+        operator.post(f"/tickets/{number}/moves", facts)
+    first = text(browser, "/review")
+    assert "<strong>1</strong> of 2" in first and "alice needs to act: Make a key" in first
+    assert 'rel="next" href="/review?at=MC-2"' in first and 'rel="prev"' not in first
+    assert 'rel="prev" href="/review?at=MC-1"' in text(browser, "/review?at=MC-2")
+    operator.post("/tickets/MC-1/moves", {"move": "unblock"})
+    bar = text(browser, "/review/part/bar?at=MC-1&position=1")
+    assert "No longer waiting" in bar and 'href="/review?after=MC-1&amp;position=1"' in bar
+    for query in ("at=MC-1", "after=MC-1&position=1", "after=MC-2&position=1", "at=MC-99"):
+        assert browser.get(f"/review?{query}").headers["Location"] == "/review?at=MC-2"
+    operator.post("/tickets/MC-2/moves", {"move": "unblock"})
+    assert "Nothing needs you" in text(browser, "/review?after=MC-2&position=1")
+
+
 def test_a_task_is_disabled_enabled_and_asked_for(browser: FlaskClient, store: Engine) -> None:
     assert "was not started because the scheduler is not running" in send(browser, "/tasks/backup/run", "/tasks")
     with writing(store) as session:
