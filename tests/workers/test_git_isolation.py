@@ -23,7 +23,7 @@ import pytest
 
 from workers.agents.script import script_agent
 from workers.agents.worktree_path import list_git_folders
-from workers.repository import changes, git, isolation, landing, observe, worktree_cleanup, worktrees
+from workers.repository import changes, git, isolation, landing, observe, trial_merge, worktree_cleanup, worktrees
 from workers.repository.landing import LandingError, LandingJob
 
 from .repositories import commit, create_repository
@@ -238,6 +238,7 @@ def write(hostile: HostileRepository, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def land(hostile: HostileRepository, password_address: str) -> None:
     job = build_job(hostile, str(hostile.folder / "remote.git"))
+    assert trial_merge.try_merge(hostile.repo, job.base, hostile.head).conflicts == ()
     landing.merge_onto_base(job, hostile.folder / "landing", squash=False, look=lambda _: None)
     assert (hostile.repo / "driven.txt").read_text() == "base\n2\nbranch\n"
     landing.push_branch(job)

@@ -113,6 +113,8 @@ PERMANENT_TABLES: dict[str, str] = {
     "ticket_context": "part of their ticket",
     "ticket_comments": "part of their ticket",
     "ticket_plans": "part of their ticket",
+    "attempts": "part of their ticket",
+    "branch_states": "at most one row a ticket",
     "evidence": "part of their ticket",
     "attachments": "part of their ticket; files without a row are removed by the reaper",
     "runs": "one row an attempt, which the ticket's history names; their files have a rule of their own",

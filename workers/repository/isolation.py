@@ -60,8 +60,8 @@ FIXED_VARIABLES = {
 NO_USER_CONFIGURATION = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_ATTR_NOSYSTEM": "1"}
 OPERATOR_COMMANDS = frozenset(
     (
-        *("add", "bisect", "checkout", "clone", "commit", "commit-tree", "fetch", "merge", "push", "reset"),
-        *("submodule", "var", "worktree"),
+        *("add", "bisect", "checkout", "clone", "commit", "commit-tree", "fetch", "merge", "merge-tree", "push"),
+        *("reset", "submodule", "var", "worktree"),
     )
 )
 """Commands that read the operator's configuration too. Any other one prints the same whatever it holds."""
