@@ -198,6 +198,9 @@ def test_filters_take_several_values_in_place_and_the_view_is_one_key_away(site:
     expect(page.locator("#lane-todo .count")).to_have_text("1")
     expect(page.locator("#filter-tag :checked")).to_have_count(0)
     page.locator("#board").focus()
+    for _ in range(6):
+        page.keyboard.press("j")
+    expect(page.locator("#lane-in_review #card-MC-7 .title")).to_be_focused()
     page.keyboard.press("v")
     expect(page.locator("#column-needs_input [data-card]")).to_have_count(6)
     columns = page.locator("[data-column]:not([data-folded])")

@@ -170,6 +170,14 @@ def test_what_floats_over_the_board_is_accessible_too(site: BoardSite, tab: Tab)
     page.locator("#ticket-dialog summary", has_text="More").click()
     page.locator("#ticket-dialog summary").last.click()
     offences += check_floats()
+    page.goto("/board?view=lanes")
+    for key, dialog in (("l", "#property-dialog"), ("Space", "#peek-dialog")):
+        page.wait_for_selector("html[data-js]")
+        page.locator("[data-card] .title").focus()
+        page.keyboard.press(key)
+        expect(page.locator(f"{dialog} h2")).to_be_visible()
+        offences += check_floats()
+        page.keyboard.press("Escape")
     assert offences == []
 
 

@@ -57,7 +57,6 @@ def test_a_saved_view_carries_its_view_and_its_order(browser: FlaskClient, opera
     assert 'aria-sort="descending"><a href="/board?sort=priority&amp;view=list">Priority' in body
 
 
-@pytest.mark.both_databases
 def test_a_saved_view_belongs_to_who_saved_it(browser: FlaskClient, operator: Api, store: Engine) -> None:
     operator.post("/tickets", {"title": "One"})
     with writing(store) as session:
@@ -69,7 +68,6 @@ def test_a_saved_view_belongs_to_who_saved_it(browser: FlaskClient, operator: Ap
         assert [view.query for view in saved_views.list_views(session, "bob")] == ["tag=bug&view=list"]
 
 
-@pytest.mark.both_databases
 def test_filters_take_several_values_and_lanes_show_each_project(
     browser: FlaskClient, operator: Api, store: Engine
 ) -> None:

@@ -16,6 +16,7 @@ STARTS_NEXT = "Starts next"
 QUEUE_GATES = {"maintenance": "Starts next, when dispatch resumes", "quiet_hours": "Starts next, after the quiet hours"}
 """The note of the next ticket while a gate holds the whole queue."""
 HOLDS = {"budget": "On hold: budget", "repository": "On hold: repository"}
+HOLD_GATES = frozenset({"controller", "agent_cooldown", *HOLDS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ def _find_next(head: Iterable[GateInput], shared_state: SharedState) -> dict[int
     notes: dict[int, str] = {}
     first_in_line: dict[int, str] = {}
     for gate_input in head:
+        if not shared_state.free and (notes or first_in_line):
+            break
         closed_gates = [gate for gate in policy.check_gates(gate_input, shared_state) if not gate.ok]
         if not closed_gates:
             notes[gate_input.ticket.id] = STARTS_NEXT
@@ -65,7 +68,7 @@ def _find_next(head: Iterable[GateInput], shared_state: SharedState) -> dict[int
 
 
 def _describe_hold(gate_input: GateInput, shared_state: SharedState) -> str | None:
-    gates = {gate.name for gate in policy.check_gates(gate_input, shared_state) if not gate.ok}
+    gates = {gate.name for gate in policy.check_gates(gate_input, shared_state, HOLD_GATES) if not gate.ok}
     if "controller" in gates:
         return f"On hold by {gate_input.ticket.campaign_owner}"
     if "agent_cooldown" in gates:

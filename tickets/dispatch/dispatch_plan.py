@@ -33,7 +33,7 @@ PICKUP = Actor.system("pickup")
 IGNORED_EVENTS = ("run_opened", "run_state_changed", "comment_added", "message_queued", "write_quarantined")
 PAGE_SIZE = 200
 MAX_TICKETS_PER_PASS = 1000
-HEAD_SIZE = 50
+HEAD_SIZE = 30
 """Number of tickets at the head of the queue that are examined for what starts next."""
 
 

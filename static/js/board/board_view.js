@@ -198,7 +198,8 @@ export class Board {
   }
 
   #moveFocus(across, down) {
-    const lists = [...this.#root.querySelectorAll("[data-part]:not([data-folded])")].map((part) => [...part.querySelectorAll("[data-card]")]).filter((cards) => cards.length);
+    const parts = this.#root.dataset.view === "columns" ? this.#root.querySelectorAll("[data-part]:not([data-folded])") : [this.#root];
+    const lists = [...parts].map((part) => [...part.querySelectorAll("[data-card]")]).filter((cards) => cards.length);
     const card = document.activeElement?.closest("[data-card]");
     const x = lists.findIndex((cards) => cards.includes(card));
     const next = x < 0 ? lists[0]?.[0] : findNeighbour(lists, x, lists[x].indexOf(card), across, down);
