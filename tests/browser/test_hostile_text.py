@@ -14,7 +14,7 @@ from database import writing
 from models import HealthStatus, TaskOutcome, Trigger, now
 from tests.waiting import wait_until
 from tests.workers.repositories import commit, create_repository, git
-from tickets.board import saved_views
+from tickets.board import columns, saved_views
 from tickets.conversation import context, timeline
 from tickets.lifecycle import transitions
 from tickets.operations import health, incidents, tasks
@@ -223,7 +223,10 @@ def test_what_arrives_while_the_page_is_open_is_text_as_well(site: BoardSite, wa
     go(watched_page.page, "/board?view=columns")
     for line in CORPUS:
         site.ticket(title=line, assigned_to=None)
-    expect(watched_page.page.locator("#column-todo .card")).to_have_count(30)
+    expect(watched_page.page.locator("#column-todo .card")).to_have_count(columns.FIRST_PAGE_SIZE)
+    watched_page.page.locator("#column-todo").get_by_role("link", name="Load more").click()
+    shown = min(len(CORPUS), columns.FIRST_PAGE_SIZE + columns.PAGE_SIZE)
+    expect(watched_page.page.locator("#column-todo .card")).to_have_count(shown)
     expect(watched_page.page.locator(f"#card-{ticket} .status-reason")).to_contain_text("__hit=1")
     other = site.ticket()
     work_run = site.claim(other)

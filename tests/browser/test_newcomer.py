@@ -92,6 +92,7 @@ def write_ticket(page: Page) -> None:
     page.get_by_role("link", name="Board").first.click()
     page.get_by_role("link", name="Write the first ticket").click()
     page.get_by_label("Title").fill("Greet who comes in")
+    page.locator("#ticket-form summary", has_text="More").click()
     page.get_by_role("textbox", name=re.compile("^Description")).fill(WANTED)
     expect(page.get_by_label("Project", exact=True)).to_have_value("shop")
     page.get_by_label("Owner", exact=True).select_option("script")
