@@ -9,7 +9,7 @@ from database import reading, writing
 from models import now
 from tickets.board import columns, overview, review_queue, ticket_header
 from tickets.board.columns import Filters, Viewer
-from tickets.board.review_queue import QueuePlace
+from tickets.board.review_queue import ReviewPlace
 from tickets.conversation import requests
 from tickets.dispatch.policy import DispatchLimits
 from tickets.lifecycle import transitions
@@ -73,8 +73,8 @@ def block(engine: Engine, title: str) -> str:
 def test_the_queue_leads_from_one_decision_to_the_next(engine: Engine) -> None:
     first, second, third = (block(engine, title) for title in ("One", "Two", "Three"))
     with reading(engine) as session:
-        assert review_queue.find_place(session) == QueuePlace(first, 1, 3, None, second)
-        assert review_queue.find_place(session, second) == QueuePlace(second, 2, 3, first, third)
+        assert review_queue.find_place(session) == ReviewPlace(first, 1, 3, None, second)
+        assert review_queue.find_place(session, second) == ReviewPlace(second, 2, 3, first, third)
         assert review_queue.find_next(session, second, 2) == second
     with writing(engine) as session:
         transitions.transition(session, lookup.get_ticket(session, third).id, "unblock", ALICE)

@@ -34,7 +34,7 @@ from . import status_reason
 from .status_reason import StatusReason
 
 PAGE_SIZE = 30
-FIRST_PAGE_SIZE = 10
+FIRST_PAGE_SIZE = 9
 """Number of cards of a column with which the board opens. More are loaded as it is scrolled."""
 CACHE_SIZE = 64
 """Number of board configurations whose prebuilt statements are cached."""

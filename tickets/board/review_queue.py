@@ -19,7 +19,7 @@ from .columns import ATTENTION_STATES
 
 
 @dataclass(frozen=True, slots=True)
-class QueuePlace:
+class ReviewPlace:
     """The place of a ticket in the queue, from 1, with its neighbours."""
 
     identifier: str
@@ -34,14 +34,14 @@ class QueuePlace:
         return str(self.length) if self.length < MAX_COUNT else f"{MAX_COUNT - 1}+"
 
 
-def find_place(session: Session, identifier: str | None = None) -> QueuePlace | None:
+def find_place(session: Session, identifier: str | None = None) -> ReviewPlace | None:
     """Find the place of a ticket, or the first place. None for a ticket that waits for nobody, and for an empty queue."""
     queue = overview.list_queue(session)
     if not queue or (identifier and identifier not in queue):
         return None
     at = queue.index(identifier) if identifier else 0
     neighbours = queue[at - 1] if at else None, queue[at + 1] if at + 1 < len(queue) else None
-    return QueuePlace(queue[at], at + 1, len(queue), *neighbours)
+    return ReviewPlace(queue[at], at + 1, len(queue), *neighbours)
 
 
 def find_next(session: Session, identifier: str, position: int) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 FIELDS_BY_PREFIX = {"#": "tags", "@": "assigned_to", "!": "priority", "+": "project"}
 TOKEN = re.compile(r"([#@!+])([^\W\d_][\w.-]*)")
+NEW_TAG = re.compile(r"#[A-Za-z][A-Za-z0-9-]{0,23}")
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 DUE_WORDS = frozenset({"due", "by"})
 END_OF_DAY = time(23, 59)
@@ -48,7 +49,8 @@ def parse_line(line: str, names: Names, moment: datetime, plain: Collection[str]
     """Parse a line, whose days count from `moment` in its time zone. The words of `plain` stay text.
 
     A day counts at the end of the title only: `tomorrow` is the earliest start, `due friday` the expected check-in. Of two
-    values for one field the first counts, and the other one stays text, as does everything that is not known.
+    values for one field the first counts, and the other one stays text, as does everything that is not known, but for new
+    tags at the end of the title.
     """
     words: list[str] = []
     tokens: list[Token] = []
@@ -62,7 +64,9 @@ def parse_line(line: str, names: Names, moment: datetime, plain: Collection[str]
         if token is None and word not in plain and TOKEN.fullmatch(word):
             unknown.append(word)
     words, day = _split_day(words, moment, plain)
-    return ParsedLine(" ".join(words), (*tokens, *day), tuple(unknown))
+    words, new_tags = _split_new_tags(words, plain)
+    unknown = [word for word in unknown if word not in {token.text for token in new_tags}]
+    return ParsedLine(" ".join(words), (*tokens, *new_tags, *day), tuple(unknown))
 
 
 def _parse_token(word: str, names: Names) -> Token | None:
@@ -77,6 +81,15 @@ def _parse_token(word: str, names: Names) -> Token | None:
 def _is_free(token: Token, tokens: list[Token]) -> bool:
     others = [other for other in tokens if other.field == token.field]
     return token.value not in {other.value for other in others} if token.field == "tags" else not others
+
+
+def _split_new_tags(words: list[str], plain: Collection[str]) -> tuple[list[str], list[Token]]:
+    """Split tags that no ticket has yet from the end of a title, as `#include` within one is a word of it."""
+    tags: list[Token] = []
+    while len(words) > 1 and words[-1] not in plain and NEW_TAG.fullmatch(words[-1]):
+        tags.insert(0, Token(words[-1], "tags", words[-1][1:].lower()))
+        words = words[:-1]
+    return words, tags
 
 
 def _split_day(words: list[str], moment: datetime, plain: Collection[str]) -> tuple[list[str], list[Token]]:

@@ -25,7 +25,6 @@ from models import (
     Ticket,
     TicketStatus,
     TicketTag,
-    format_timestamp,
     now,
 )
 from protocol import StopCode
@@ -50,7 +49,7 @@ from tickets.team import agents
 from tickets.team.projects import get_project
 from tickets.workflow import attempts, evidence, landing, relationships, ticket_phases, wake_conditions
 
-from . import comments, effects, inbox, move_snapshot
+from . import comments, controller_comment, effects, inbox, move_snapshot
 from .column_values import column_values
 from .comments import MISSION_CONTROL
 from .move_snapshot import MoveSnapshot
@@ -443,28 +442,13 @@ def _record(
     text = values.get("body") or values.get("note") or values.get("waive")
     if actor.kind is ActorKind.ORCHESTRATOR and move.name in CONTROLLER_MOVES:
         reason = text or values.get("next_action")
-        comments.write(session, ticket.id, _describe_control(move, ticket, was, reason), actor, run_id=run)
+        comments.write(
+            session, ticket.id, controller_comment.describe_control(move, ticket, was, reason), actor, run_id=run
+        )
     elif text and move.name not in ("release", "wake"):
         kind = COMMENT_KINDS.get(move.name)
         comments.write(session, ticket.id, text, actor, kind=kind, run_id=run, data=_build_comment_data(facts))
     inbox.update_inbox(session, ticket, S(was["status"]), move.name, run)
-
-
-def _describe_control(move: Move, ticket: Ticket, was: MoveSnapshot, reason: str | None) -> str:
-    """Describe a move with which the orchestrator puts a ticket right: state and owner before and after, and why."""
-
-    def describe(status: TicketStatus, owner: str | None) -> str:
-        return f"{display_names.format_status_label(status)}, owner {owner or 'nobody'}"
-
-    before = describe(S(was["status"]), was.get("assigned_to", ticket.assigned_to))
-    return "\n".join(
-        (
-            f"[controller {CONTROLLER_MOVES[move.name]} · {format_timestamp(now())}]",
-            f"- Before: {before}",
-            f"- After: {describe(ticket.status, ticket.assigned_to)}",
-            f"- Reason: {reason or 'none given'}",
-        )
-    )
 
 
 def _build_comment_data(facts: MoveInput) -> dict[str, Any] | None:

@@ -6,6 +6,8 @@ BLUEPRINTS = (
     "board_page",
     "bulk",
     "property_menu",
+    "queue_place",
+    "peek",
     "search_page",
 )
 """Modules of this package that have a Blueprint named `blueprint`."""

@@ -5,6 +5,7 @@ BLUEPRINTS = (
     "agent_requests",
     "run_api",
     "changes",
+    "line_comment_api",
     "conversation_socket",
     "console",
     "run_page",

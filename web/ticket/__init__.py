@@ -6,7 +6,6 @@ BLUEPRINTS = (
     "plan_api",
     "acceptance_api",
     "attempts",
-    "line_comment_api",
     "relationships",
     "context",
     "attachments",
@@ -23,7 +22,5 @@ BLUEPRINTS = (
     "ticket_edit",
     "ticket_links",
     "ticket_files",
-    "queue_place",
-    "peek",
 )
 """Modules of this package that have a Blueprint named `blueprint`."""

@@ -12,7 +12,7 @@ async function showBoard(url) {
   try {
     const page = parsePage(await fetchFragment(url)).querySelector(PAGE);
     if (url !== lastRequest) return;
-    morph(document.querySelector(PAGE), page.innerHTML);
+    morph(document.querySelector(PAGE), page, "outerHTML");
     history.replaceState(history.state, "", url);
     document.dispatchEvent(new CustomEvent("mc:filtered"));
   } catch (refusal) {

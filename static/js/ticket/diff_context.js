@@ -1,17 +1,14 @@
 // Unchanged lines that a diff leaves out, shown twenty at a time.
 
-import { createElement } from "../site/element.js";
 import { markBusy } from "../site/loading.js";
-import { describeError, fetchFragment } from "../site/http.js";
+import { describeError, fetchFragment, parsePage } from "../site/http.js";
 import { showError } from "../site/forms.js";
 
 const SIZE = 20;
 
 /** Parse rows, which need a table around them. */
 function parseRows(html) {
-  const body = createElement("tbody");
-  body.innerHTML = html;
-  return [...body.children];
+  return [...parsePage(`<table>${html}</table>`).querySelectorAll("tr")];
 }
 
 /** Reduce a gap by the lines that were inserted, and remove it when nothing is left. */
