@@ -37,7 +37,7 @@ LINES = {
     "Fix the monday report": ("Fix the monday report", {}),
     "Fix #12 and C#, a+b, me@web, 1 ! 2": ("Fix #12 and C#, a+b, me@web, 1 ! 2", {}),
     "Look back at 2026-11-29": ("Look back at 2026-11-29", {}),
-    "@codex @me twice #bug #bug": ("@me twice", {"assigned_to": "codex", "tags": ["bug"]}),
+    "@codex @me twice #bug #bug": ("@me twice #bug", {"assigned_to": "codex", "tags": ["bug"]}),
     "tomorrow": ("", {START: "2026-12-01T00:00:00+01:00"}),
     "": ("", {}),
 }

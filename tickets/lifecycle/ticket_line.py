@@ -64,7 +64,7 @@ def parse_line(line: str, names: Names, moment: datetime, plain: Collection[str]
         if token is None and word not in plain and TOKEN.fullmatch(word):
             unknown.append(word)
     words, day = _split_day(words, moment, plain)
-    words, new_tags = _split_new_tags(words, plain)
+    words, new_tags = _split_new_tags(words, plain, tokens)
     unknown = [word for word in unknown if word not in {token.text for token in new_tags}]
     return ParsedLine(" ".join(words), (*tokens, *new_tags, *day), tuple(unknown))
 
@@ -83,11 +83,14 @@ def _is_free(token: Token, tokens: list[Token]) -> bool:
     return token.value not in {other.value for other in others} if token.field == "tags" else not others
 
 
-def _split_new_tags(words: list[str], plain: Collection[str]) -> tuple[list[str], list[Token]]:
+def _split_new_tags(words: list[str], plain: Collection[str], tokens: list[Token]) -> tuple[list[str], list[Token]]:
     """Split tags that no ticket has yet from the end of a title, as `#include` within one is a word of it."""
     tags: list[Token] = []
     while len(words) > 1 and words[-1] not in plain and NEW_TAG.fullmatch(words[-1]):
-        tags.insert(0, Token(words[-1], "tags", words[-1][1:].lower()))
+        tag = Token(words[-1], "tags", words[-1][1:].lower())
+        if not _is_free(tag, [*tokens, *tags]):
+            break
+        tags.insert(0, tag)
         words = words[:-1]
     return words, tags
 
