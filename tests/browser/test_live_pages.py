@@ -44,8 +44,8 @@ def test_news_takes_neither_a_draft_nor_the_focus_nor_what_was_unfolded(site: Bo
 
 
 MERGE = """async () => {
-    const { address } = [...document.querySelectorAll('link[rel=modulepreload]')].map((link) => ({ address: link.href }))
-        .find(({ address }) => address.endsWith("/fragments.js"));
+    const entry = document.querySelector("script[src$='/app.js']").src;
+    const address = entry.replace(/(bundles\\/)?app\\.js$/, "js/site/fragments.js");
     const { morph } = await import(address);
     const fields = (one, two) => `<input id="one" value="${one}"><input id="two" value="${two}">
         <select id="three"><option>a<option>b</select><textarea id="four"></textarea>`;
