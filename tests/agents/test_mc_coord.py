@@ -371,8 +371,8 @@ def test_no_secret_leaves_through_a_tool(tmp_path: Path, environment: dict[str, 
         ("mc_add_evidence", {"path": "dump.bin", "summary": "x"}),
         ("mc_ask_question", {"question": long, "choices": [CANARY], "context": CANARY}),
     )
-    assert [failed for failed, _ in answers] == [False, False, False, False, True, False]
-    assert "contains a secret" in answers[4][1]
+    assert [failed for failed, _ in answers] == [False, False, False, False, False, True, False]
+    assert "contains a secret" in answers[5][1]
     bodies = b"".join(body for _, _, _, body in board.asked)
     assert b"[redacted]" in bodies and list_leaks(bodies) == []
     assert list_leaks((tmp_path / "signal.json").read_bytes()) == []

@@ -226,14 +226,14 @@ def test_one_line_creates_a_ticket_with_its_fields_by_four_keys(site: BoardSite,
             projects.add_project(session, body, OPERATOR)
     open_dialog(page)
     expect(page.get_by_label("Description")).to_be_hidden()
-    page.keyboard.type("Fix #bug CSV export @codex !high +web #odd tomorrow")
+    page.keyboard.type("Fix #bug #odd CSV export @codex !high +web tomorrow")
     chips = page.locator("[data-chips] .chip:not(.quiet)")
     expect(chips).to_contain_text(["bug", "codex", "high", "web", "Starts", "“#odd” is no tag"])
     page.get_by_role("button", name="Keep “tomorrow” as text").click()
     expect(chips).to_contain_text(["bug", "codex", "high", "web", "“#odd” is no tag"])
     expect(page.get_by_label("Title")).to_be_focused()
     page.keyboard.press("Control+Enter")
-    expect(page.locator(".ticket h1")).to_contain_text("Fix CSV export #odd tomorrow")
+    expect(page.locator(".ticket h1")).to_contain_text("Fix #odd CSV export tomorrow")
     expected = {"status": "todo", "assigned_to": "codex", "priority": "high", "tags": ["bug"], "not_before": None}
     expected |= {"project": "web", "description": "## Steps"}
     ticket = load_ticket(site, "MC-1")

@@ -5,7 +5,7 @@ import { tinykeys } from "../../vendor/tinykeys.js";
 import { openDialog } from "./dialogs.js";
 import { openNewTicket } from "../ticket/new_ticket.js";
 
-const TEXT_FIELDS = "input, textarea, select, [contenteditable]";
+const TEXT_FIELDS = "input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]";
 const TITLE_EDITOR = "#edit-title-fact > summary";
 const SEQUENCE_MS = 1000;
 const MODIFIERS = /\$mod|Control|Alt|Meta/;
