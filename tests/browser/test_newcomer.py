@@ -63,7 +63,7 @@ def test_a_newcomer_sees_work_done_sent_back_and_approved(newcomer: Page, tmp_pa
     expect(newcomer.locator("#entries")).to_contain_text("It greets.")
 
     ask_for_changes(newcomer)
-    expect(newcomer.locator("#entries")).to_contain_text("greeting.txt:1 — Too familiar.")
+    expect(newcomer.locator("#entries")).to_contain_text("Comment 1 on greeting.txt:1: Too familiar.")
     expect(state).not_to_have_text("In review", timeout=PATIENCE)
     expect(state).to_have_text("In review", timeout=PATIENCE)
 

@@ -75,7 +75,7 @@ def test_a_move_that_must_be_told_something_asks_once_for_all(site: BoardSite, p
     page.get_by_label("At", exact=True).fill("2999-01-01T09:00")
     page.get_by_role("button", name="Park").click()
     expect(page.locator(".flashes .floating")).to_contain_text("Park: 2 tickets moved.")
-    expect(page.locator(".tickets .state")).to_have_text(["Waiting", "Waiting"])
+    expect(page.locator(".tickets tbody .state")).to_have_text(["Waiting", "Waiting"])
 
 
 def test_what_is_refused_is_named_with_its_reason_and_the_rest_is_done(site: BoardSite, page: Page) -> None:

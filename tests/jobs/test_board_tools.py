@@ -6,7 +6,8 @@ import http.client
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,12 @@ def http_server(served_installation: Installation) -> Iterator[McpHttpServer]:
     thread.join()
 
 
+def run_in_own_loop(work: Callable[[], Awaitable[list[tuple[bool, Any]]]]) -> list[tuple[bool, Any]]:
+    """Run a coroutine in a thread, as the browser of an earlier test may have left a loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(anyio.run, work).result()
+
+
 async def call_tools(client: Client, calls: list[Call]) -> list[tuple[bool, Any]]:
     """Call the tools, and return whether each failed, and its JSON or text."""
     answers = []
@@ -86,7 +93,7 @@ def test_the_inbox_is_worked_over_stdio(served_installation: Installation, token
         async with Client(server) as client:
             return await call_tools(client, calls)
 
-    answers = anyio.run(work)
+    answers = run_in_own_loop(work)
     assert [failed for failed, _ in answers] == [False, True, False, False, False, False, False, False, True]
     assert (answers[0][1]["item"]["title"], answers[0][1]["ticket"]["identifier"]) == ("One", "MC-1")
     assert answers[1][1]["error"] == "illegal_move" and "block" in answers[1][1]["detail"]["moves"]
@@ -107,7 +114,7 @@ def test_clients_over_http_have_the_rights_of_their_own_token(token: str, http_s
         ):
             return await call_tools(client, [("comment", {"ticket": "MC-1", "body": "Seen."}), ("inbox_next", {})])
 
-    answers = anyio.run(work)
+    answers = run_in_own_loop(work)
     assert [failed for failed, _ in answers] == [False, False]
     assert answers[1][1]["comments_newest_first"][0]["body"] == "Seen."
 
