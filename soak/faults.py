@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import signal
 import subprocess
@@ -369,9 +370,9 @@ FAULTS = (
     BoardFault("home read-only", "run-folders", "is read-only", lock_home, needs_mount=True),
     BoardFault("agent logged out", "agents", "cannot start", log_out),
 )
-NO_RESULTS = frozenset({"write lock", "scheduler dead"})
+NO_RESULTS = frozenset({"write lock", "scheduler dead", "home read-only"})
 """Faults during which no program can store the results of its checks."""
-OF_WEB = frozenset({"settings broken", "disk full", "home read-only"})
+OF_WEB = frozenset({"settings broken", "disk full"})
 """Faults that a web process finds by itself then."""
 EXCLUSIVE = frozenset(
     {
@@ -382,7 +383,7 @@ EXCLUSIVE = frozenset(
         *(frozenset({"home read-only", other}) for other in ("settings broken", "backup failed", "runs deleted")),
         frozenset({"disk full", "backup failed"}),
         frozenset({"settings broken", "agent logged out"}),
-        frozenset(NO_RESULTS),
+        *map(frozenset, itertools.combinations(sorted(NO_RESULTS), 2)),
         *(
             frozenset({stop, fault.name})
             for stop in NO_RESULTS
