@@ -253,6 +253,14 @@ def _find_move(move: str) -> Move:
     return definition
 
 
+def check_facts(move: str, facts: dict[str, Any]) -> None:
+    """Raise `Invalid` unless these are facts of the move alone.
+
+    `transition` takes others beside them, such as a role, so facts that came as free JSON are checked first.
+    """
+    _parse_input(_find_move(move), facts)
+
+
 def _parse_input(move: Move, facts: dict[str, Any]) -> MoveInput:
     try:
         return move.facts.model_validate(facts)
