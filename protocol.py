@@ -260,7 +260,7 @@ MAX_RUN_PORTS = 20
 
 
 class ProofKind(enum.StrEnum):
-    """What an agent points to as the proof of a claim.
+    """The kind of proof that an agent names for a claim.
 
     `check` is the project's check command as Mission Control ran it, `event` a command of the run or the number of an
     event, `diff` a line of the change (`src/a.py:10`).

@@ -32,9 +32,9 @@ GRACE_SECONDS = 8.0
 """Enough for a dispatch pass."""
 STOP_SECONDS = 4.0
 DEFAULT_TIMEOUT_SECONDS = 300.0
+"""The timeout of a job whose task has no file any more."""
 REPEAT_INTERVAL = timedelta(seconds=30)
 """How long after a failure that may be over in a moment a task is run again."""
-"""The timeout of a job whose task has no file any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ from workers.repository.trial_merge import BranchHead
 from .job_context import JobContext
 
 INTERVAL_SECONDS = 5.0
-MAX_PASS_SECONDS = 30.0
-"""After this time the rest is left to the next pass, since git may hang in a repository."""
+MAX_REPOSITORY_SECONDS = 30.0
+"""After this time the rest of a repository is left to the next pass. One in which git hangs keeps no other from its turn."""
 Tried = frozenset[tuple[int, str | None, str | None]]
 
 
@@ -47,18 +47,18 @@ def make_pass(context: JobContext, compared: Tried = frozenset()) -> Tried:
 
 
 def _try_branches(work: list[BranchWork]) -> list[TrialResult]:
-    deadline = time.monotonic() + MAX_PASS_SECONDS
     works_by_base: dict[tuple[str, str], list[BranchWork]] = defaultdict(list)
     for entry in work:
         works_by_base[entry.repository, entry.base].append(entry)
-    results: list[TrialResult] = []
-    for (repository, base), entries in works_by_base.items():
-        if time.monotonic() < deadline:
-            results += _try_repository(Path(repository), base, entries, deadline)
-    return results
+    return [
+        result
+        for (repository, base), entries in works_by_base.items()
+        for result in _try_repository(Path(repository), base, entries)
+    ]
 
 
-def _try_repository(repository: Path, base: str, works: list[BranchWork], deadline: float) -> list[TrialResult]:
+def _try_repository(repository: Path, base: str, works: list[BranchWork]) -> list[TrialResult]:
+    deadline = time.monotonic() + MAX_REPOSITORY_SECONDS
     try:
         heads = trial_merge.list_heads(repository, [base, *(work.branch for work in works)])
         base_sha = heads[base].commit if base in heads else git.resolve_branch(repository, base)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from database import reading, writing
 from models import TicketStatus
@@ -98,6 +98,18 @@ def test_an_item_opens_what_proves_it_until_the_files_change(engine: Engine, tic
     assert not any(item.is_stale for item in load_items(engine, ticket_id)), "another message, the same files"
     record_head(engine, ticket_id, "d" * 40, LATER_TREE)
     assert describe(engine, ticket_id)[:3] == [("With gaps", True, "The files have changed since it was proven")] * 3
+
+
+def test_the_commands_of_a_run_are_read_once_for_all_claims(engine: Engine, ticket_id: int) -> None:
+    """Regression: an agent with many claims made the write lock of the store last for seconds."""
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+    submit(engine, ticket_id, [prove(place, "event", "greet.sh alice") for place in range(5)])
+    assert [item.label for item in load_items(engine, ticket_id)] == ["Verified"] * 5
+    reads = [
+        text for text in statements if "FROM ticket_messages" in text and "ORDER BY ticket_messages.seq DESC" in text
+    ]
+    assert len(reads) == 1
 
 
 def test_a_reference_that_proves_nothing_leaves_a_gap(engine: Engine, ticket_id: int) -> None:

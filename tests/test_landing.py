@@ -38,7 +38,8 @@ from tickets.shared.actors import Actor
 from tickets.shared.errors import CannotLand, Forbidden, IllegalMove, Invalid, LandingPending
 from tickets.team import projects
 from tickets.team.projects import NewProject
-from tickets.workflow import landing
+from tickets.workflow import branch_states, landing
+from tickets.workflow.branch_states import TrialResult
 from tickets.workflow.landing import LandingPlan
 
 from .test_spine import ALICE, make
@@ -425,3 +426,15 @@ def test_an_approved_conflict_always_goes_back(engine: Engine) -> None:
             landing_results.send_back_conflicts(session, ticket_id, plan, ["a.txt"])
         assert get(engine, ticket_id).status is TicketStatus.TODO
         work(engine, ticket_id)
+
+
+def test_overlaps_with_one_ticket_leave_room_for_those_with_others(engine: Engine) -> None:
+    spans = {"a.py": [(line, line) for line in range(30)]}
+    ids = [make(engine) for _ in range(3)]
+    with writing(engine) as session:
+        session.execute(update(Ticket).values(status=TicketStatus.IN_REVIEW))
+        trials = [TrialResult(ticket_id, SHA, SHA, "main", SHA, spans=spans) for ticket_id in ids]
+        branch_states.record_trials(session, trials)
+        overlaps = branch_states.compute_overlaps(session)
+    others = [{overlap.ticket for overlap in overlaps[ticket_id]} for ticket_id in ids]
+    assert others == [{"MC-2", "MC-3"}, {"MC-1", "MC-3"}, {"MC-1", "MC-2"}]

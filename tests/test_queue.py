@@ -17,10 +17,11 @@ from tickets.dispatch import dispatch_plan, queue_order
 from tickets.dispatch.budgets import Budgets
 from tickets.dispatch.policy import DispatchLimits
 from tickets.dispatch.queue_order import QueuePlace
-from tickets.lifecycle import transitions
+from tickets.lifecycle import editing, transitions
 from tickets.runs import claims
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Forbidden, Invalid
+from tickets.shared.inputs import EditTicket
 from tickets.shared.lookup import get_ticket
 from tickets.team import agents, projects
 from tickets.team.agents import EditAgent
@@ -79,6 +80,12 @@ def test_pickup_and_board_have_the_order_that_people_chose(engine: Engine) -> No
     place(engine, other, to="unranked")
     require_order(engine, resumed, web[0], web[3], urgent, web[1], web[2], other)
 
+    with writing(engine) as session:  # the first of one project is not the first of another
+        ticket = get_ticket(session, web[0])
+        body = EditTicket.model_validate({"version": ticket.version, "project": "api"})
+        editing.edit_ticket(session, ticket, body, ALICE)
+    require_order(engine, resumed, web[3], urgent, web[0], web[1], web[2], other)
+
 
 def test_a_place_in_another_queue_and_that_of_a_program_are_refused(engine: Engine) -> None:
     with writing(engine) as session:
@@ -93,6 +100,20 @@ def test_a_place_in_another_queue_and_that_of_a_program_are_refused(engine: Engi
     with pytest.raises(Forbidden), writing(engine) as session:
         service = Actor(ActorKind.SERVICE, "ci")
         queue_order.place_ticket(session, get_ticket(session, mine), QueuePlace(to="top"), service)
+
+
+def test_a_ticket_behind_the_first_part_of_a_queue_takes_no_step(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: a step down put it before those that it was behind."""
+    monkeypatch.setattr(queue_order, "MAX_PLACES", 2)
+    first, second, third = (make(engine) for _ in range(3))
+    for step in ("up", "down"):
+        with pytest.raises(Invalid, match=f"MC-{third} is not among the first 2 tickets"):
+            place(engine, third, to=step)
+    place(engine, third, to="top")
+    with reading(engine) as session:
+        assert list_column(session) == [third, first, second]
 
 
 def test_one_ticket_is_next_while_all_slots_are_taken_and_a_budget_holds_the_others(engine: Engine) -> None:

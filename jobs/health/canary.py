@@ -195,12 +195,18 @@ def _make_team(context: JobContext) -> None:
         agents.add_agent(session, agents.NewAgent(name=CANARY, runnable=True, profile=CANARY), CREATOR)
 
 
+def _is_complete(folder: Path) -> bool:
+    """Return whether the folder is a repository with a commit, and not only within one."""
+    is_root = git.is_repository(folder) and git.find_root(folder) == folder.resolve()
+    return is_root and git.has_branch(folder, BASE_BRANCH)
+
+
 def _make_repository(folder: Path) -> None:
     """Make the repository if it is missing or incomplete, and remove the branches of earlier canaries.
 
     A branch that a worktree has checked out stays.
     """
-    if not (folder / ".git").is_dir() or not git.has_branch(folder, BASE_BRANCH):
+    if not _is_complete(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         for name, text in GIT_FILES.items():

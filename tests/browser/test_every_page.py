@@ -18,6 +18,7 @@ from tickets.workflow.branch_states import Overlap, TrialResult
 
 from . import page_rules
 from .conftest import OPERATOR, BoardSite, OpenContext, Tab
+from .test_live_pages import wait_until_live
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -172,7 +173,7 @@ def test_what_floats_over_the_board_is_accessible_too(site: BoardSite, tab: Tab)
     offences += check_floats()
     page.goto("/board?view=lanes")
     for key, dialog in (("l", "#property-dialog"), ("Space", "#peek-dialog")):
-        page.wait_for_selector("html[data-js]")
+        wait_until_live(page)
         page.locator("[data-card] .title").focus()
         page.keyboard.press(key)
         expect(page.locator(f"{dialog} h2")).to_be_visible()

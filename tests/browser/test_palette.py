@@ -15,7 +15,7 @@ from web.site import layout, shortcuts
 
 from . import page_rules
 from .conftest import BoardSite, Tab
-from .test_live_pages import go
+from .test_live_pages import go, wait_until_live
 
 pytestmark = pytest.mark.browser
 
@@ -248,7 +248,7 @@ def test_the_keys_do_what_the_list_says(site: BoardSite, page: Page) -> None:
     expect(page.locator(f"#card-{ticket} .title")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#ticket-head")).to_be_visible()
-    page.wait_for_selector("html[data-js]")
+    wait_until_live(page)
     page.keyboard.press("m")
     page.keyboard.type("great")  # letters are letters where somebody writes
     expect(page.locator("#say")).to_have_value("great")
@@ -257,7 +257,7 @@ def test_the_keys_do_what_the_list_says(site: BoardSite, page: Page) -> None:
         page.keyboard.press("g")
         page.keyboard.press(letter)
         expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
-        page.wait_for_selector("html[data-js]")  # keys pressed before it are nobody's
+        wait_until_live(page)  # keys pressed before it are nobody's
     page.keyboard.press("c")
     expect(page.get_by_role("heading", name="New ticket")).to_be_visible()
 
@@ -286,7 +286,7 @@ def test_keys_set_properties_show_a_ticket_and_follow_the_list(site: BoardSite, 
     expect(page.locator(f"#card-{second} .title")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#ticket-head")).to_contain_text(second)
-    page.wait_for_selector("html[data-js]")
+    wait_until_live(page)
     page.keyboard.press("t")
     page.locator("#property-dialog").get_by_role("button", name="Tomorrow").click()
     expect(page.locator(".strip .state")).to_have_text("Waiting")

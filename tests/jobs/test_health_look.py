@@ -17,6 +17,7 @@ from jobs.event_watcher import EventWatcher
 from jobs.health import canary, host_checks
 from jobs.health import look as health_look
 from models import HealthStatus, Incident, IncidentState, Run, TaskOutcome, Ticket, Trigger, now
+from tests.workers.repositories import commit
 from tickets.board import columns, overview
 from tickets.board.ticket_query import TicketQuery, find_tickets
 from tickets.dispatch import budgets
@@ -187,3 +188,8 @@ def test_a_canary_cancels_those_of_killed_schedulers_and_mends_its_repository(in
     canary.make_pass(installation.context, lambda: True)
     assert [installation.get(number).status for number in (1, 2)] == ["cancelled", "cancelled"]
     assert git.has_branch(repository, canary.BASE_BRANCH)
+    git.check_output(repository.parent, "init", "--quiet", f"--initial-branch={canary.BASE_BRANCH}")
+    commit(repository.parent, "Of a folder above", a="1")
+    (repository / ".git/HEAD").unlink()
+    canary._make_repository(repository)
+    assert git.find_root(repository) == repository.resolve()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import select, update
@@ -37,10 +38,11 @@ from tickets.runs import claims, landing_results, prompt, reports
 from tickets.shared import lookup
 from tickets.workflow import branch_states
 from tickets.workflow import landing as plans
-from tickets.workflow.branch_states import MergeNote, Overlap
+from tickets.workflow.branch_states import BranchWork, MergeNote, Overlap
 from workers.contract.spec import format_marker
 from workers.host import processes
 from workers.repository import observe, trial_merge
+from workers.repository.git import GitHung
 
 from .installation import Installation
 
@@ -519,6 +521,22 @@ def test_conflicts_and_overlaps_are_known_before_the_approval(
     trial_merges.make_pass(context, tried)
     note = load_notes()[2]
     assert note is not None and "unrelated histories" in note.problem
+
+
+def test_a_repository_in_which_git_hangs_keeps_no_other_from_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Mock(monotonic=Mock(return_value=0.0))
+
+    def list_heads(repository: Path, branches: list[str]) -> dict[str, trial_merge.BranchHead]:
+        if repository.name == "hung":
+            clock.monotonic.return_value += 60.0
+            raise GitHung("git for-each-ref did not end")
+        return {branch: trial_merge.BranchHead("a" * 40, "b" * 40) for branch in branches}
+
+    monkeypatch.setattr(trial_merges, "time", clock)
+    monkeypatch.setattr(trial_merge, "list_heads", list_heads)
+    monkeypatch.setattr(trial_merge, "try_merge", lambda *_: trial_merge.TrialMerge((), {}))
+    works = [BranchWork(number, f"/srv/{name}", "mc/1", "main") for number, name in enumerate(("hung", "web", "api"))]
+    assert [result.ticket_id for result in trial_merges._try_branches(works)] == [1, 2]
 
 
 def test_work_that_an_agent_completes_by_itself_lands_and_a_conflict_is_resolved_by_it(

@@ -26,7 +26,7 @@ from jobs.trial_merges import TrialMerger
 from models import Heartbeat, TaskOutcome, TaskRun, TicketStatus, Trigger
 from redaction import SHAPES
 from tests.waiting import wait_until
-from tickets.operations import cron, tasks
+from tickets.operations import cron, health, tasks
 from tickets.operations.cron import Task, TaskFile
 from workers.run import task_process as programs
 
@@ -222,12 +222,14 @@ def test_a_tick_reads_the_store_only_where_it_has_changed(
     task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_task(task_scheduler.folder, "reap", enabled=False)
+    monkeypatch.setattr(trial_merges, "INTERVAL_SECONDS", 3600.0)
+    monkeypatch.setattr(health, "LOOK_SECONDS", 3600.0)  # a first look that takes long makes no second one due
+    monkeypatch.setattr(mc_scheduler, "HEARTBEAT_INTERVAL", timedelta(hours=1))
     context, log = task_scheduler.installation.context, task_scheduler.messages.append
     lander = Lander(context, lambda: JobResult(TaskOutcome.NOOP), lambda: True, log)
     looker = Looker(context, log)
     merger = TrialMerger(context, log)
     ticker = mc_scheduler.Ticker(context, task_scheduler.scheduler, Prober(context, log), lander, looker, merger)
-    monkeypatch.setattr(trial_merges, "INTERVAL_SECONDS", 3600.0)
     ticker.tick()
     wait_until(lambda: not looker.is_looking and not merger.is_trying, description="the first look and trial")
     for _ in range(3):  # the first beats, which is a change of its own

@@ -1,4 +1,4 @@
-"""What happened while a person was away: tickets that were finished or wait for somebody, failed runs, and their cost."""
+"""The events of a person's absence: tickets that were finished or wait for somebody, failed runs, and their cost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TicketGroup:
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """What happened since a person was last here."""
+    """The events since a person was last here."""
 
     since: datetime
     finished: TicketGroup

@@ -25,7 +25,7 @@ RULES = """\
 - Pickup and board read To do in one order: resumed tickets, then those with a manual rank, then by priority, and the oldest.
 - Ranks count from 1 within a project. Tickets of several projects with the same rank are ordered by priority and age.
 - Who puts a ticket at a place ranks the tickets of its project before it too, so that nothing else changes its order. Others
-  follow by priority and age. A ticket keeps its rank when it leaves To do and comes back.
+  follow by priority and age. A ticket keeps its rank when it leaves To do and comes back, and loses it with its project.
 - People and the orchestrator put tickets in order, among the first 200 of a project.
 """
 
@@ -55,8 +55,9 @@ def place_ticket(session: Session, ticket: Ticket, place: QueuePlace, actor: Act
     if place.to == "unranked":
         ranks = {ticket.id: UNRANKED}
     else:
-        others = [other for other in _load_queue(session, ticket) if other.id != ticket.id]
-        ranks = _rank(ticket, others, _find_position(session, ticket, others, place))
+        queue = _load_queue(session, ticket)
+        others = [other for other in queue if other.id != ticket.id]
+        ranks = _rank(ticket, others, _find_position(session, ticket, queue, others, place))
     _write_ranks(session, ranks)
     events.append(session, ticket.id, "ticket_ranked", {"rank": ranks[ticket.id]}, actor)
 
@@ -71,19 +72,26 @@ def _load_queue(session: Session, ticket: Ticket) -> list[Ticket]:
     return list(session.scalars(query.order_by(*QUEUE.by()).limit(MAX_PLACES)))
 
 
-def _find_position(session: Session, ticket: Ticket, others: list[Ticket], place: QueuePlace) -> int:
+def _find_position(
+    session: Session, ticket: Ticket, queue: list[Ticket], others: list[Ticket], place: QueuePlace
+) -> int:
     """Find how many of the others come before the ticket at this place."""
+    if place.to == "top":
+        return 0
     if place.to is not None:
-        current = sum(QUEUE.precedes(other, ticket) for other in others)
-        return {"top": 0, "up": max(0, current - 1), "down": min(len(others), current + 1)}[place.to]
+        current = _find_index(queue, ticket, "to")
+        return max(0, current - 1) if place.to == "up" else min(len(others), current + 1)
     neighbour = get_ticket(session, place.before or place.after or "")
-    position = next((at for at, other in enumerate(others) if other.id == neighbour.id), None)
-    if position is None:
-        raise Invalid(
-            f"{neighbour.identifier} is not among the first {MAX_PLACES} tickets in To do of the same project.",
-            field="before" if place.before else "after",
-        )
-    return position if place.before else position + 1
+    return _find_index(others, neighbour, "before") if place.before else _find_index(others, neighbour, "after") + 1
+
+
+def _find_index(tickets: list[Ticket], ticket: Ticket, field: str) -> int:
+    """Find a ticket among these of a queue. Raises `Invalid`."""
+    index = next((at for at, other in enumerate(tickets) if other.id == ticket.id), None)
+    if index is None:
+        text = f"{ticket.identifier} is not among the first {MAX_PLACES} tickets in To do of the same project."
+        raise Invalid(text, field=field)
+    return index
 
 
 def _rank(ticket: Ticket, others: list[Ticket], position: int) -> dict[int, int]:

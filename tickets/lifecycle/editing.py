@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from models import Ticket, TicketTag, format_timestamp, now
+from models import UNRANKED, Ticket, TicketTag, format_timestamp, now
 from tickets.shared import events, rights, ticket_fields
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Invalid, StaleTicket
@@ -46,6 +46,8 @@ def edit_ticket(session: Session, ticket: Ticket, body: EditTicket, actor: Actor
     tags = set(new_values["tags"]) if "tags" in new_values else set(before["tags"])
     if not values and tags == set(before["tags"]):
         return ticket
+    if "project_id" in values:
+        values["rank"] = UNRANKED  # a person gave it among the tickets of the former project
     items_before = ticket.acceptance
     updated = update_ticket(session, ticket, body.version, values)
     if "gate" in values:

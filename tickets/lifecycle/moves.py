@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
+
+from pydantic import ValidationError
 
 from models import TERMINAL, CommentKind, TicketStatus
+from tickets.shared.errors import convert_validation_error
 from tickets.shared.inputs import (
     AnswerInput,
     ApproveInput,
@@ -50,6 +55,13 @@ class Move:
     stops_run: bool = False
     without_run: bool = False
     danger: bool = False
+
+    def parse_facts(self, facts: Mapping[str, Any]) -> MoveInput:
+        """Parse the input of the move. Raises `Invalid`."""
+        try:
+            return self.facts.model_validate(facts)
+        except ValidationError as error:
+            raise convert_validation_error(error) from None
 
 
 OPEN = frozenset(S) - TERMINAL

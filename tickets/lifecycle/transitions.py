@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
@@ -38,7 +37,6 @@ from tickets.shared.errors import (
     LandingPending,
     NoSuchTicket,
     StaleTicket,
-    convert_validation_error,
 )
 from tickets.shared.inputs import AskInput, FailLandingInput, LandInput, MoveInput, NewTicket
 from tickets.shared.lookup import find_live_runs, get_ticket, get_with_live_run
@@ -157,7 +155,7 @@ def transition(
     Raises `Invalid` (input), `NoSuchTicket`, `IllegalMove` (state or right), `StaleTicket` (version), `EvidenceMissing`.
     """
     definition = _find_move(move)
-    move_input = _parse_input(definition, facts)
+    move_input = definition.parse_facts(facts)
     ticket, live = get_with_live_run(session, ticket_id)
     if version is not None and ticket.version != version:
         raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
@@ -253,11 +251,12 @@ def _find_move(move: str) -> Move:
     return definition
 
 
-def _parse_input(move: Move, facts: dict[str, Any]) -> MoveInput:
-    try:
-        return move.facts.model_validate(facts)
-    except ValidationError as error:
-        raise convert_validation_error(error) from None
+def check_facts(move: str, facts: dict[str, Any]) -> None:
+    """Raise `Invalid` unless these are facts of the move alone.
+
+    `transition` takes others beside them, such as a role, so facts that came as free JSON are checked first.
+    """
+    _find_move(move).parse_facts(facts)
 
 
 class ActorContext(NamedTuple):

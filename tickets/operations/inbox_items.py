@@ -217,6 +217,7 @@ def _perform_action(session: Session, item: InboxItem, action: Action, actor: Ac
     match action:
         case MoveAction():
             ticket_id = find_ticket(session, item, action.ticket)
+            transitions.check_facts(action.move, action.facts)
             transitions.transition(session, ticket_id, action.move, actor, version=action.version, **action.facts)
         case CommentAction():
             ticket_id = find_ticket(session, item, action.ticket)

@@ -58,7 +58,7 @@ class ReportedFailure(WrapperBody):
 
 
 class ReportedProof(WrapperBody):
-    """What a claim points to. A kind of another version is kept, and proves nothing here."""
+    """The proof of a claim. A kind of another version is stored, and proves nothing here."""
 
     kind: ProofKind | Line = Field(union_mode="left_to_right")
     ref: Prose = ""

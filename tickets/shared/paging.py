@@ -66,11 +66,6 @@ class Order:
                 sorted_keys.sort(key=itemgetter(at), reverse=self._descends(column))
         return sorted_keys
 
-    def precedes(self, one: AnyTicket, other: AnyTicket) -> bool:
-        """Return whether one ticket comes before the other."""
-        keys = [self.key(one), self.key(other)]
-        return keys[0] != keys[1] and self.sort(keys)[0] == keys[0]
-
     def key(self, ticket: AnyTicket) -> Key:
         return tuple(getattr(ticket, column.key) for column in self.columns)
 

@@ -25,6 +25,8 @@ OPEN_WORK = (TicketStatus.IN_PROGRESS, TicketStatus.NEEDS_INPUT, TicketStatus.IN
 MAX_TICKETS = 200
 MAX_CONFLICTS = 50
 MAX_OVERLAPS = 20
+MAX_PLACES = 4
+"""Number of common places of two tickets, so that those with one leave room for the others."""
 OBSERVER = Actor.system("trial-merge")
 Spans = Mapping[str, Sequence[Sequence[int]]]
 """Touched places of each file, between gaps of lines, in their order. See `workers/repository/trial_merge.py`."""
@@ -34,21 +36,22 @@ Place = tuple[str, int | None, int | None]
 
 @dataclass(frozen=True, slots=True)
 class BranchWork:
-    """An open ticket with a branch on this host, and what is stored of it."""
+    """An open ticket with a branch on this host, and the commits whose merge was tried last."""
 
     ticket_id: int
     repository: str
     branch: str
     base: str
-    state: BranchState | None
+    tried_base: str | None = None
+    tried_head: str | None = None
 
     def is_tried(self, base_sha: str, head_sha: str) -> bool:
-        return self.state is not None and (self.state.tried_base, self.state.tried_head) == (base_sha, head_sha)
+        return (self.tried_base, self.tried_head) == (base_sha, head_sha)
 
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """What was observed of one ticket's branch. `problem` says why the merge could not be tried."""
+    """The observation of one ticket's branch. `problem` says why the merge could not be tried."""
 
     ticket_id: int
     head_sha: str
@@ -113,7 +116,14 @@ NEWEST_IN_REPOSITORY = (
     .scalar_subquery()
 )
 OPEN_BRANCHES = (
-    select(Ticket.id, Run.repository, Run.branch, Project.base_branch, BranchState)
+    select(
+        Ticket.id,
+        Run.repository,
+        Run.branch,
+        Project.base_branch,
+        BranchState.tried_base,
+        BranchState.tried_head,
+    )
     .join(Project, Project.id == Ticket.project_id)
     .join(Run, Run.id == NEWEST_IN_REPOSITORY)
     .outerjoin(BranchState, BranchState.ticket_id == Ticket.id)
@@ -126,8 +136,8 @@ OPEN_BRANCHES = (
 def list_work(session: Session, host: str) -> list[BranchWork]:
     """List the open tickets whose branches are on this host, the newest first."""
     return [
-        BranchWork(ticket_id, repository or "", branch or "", base, state)
-        for ticket_id, repository, branch, base, state in session.execute(OPEN_BRANCHES, {"host": host})
+        BranchWork(ticket_id, repository or "", branch or "", base, *tried)
+        for ticket_id, repository, branch, base, *tried in session.execute(OPEN_BRANCHES, {"host": host})
     ]
 
 
@@ -217,7 +227,7 @@ def compute_overlaps(session: Session) -> dict[int, list[Overlap]]:
         groups[row.project_id, row.tried_base].append(row)
     for one, other in (pair for group in groups.values() for pair in combinations(group, 2)):
         if one.parent_id is None or one.parent_id != other.parent_id:
-            for place in find_overlaps(one.spans, other.spans):
+            for place in find_overlaps(one.spans, other.spans)[:MAX_PLACES]:
                 overlaps[one.ticket_id].append(Overlap(other.identifier, *place))
                 overlaps[other.ticket_id].append(Overlap(one.identifier, *place))
     return {ticket_id: overlaps_of_ticket[:MAX_OVERLAPS] for ticket_id, overlaps_of_ticket in overlaps.items()}
@@ -263,8 +273,8 @@ def _append_event(session: Session, state: BranchState, before: tuple[list[str],
     """Tell pages and the log when the finding has changed."""
     conflicts, names = after = _get_finding(state)
     if after != before:
-        found = [f"conflicts with {state.base} in {', '.join(conflicts[:5])}"] if conflicts else []
-        found += [f"overlaps {', '.join(names)}"] if names else []
-        detail = " and ".join(found) or f"merges into {state.base} without conflicts or overlaps"
+        parts = [f"conflicts with {state.base} in {', '.join(conflicts[:5])}"] if conflicts else []
+        parts += [f"overlaps {', '.join(names)}"] if names else []
+        detail = " and ".join(parts) or f"merges into {state.base} without conflicts or overlaps"
         payload = {"detail": detail, "conflicts": conflicts, "overlaps": names}
         events.append(session, state.ticket_id, "ticket_merge_tried", payload, OBSERVER)

@@ -95,11 +95,12 @@ class ItemEvidence:
 # ----------------------------------------------------------------------------------------------------------- recording
 
 
-def record_claims(session: Session, run: Run, claims: Iterable[Mapping[str, Any]]) -> None:
+def record_claims(session: Session, run: Run, claims: Sequence[Mapping[str, Any]]) -> None:
     """Record the worker's statements as claims, with the files that they hold for and what they point to."""
     ticket, version = session.get_one(Ticket, run.ticket_id), _read_version(session, run.ticket_id)
+    calls = _load_calls(session, run, claims)
     for claim in claims:
-        proof = _resolve_proof(session, run, claim["proof"]) if claim.get("proof") else None
+        proof = _resolve_proof(session, run, claim["proof"], calls) if claim.get("proof") else None
         session.add(
             Evidence(
                 ticket_id=run.ticket_id,
@@ -126,13 +127,26 @@ def _name_item(ticket: Ticket, place: int | None) -> dict[str, Any]:
     return {"of": ticket.acceptance[place]["text"]} if place is not None and place < len(ticket.acceptance) else {}
 
 
-def _resolve_proof(session: Session, run: Run, proof: Mapping[str, Any]) -> dict[str, Any]:
+Calls = Sequence[tuple[str, TicketMessage]]
+"""Tool calls of a run with the text of each in which a command is searched, the newest first."""
+
+
+def _load_calls(session: Session, run: Run, claims: Iterable[Mapping[str, Any]]) -> Calls:
+    """Load the calls of a run once for all claims, if one of these refers to an event."""
+    if not any(claim.get("proof") and claim["proof"]["kind"] == ProofKind.EVENT for claim in claims):
+        return []
+    own = TicketMessage.run_id == run.id, TicketMessage.kind == MessageKind.TOOL_CALL
+    calls = session.scalars(select(TicketMessage).where(*own).order_by(TicketMessage.seq.desc()).limit(MAX_CALLS))
+    return [(_get_command(call), call) for call in calls]
+
+
+def _resolve_proof(session: Session, run: Run, proof: Mapping[str, Any], calls: Calls) -> dict[str, Any]:
     """Resolve a reference while its run is known. A command becomes the number of the event that ran it."""
     stored = {"kind": str(proof["kind"]), "ref": proof["ref"].strip()}
-    return stored | _resolve_event(session, run, stored["ref"]) if stored["kind"] == ProofKind.EVENT else stored
+    return stored | _resolve_event(session, run, stored["ref"], calls) if stored["kind"] == ProofKind.EVENT else stored
 
 
-def _resolve_event(session: Session, run: Run, ref: str) -> dict[str, Any]:
+def _resolve_event(session: Session, run: Run, ref: str, calls: Calls) -> dict[str, Any]:
     """Find the event with this number, or the newest command of the run that contains the reference."""
     number = ref.removeprefix("#")
     if number.isascii() and number.isdigit() and len(number) < 10:
@@ -141,16 +155,10 @@ def _resolve_event(session: Session, run: Run, ref: str) -> dict[str, Any]:
         own_message = TicketMessage.ticket_id == run.ticket_id, TicketMessage.seq == int(number)
         call = session.scalar(select(TicketMessage).where(*own_message))
     else:
-        call = _find_call(session, run, ref)
+        call = next((call for command, call in calls if ref and ref in command), None)
         seq = call.seq if call else None
     failed = bool(call and (call.data or {}).get("error"))
     return {"seq": seq, "entry": call.id if call else None, "failed": failed}
-
-
-def _find_call(session: Session, run: Run, command: str) -> TicketMessage | None:
-    own = TicketMessage.run_id == run.id, TicketMessage.kind == MessageKind.TOOL_CALL
-    calls = session.scalars(select(TicketMessage).where(*own).order_by(TicketMessage.seq.desc()).limit(MAX_CALLS))
-    return next((call for call in calls if command and command in _get_command(call)), None)
 
 
 def _get_command(call: TicketMessage) -> str:

@@ -128,7 +128,7 @@ def _redact_log(log: Path, redaction: Redaction) -> None:
     draft.unlink(missing_ok=True)  # that of a killed process, or a link that leads elsewhere
     decoder, stream = codecs.getincrementaldecoder("utf-8")("replace"), StreamRedaction(redaction)
     try:
-        with log.open("rb") as file, open(draft, "x", opener=_open_private) as clean:
+        with log.open("rb") as file, open(draft, "x", encoding="utf-8", opener=_open_private) as clean:
             while piece := file.read(CHUNK_BYTES):
                 clean.write(stream.feed(decoder.decode(piece)))
             clean.write(stream.feed(decoder.decode(b"", final=True)) + stream.close())
