@@ -13,7 +13,7 @@ from tickets.lifecycle import transitions
 from tickets.operations import inbox_items
 from tickets.operations.inbox_items import CommentAction, MoveAction, NewItem, NoAction, TicketAction
 from tickets.shared.actors import Actor
-from tickets.shared.errors import ConflictError, Forbidden, IllegalMove
+from tickets.shared.errors import ConflictError, Forbidden, IllegalMove, Invalid
 from tickets.shared.inputs import NewTicket
 
 from .test_spine import make
@@ -66,6 +66,9 @@ def test_an_item_is_acted_on_with_its_action_or_not_at_all(engine: Engine) -> No
             inbox_items.deliver_item(session, item, ONE, LEASE)
     with pytest.raises(IllegalMove), writing(engine) as session:
         inbox_items.act_on_item(session, items[0], MoveAction(type="move", move="approve"), ONE)
+    for facts in ({"role": "human"}, {"run": 1}, {"version": 1}):  # `transition` has such parameters, for code alone
+        with pytest.raises(Invalid), writing(engine) as session:
+            inbox_items.act_on_item(session, items[0], MoveAction(type="move", move="cancel", facts=facts), ONE)
     assert list_ids(engine, InboxState.ACTED) == [], "a refused action leaves the item to its holder"
 
     facts = {"reason": "environment", "owner": "alice", "next_action": "Log the agent in."}

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from models import ActorKind, InboxItem, InboxState, Ticket, now
 from tickets.conversation import timeline
 from tickets.lifecycle import transitions
+from tickets.lifecycle.moves import MOVES
 from tickets.shared import events, lookup, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound
@@ -217,6 +218,7 @@ def _perform_action(session: Session, item: InboxItem, action: Action, actor: Ac
     match action:
         case MoveAction():
             ticket_id = find_ticket(session, item, action.ticket)
+            _require_inputs(action)
             transitions.transition(session, ticket_id, action.move, actor, version=action.version, **action.facts)
         case CommentAction():
             ticket_id = find_ticket(session, item, action.ticket)
@@ -227,6 +229,15 @@ def _perform_action(session: Session, item: InboxItem, action: Action, actor: Ac
             session.flush()
         case NoAction():
             return
+
+
+def _require_inputs(action: MoveAction) -> None:
+    """Require that all facts are inputs of the move, since `transition` takes the role of a caller beside them."""
+    definition = MOVES.get(action.move)
+    if unknown := action.facts.keys() - (definition.facts.model_fields.keys() if definition else ()):
+        raise Invalid(
+            f"The move {action.move[:40]!r} has no input {', '.join(sorted(unknown))[:200]}.", field="action.facts"
+        )
 
 
 def find_ticket(session: Session, item: InboxItem, reference: str | None) -> int:
