@@ -7,10 +7,11 @@ from the rows when it is read, so nothing has to be rewritten when the branch mo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
@@ -39,6 +40,7 @@ JUDGEMENT = "judgement"
 """The kind of evidence that is a person's decision on an item."""
 MAX_CALLS = 1000
 """Tool calls of a run among which a command is searched, the newest first."""
+LoadCalls = Callable[[], Sequence[TicketMessage]]
 LINE_REFERENCE = re.compile(r"(?P<path>[^\x00-\x1f]+?)(?::(?P<first>[1-9]\d{0,8})(?:-(?P<last>[1-9]\d{0,8}))?)?")
 
 
@@ -98,8 +100,9 @@ class ItemEvidence:
 def record_claims(session: Session, run: Run, claims: Iterable[Mapping[str, Any]]) -> None:
     """Record the worker's statements as claims, with the files that they hold for and what they point to."""
     ticket, version = session.get_one(Ticket, run.ticket_id), _read_version(session, run.ticket_id)
+    load_calls = cache(lambda: _load_calls(session, run))  # once for all claims, and only for one that names a command
     for claim in claims:
-        proof = _resolve_proof(session, run, claim["proof"]) if claim.get("proof") else None
+        proof = _resolve_proof(session, run, claim["proof"], load_calls) if claim.get("proof") else None
         session.add(
             Evidence(
                 ticket_id=run.ticket_id,
@@ -126,13 +129,14 @@ def _name_item(ticket: Ticket, place: int | None) -> dict[str, Any]:
     return {"of": ticket.acceptance[place]["text"]} if place is not None and place < len(ticket.acceptance) else {}
 
 
-def _resolve_proof(session: Session, run: Run, proof: Mapping[str, Any]) -> dict[str, Any]:
+def _resolve_proof(session: Session, run: Run, proof: Mapping[str, Any], load_calls: LoadCalls) -> dict[str, Any]:
     """Resolve a reference while its run is known. A command becomes the number of the event that ran it."""
     stored = {"kind": str(proof["kind"]), "ref": proof["ref"].strip()}
-    return stored | _resolve_event(session, run, stored["ref"]) if stored["kind"] == ProofKind.EVENT else stored
+    is_event = stored["kind"] == ProofKind.EVENT
+    return stored | _resolve_event(session, run, stored["ref"], load_calls) if is_event else stored
 
 
-def _resolve_event(session: Session, run: Run, ref: str) -> dict[str, Any]:
+def _resolve_event(session: Session, run: Run, ref: str, load_calls: LoadCalls) -> dict[str, Any]:
     """Find the event with this number, or the newest command of the run that contains the reference."""
     number = ref.removeprefix("#")
     if number.isascii() and number.isdigit() and len(number) < 10:
@@ -141,15 +145,18 @@ def _resolve_event(session: Session, run: Run, ref: str) -> dict[str, Any]:
         own_message = TicketMessage.ticket_id == run.ticket_id, TicketMessage.seq == int(number)
         call = session.scalar(select(TicketMessage).where(*own_message))
     else:
-        call = _find_call(session, run, ref)
+        call = _find_call(load_calls(), ref)
         seq = call.seq if call else None
     failed = bool(call and (call.data or {}).get("error"))
     return {"seq": seq, "entry": call.id if call else None, "failed": failed}
 
 
-def _find_call(session: Session, run: Run, command: str) -> TicketMessage | None:
+def _load_calls(session: Session, run: Run) -> Sequence[TicketMessage]:
     own = TicketMessage.run_id == run.id, TicketMessage.kind == MessageKind.TOOL_CALL
-    calls = session.scalars(select(TicketMessage).where(*own).order_by(TicketMessage.seq.desc()).limit(MAX_CALLS))
+    return session.scalars(select(TicketMessage).where(*own).order_by(TicketMessage.seq.desc()).limit(MAX_CALLS)).all()
+
+
+def _find_call(calls: Iterable[TicketMessage], command: str) -> TicketMessage | None:
     return next((call for call in calls if command and command in _get_command(call)), None)
 
 
