@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +19,10 @@ TIMEOUT_SECONDS = 30.0
 MAX_BODY_BYTES = 1 << 20
 PATH = "/mcp"
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+SINGLE_HEADERS = ("Host", "Origin", "Authorization", "Content-Length")
+AUTHORIZATION = re.compile(r"Bearer [!-~]{1,500}")
+"""A token is sent on in the head of another request, so it may have no spaces or line ends."""
+LENGTH = re.compile(r"[0-9]{1,12}")
 
 
 @click.command()
@@ -83,7 +88,7 @@ class McpRequestHandler(BaseHTTPRequestHandler):
         if refusal:
             self._respond(*refusal)
             return
-        token = self.headers["Authorization"].removeprefix("Bearer ").strip()
+        token = self.headers["Authorization"].removeprefix("Bearer ")
         content = self.rfile.read(int(self.headers["Content-Length"]))
         answer = build_server(ApiClient(self.server.api, token, TIMEOUT_SECONDS)).answer(content)
         self._respond(202 if answer is None else 200, answer or b"")
@@ -95,6 +100,8 @@ class McpRequestHandler(BaseHTTPRequestHandler):
 
     def _find_refusal(self) -> tuple[int, bytes] | None:
         """Return status and body of a refusal. A page in a browser can neither name this host nor know a token."""
+        if any(len(self.headers.get_all(name, ())) > 1 for name in SINGLE_HEADERS):
+            return 400, b'{"error": "Send each header once."}'
         origin = self.headers.get("Origin")
         if self.headers.get("Host") not in self.server.own_hosts:
             return 403, b'{"error": "The Host is not this server."}'
@@ -102,10 +109,10 @@ class McpRequestHandler(BaseHTTPRequestHandler):
             return 403, b'{"error": "The Origin is not this server."}'
         if urlsplit(self.path).path != PATH:
             return 404, b'{"error": "There is only /mcp."}'
-        if not self.headers.get("Authorization", "").startswith("Bearer "):
+        if not AUTHORIZATION.fullmatch(self.headers.get("Authorization", "")):
             return 401, b'{"error": "Send a token as Authorization: Bearer."}'
         length = self.headers.get("Content-Length", "")
-        if not length.isascii() or not length.isdigit():
+        if not LENGTH.fullmatch(length):
             return 411, b'{"error": "Send a Content-Length."}'
         if int(length) > MAX_BODY_BYTES:
             return 413, b'{"error": "The message is larger than 1 MiB."}'

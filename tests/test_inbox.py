@@ -66,9 +66,9 @@ def test_an_item_is_acted_on_with_its_action_or_not_at_all(engine: Engine) -> No
             inbox_items.deliver_item(session, item, ONE, LEASE)
     with pytest.raises(IllegalMove), writing(engine) as session:
         inbox_items.act_on_item(session, items[0], MoveAction(type="move", move="approve"), ONE)
-    for role in ({"role": "human"}, {"actor": "alice"}):
+    for facts in ({"role": "human"}, {"actor": "alice"}, {"run": 1}, {"version": 1}):
         with pytest.raises(Invalid), writing(engine) as session:  # the facts are of the move, not of who makes it
-            inbox_items.act_on_item(session, items[0], MoveAction(type="move", move="cancel", facts=role), ONE)
+            inbox_items.act_on_item(session, items[0], MoveAction(type="move", move="cancel", facts=facts), ONE)
     assert list_ids(engine, InboxState.ACTED) == [], "a refused action leaves the item to its holder"
 
     facts = {"reason": "environment", "owner": "alice", "next_action": "Log the agent in."}

@@ -114,18 +114,22 @@ def test_the_commands_of_a_run_are_read_once_for_all_claims(engine: Engine, tick
 
 def test_a_reference_that_proves_nothing_leaves_a_gap(engine: Engine, ticket_id: int) -> None:
     failed_check = CHECK | {"exit_code": 1}
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *call: statements.append(str(call[2])))
     submit(
         engine,
         ticket_id,
         [
             prove(0, "check"),
             prove(1, "event", "rm -rf /"),
+            prove(1, "event", "rm -rf ~"),
             prove(2, "diff", "src/b.py:3"),
             prove(3, "event", "999"),
             prove(4, "hologram", "x"),
         ],
         failed_check,
     )
+    assert sum("ORDER BY ticket_messages.seq DESC" in statement for statement in statements) == 1, "read once for all"
     spans = {"src/a.py": [(2, 3)]}
     with writing(engine) as session:
         trial = TrialResult(ticket_id, SHA, TREE, "main", SHA, spans=spans)

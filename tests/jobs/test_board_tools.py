@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -132,3 +133,17 @@ def test_clients_over_http_have_the_rights_of_their_own_token(token: str, http_s
         connection.request("POST", PATH, message, headers)
         assert connection.getresponse().status == status, headers
         connection.close()
+
+    port, body = http_server.server_port, message.encode()
+    head = f"Host: 127.0.0.1:{port}\r\nContent-Length: {len(body)}\r\nAuthorization: Bearer {token}"
+    for lines, status in (
+        (head, 200),
+        (f"{head}\r\n X-Sent-On: yes", 401),
+        (f"{head}\r\nHost: evil.example", 400),
+        (f"{head}\r\nAuthorization: Bearer other", 400),
+        (f"{head}\r\nContent-Length: 0", 400),
+        (f"Host: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\nContent-Length: {'9' * 5000}", 411),
+    ):
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as raw:
+            raw.sendall(f"POST {PATH} HTTP/1.1\r\n{lines}\r\n\r\n".encode() + (body if status == 200 else b""))
+            assert raw.makefile("rb").readline().split()[1:2] == [str(status).encode()], lines

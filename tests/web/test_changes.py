@@ -14,13 +14,17 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, select, update
 
 from database import reading, writing
-from models import ReviewedCommit, Run, TicketStatus
+from models import ActorKind, ReviewedCommit, Run, TicketStatus
 from redaction import SHAPES
 from settings import Settings
 from tests.workers.repositories import commit, create_repository, git
 from tests.workers.runs import build_spec
+from tickets.conversation import reviews
+from tickets.conversation.reviews import AnswerComment
 from tickets.runs import claims, reports
 from tickets.shared import lookup
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Forbidden
 from web.runs import changes
 from workers.contract.spec import write_spec
 from workers.repository import changes as looked_at
@@ -184,7 +188,12 @@ def find_discussions(markup: str) -> dict[str, str]:
 
 
 def test_a_review_reaches_the_agent_as_one_message_and_its_comments_follow_their_lines(
-    app: Flask, browser: FlaskClient, finished_run: Worker, store: Engine, viewer: Api
+    app: Flask,
+    browser: FlaskClient,
+    finished_run: Worker,
+    store: Engine,
+    viewer: Api,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hand_in(store, finished_run)
     with reading(store) as session:
@@ -228,6 +237,8 @@ def test_a_review_reaches_the_agent_as_one_message_and_its_comments_follow_their
     answer = agent.post("/tickets/MC-1/line-comments/1/answer", {"answer": "It is plain now."})
     assert (answer.status_code, answer.get_json()["resolved_by"]) == (200, "script")
     assert agent.post("/tickets/MC-1/line-comments/9/answer", {"answer": "Which?"}).status_code == 404
+    monkeypatch.setattr(reviews, "MAX_RUN_ANSWERS", 1)
+    assert agent.post("/tickets/MC-1/line-comments/2/answer", {"answer": "Again."}).status_code == 413
     listing = viewer.get("/tickets/MC-1/line-comments").get_json()["items"]
     assert [item["answer"] for item in listing] == ["It is plain now.", None, None, None]
     part = browser.get("/ticket/MC-1/line-comments/1").get_data(as_text=True)
@@ -236,6 +247,10 @@ def test_a_review_reaches_the_agent_as_one_message_and_its_comments_follow_their
     assert browser.post("/ticket/MC-1/line-comments/1", data=form, headers=OWN_PAGE).status_code == 303
     assert "Resolve conversation" in browser.get("/ticket/MC-1/line-comments/1").get_data(as_text=True)
     assert viewer.post("/tickets/MC-1/line-comments/1/answer", {"answer": "No."}).status_code == 403
+    stranger = Actor(ActorKind.RUN, "script", run_id=99, ticket_id=99)
+    with pytest.raises(Forbidden), writing(store) as session:
+        ticket = lookup.get_ticket(session, "MC-1")
+        reviews.answer_comment(session, ticket.id, 2, AnswerComment(answer="No."), stranger)
 
     assert send_review(browser, body="And in German?") == 303
     assert "messaged the agent" in browser.get("/activity").get_data(as_text=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from web.runs.diff import Gap, Hunk, Line, find_gaps, map_line, parse_diff
-from web.runs.diff_highlight import MAX_LINE_CHARACTERS, compare_words, highlight_hunks
+from web.runs.diff_highlight import MAX_LINE_CHARACTERS, TimeBudget, compare_words, highlight_hunks, measure_hunks
 
 TEXT = """diff --git a/greet.sh b/greet.sh
 index 1..2 100644
@@ -135,3 +135,16 @@ def test_lines_that_a_lexer_cannot_keep_or_should_not_read_stay_plain() -> None:
     assert render_lines("a.py", Line("added", None, 1, "if\r")) == ["if\r"]
     assert render_lines("a.py", Line("added", None, 1, "\ufeffif")) == ["\ufeffif"]  # a lexer drops the mark
     assert render_lines("a.py", Line("added", None, 1, "if " * MAX_LINE_CHARACTERS)) == ["if " * MAX_LINE_CHARACTERS]
+
+
+def test_a_text_that_an_agent_chose_costs_no_more_than_the_budget_of_its_page() -> None:
+    lines = Line("removed", 1, None, "if a == 1: pass"), Line("added", None, 1, "if a == 2: pass")
+    (hunk,) = highlight_hunks("a.py", [Hunk("", lines)], TimeBudget(0))
+    assert [line.html for line in hunk.lines] == [line.text for line in lines]
+    assert measure_hunks([Hunk("", (Line("added", None, 1, ""),) * 3)]) == 3, "empty lines count too"
+
+
+def test_a_code_block_of_markdown_loads_no_other_lexer() -> None:
+    texts = ("```python", "if a: pass", "```", "")
+    lines = (Line("added", None, number, text) for number, text in enumerate(texts, 1))
+    assert render_lines("a.md", *lines)[1] == '<span class="s">if a: pass</span>'

@@ -108,6 +108,8 @@ def test_touched_lines_lie_between_gaps_and_meet_where_git_would_conflict() -> N
     ):
         assert branch_states.find_overlaps(spans, {"src/a b.py": other}) == places, other
     assert branch_states.find_overlaps({"a": []}, {"b": []}) == []
+    many = {f"{number}.py": [(0, 9)] for number in range(1000)}
+    assert len(branch_states.find_overlaps(many, many)) == branch_states.MAX_OVERLAPS
 
 
 def test_a_merge_has_both_parents_and_the_operators_name_and_the_checkout_follows(

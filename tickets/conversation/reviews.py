@@ -13,7 +13,7 @@ from models import LineComment, ReviewedCommit, Ticket, now
 from tickets.lifecycle import transitions
 from tickets.shared import events, rights
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Invalid, NotFound
+from tickets.shared.errors import Invalid, NotFound, TooLarge
 from tickets.shared.inputs import Body, FilePath, Prose, Words
 from tickets.shared.rights import Act
 
@@ -23,6 +23,7 @@ from .message_routing import IncomingMessage, RoutedMessage
 MAX_COMMENTS = 100
 """Number of line comments that a review may have."""
 MAX_COMMENTS_LISTED = 300
+MAX_RUN_ANSWERS = 300
 MAX_TEXT_CHARACTERS = 4000
 """Length of a line comment and of its answer: a page renders several hundred of them."""
 CommitSha = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
@@ -109,8 +110,11 @@ def get_comment(session: Session, ticket_id: int, number: int) -> LineComment:
 
 def answer_comment(session: Session, ticket_id: int, number: int, body: AnswerComment, actor: Actor) -> LineComment:
     """Answer a line comment, on behalf of the ticket's agent or a person, which resolves it. A later answer replaces it."""
+    rights.require_own_ticket(actor, ticket_id)
     if not actor.run_id:
         rights.require(actor, Act.SPEAK)
+    elif events.count_events(session, actor.run_id, "comment_answered") >= MAX_RUN_ANSWERS:  # it is in a loop
+        raise TooLarge(f"A run may answer line comments {MAX_RUN_ANSWERS} times. Put the rest in your report.")
     row = get_comment(session, ticket_id, number)
     row.answer, row.answered_by = body.answer, actor.name
     row.resolved, row.resolved_by = now(), actor.name

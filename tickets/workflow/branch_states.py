@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, func, select
@@ -245,8 +245,10 @@ def record_overlaps(session: Session, overlaps: Mapping[int, Sequence[Overlap]])
 
 
 def find_overlaps(one: Spans, other: Spans) -> list[Place]:
-    """Find the places that both changes touch, as path with first and last line, by path."""
-    return [place for path in sorted(one.keys() & other.keys()) for place in _find_common(path, one[path], other[path])]
+    """Find the first places that both changes touch, as path with first and last line, by path."""
+    paths = sorted(one.keys() & other.keys())
+    places = (place for path in paths for place in _find_common(path, one[path], other[path]))
+    return list(islice(places, MAX_OVERLAPS))
 
 
 def _find_common(path: str, one: Sequence[Sequence[int]], other: Sequence[Sequence[int]]) -> Iterator[Place]:

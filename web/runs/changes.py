@@ -191,12 +191,12 @@ def _build_files(changed_files: Sequence[FileChange], patch: DiffText, redaction
     hunks = diff.parse_diff(patch.text, truncated=patch.truncated)
     if redaction.has_secret(patch.text):
         hunks = {header: tuple(_redact_hunk(hunk, redaction) for hunk in parts) for header, parts in hunks.items()}
-    remaining = diff_highlight.MAX_CHARACTERS
+    remaining, budget = diff_highlight.MAX_CHARACTERS, diff_highlight.TimeBudget()
     for change in changed_files:
         parts = hunks.get(change.diff_header)
         remaining -= diff_highlight.measure_hunks(parts or ())
         if parts and remaining >= 0:
-            parts = diff_highlight.highlight_hunks(change.path, parts)
+            parts = diff_highlight.highlight_hunks(change.path, parts, budget)
         yield FileDiff(change.path, change.old_path, change.status, change.insertions, change.deletions, parts)
 
 

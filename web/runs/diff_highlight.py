@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
@@ -19,6 +20,8 @@ from .diff import Hunk, Line
 MAX_CHARACTERS = 40_000
 """Length of the lines of one page that are highlighted, which takes up to a third of a second."""
 MAX_LINE_CHARACTERS = 1000
+MAX_CPU_SECONDS = 2.0
+"""CPU time for the lines of one page. An agent can write a text for which a lexer takes the square of its length."""
 MAX_WORDS = 200
 MAX_MATCHED_LINES = 20
 """Size of a block up to which removed lines are matched with similar ones, and not with those in the same place."""
@@ -55,10 +58,21 @@ Piece = tuple[str, str]
 """A part of a line, with its CSS class or an empty text."""
 
 
-def highlight_hunks(path: str, hunks: Sequence[Hunk]) -> tuple[Hunk, ...]:
-    """Return the hunks of a file with the HTML of their lines."""
-    lexer = find_lexer(path)
-    return tuple(replace(hunk, lines=tuple(_highlight_lines(hunk, lexer))) for hunk in hunks)
+class TimeBudget:
+    """The CPU time that this thread may still spend on highlighting. What is over it stays plain."""
+
+    def __init__(self, seconds: float = MAX_CPU_SECONDS) -> None:
+        self._end = time.thread_time() + seconds
+
+    @property
+    def is_spent(self) -> bool:
+        return time.thread_time() >= self._end
+
+
+def highlight_hunks(path: str, hunks: Sequence[Hunk], budget: TimeBudget | None = None) -> tuple[Hunk, ...]:
+    """Return the hunks of a file with the HTML of their lines, plain ones once the budget of the page is spent."""
+    lexer, budget = find_lexer(path), budget or TimeBudget()
+    return tuple(replace(hunk, lines=tuple(_highlight_lines(hunk, lexer, budget))) for hunk in hunks)
 
 
 def highlight_context(path: str, lines: Sequence[Line]) -> tuple[Line, ...]:
@@ -67,18 +81,20 @@ def highlight_context(path: str, lines: Sequence[Line]) -> tuple[Line, ...]:
 
 
 def measure_hunks(hunks: Iterable[Hunk]) -> int:
-    return sum(len(line.text) for hunk in hunks for line in hunk.lines)
+    """Count the characters of the lines with their ends, as a lexer reads them."""
+    return sum(len(line.text) + 1 for hunk in hunks for line in hunk.lines)
 
 
-def _highlight_lines(hunk: Hunk, lexer: Any) -> Iterator[Line]:
+def _highlight_lines(hunk: Hunk, lexer: Any, budget: TimeBudget) -> Iterator[Line]:
     """Highlight the two sides of a hunk, each as a text of its own."""
     pieces: dict[int, list[Piece]] = {}
     for kind in ("removed", "added"):
         places = [place for place, line in enumerate(hunk.lines) if line.kind in ("same", kind)]
         if kind == "removed" and not any(line.kind == kind for line in hunk.lines):
             continue  # the other side has all lines
-        pieces |= dict(zip(places, _split_pieces(lexer, [hunk.lines[place].text for place in places]), strict=True))
-    spans = _find_changed_words(hunk)
+        texts = [hunk.lines[place].text for place in places]
+        pieces |= dict(zip(places, _split_pieces(lexer, texts, budget), strict=True))
+    spans = _find_changed_words(hunk, budget)
     for place, line in enumerate(hunk.lines):
         parts = pieces.get(place, [(line.text, "")])
         yield replace(line, html=_render_line(parts, spans.get(id(line), [])))
@@ -88,7 +104,8 @@ def _highlight_lines(hunk: Hunk, lexer: Any) -> Iterator[Line]:
 def _load_lexer(name: str) -> Any:
     from pygments.lexers import get_lexer_by_name  # it is not needed before the first diff is shown
 
-    return get_lexer_by_name(name, stripnl=False, ensurenl=False)
+    # The lexer of Markdown would load any other one that a code block names.
+    return get_lexer_by_name(name, stripnl=False, ensurenl=False, handlecodeblocks=False)
 
 
 def find_lexer(path: str) -> Any:
@@ -98,13 +115,15 @@ def find_lexer(path: str) -> Any:
     return _load_lexer(name) if name else None
 
 
-def _split_pieces(lexer: Any, texts: Sequence[str]) -> list[list[Piece]]:
-    """Split lines into the tokens of a language. Lines that a lexer would not keep as they are stay whole."""
+def _split_pieces(lexer: Any, texts: Sequence[str], budget: TimeBudget) -> list[list[Piece]]:
+    """Split lines into the tokens of a language. Lines that a lexer would not keep as they are stay whole, and slow ones."""
     plain = [[(text, "")] for text in texts]
     if lexer is None or any(len(text) > MAX_LINE_CHARACTERS or "\r" in text for text in texts):
         return plain
     lines: list[list[Piece]] = [[]]
     for token, value in lexer.get_tokens("\n".join(texts)):
+        if budget.is_spent:
+            return plain
         first, *others = value.split("\n")
         css_class = _find_class(token)
         lines[-1].append((first, css_class))
@@ -119,11 +138,13 @@ def _find_class(token: Any) -> str:
     return next((css_class for kind, css_class in CLASSES if name == kind or name.startswith(f"{kind}.")), "")
 
 
-def _find_changed_words(hunk: Hunk) -> dict[int, list[Span]]:
+def _find_changed_words(hunk: Hunk, budget: TimeBudget) -> dict[int, list[Span]]:
     """Find the parts that differ in a removed line and the added one that replaces it, by the identity of the line."""
     spans: dict[int, list[Span]] = {}
     for removals, additions in hunk.list_blocks():
         for before, after in _match_lines(removals, additions):
+            if budget.is_spent:
+                return spans
             spans[id(before)], spans[id(after)] = compare_words(before.text, after.text)
     return spans
 
