@@ -133,6 +133,9 @@ def test_a_line_is_escaped_and_has_its_syntax_and_its_changed_words() -> None:
 
 def test_lines_that_a_lexer_cannot_keep_or_should_not_read_stay_plain() -> None:
     assert render_lines("a.py", Line("added", None, 1, "if\r")) == ["if\r"]
+    blank = [Line("added", None, number, "") for number in range(2, 202)]
+    assert render_lines("a.c", Line("added", None, 1, "int"), *blank[:100])[0] == '<span class="k">int</span>'
+    assert render_lines("a.c", Line("added", None, 1, "int"), *blank)[0] == "int"
     assert render_lines("a.py", Line("added", None, 1, "\ufeffif")) == ["\ufeffif"]  # a lexer drops the mark
     assert render_lines("a.py", Line("added", None, 1, "if " * MAX_LINE_CHARACTERS)) == ["if " * MAX_LINE_CHARACTERS]
 

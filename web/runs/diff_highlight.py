@@ -22,6 +22,8 @@ MAX_CHARACTERS = 40_000
 MAX_LINE_CHARACTERS = 1000
 MAX_CPU_SECONDS = 2.0
 """CPU time for the lines of one page. An agent can write a text for which a lexer takes the square of its length."""
+LONG_SPACE = re.compile(r"\s{200}")
+"""White space that is not given to a lexer: that of C searches it in one step, which no budget ends, for minutes."""
 MAX_WORDS = 200
 MAX_MATCHED_LINES = 20
 """Size of a block up to which removed lines are matched with similar ones, and not with those in the same place."""
@@ -120,8 +122,11 @@ def _split_pieces(lexer: Any, texts: Sequence[str], budget: TimeBudget) -> list[
     plain = [[(text, "")] for text in texts]
     if lexer is None or any(len(text) > MAX_LINE_CHARACTERS or "\r" in text for text in texts):
         return plain
+    whole_text = "\n".join(texts)
+    if LONG_SPACE.search(whole_text):
+        return plain
     lines: list[list[Piece]] = [[]]
-    for token, value in lexer.get_tokens("\n".join(texts)):
+    for token, value in lexer.get_tokens(whole_text):
         if budget.is_spent:
             return plain
         first, *others = value.split("\n")
