@@ -133,6 +133,7 @@ def test_before_and_after_share_the_width_of_a_file_that_is_expanded_in_place(
     before.click()
     expect(page.locator("[data-remark='7']")).to_be_focused()
     page.keyboard.press("Enter")
+    expect(page.locator("textarea:focus")).to_be_visible()
     page.keyboard.type("Odd.")
     expect(page.locator(".remark")).to_contain_text("Saved, goes with your review")
     before.click()

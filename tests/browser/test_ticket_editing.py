@@ -113,6 +113,7 @@ def test_the_keyboard_alone_edits_and_comes_back_to_where_it_was(site: BoardSite
     expect(page.locator("h1")).to_contain_text("Typed over")
     expect(page.locator("#edit-title-fact > summary")).to_be_focused()
     page.keyboard.press("Enter")
+    expect(page.locator("#edit-title")).to_be_focused()
     page.keyboard.type("Never sent")
     page.keyboard.press("Escape")
     expect(page.locator("#edit-title-fact > summary")).to_be_focused()

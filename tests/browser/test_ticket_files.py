@@ -55,7 +55,7 @@ def test_files_that_are_chosen_are_listed_and_shown(site: BoardSite, page: Page)
     page.get_by_role("link", name="shot.png", exact=True).click()
     image = page.locator("#viewer img")
     expect(image).to_be_visible()
-    assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1840
+    assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1440
     page.keyboard.press("Escape")
     page.get_by_role("link", name="check.log", exact=True).click()
     expect(page.locator("#viewer pre")).to_have_text("first line\nsecond line\n")
