@@ -195,7 +195,8 @@ def read_service(environment: Mapping[str, str] = os.environ) -> CoordinationSer
 
 def build_server(service: CoordinationService) -> McpServer:
     """Build the server with all tools, for one run."""
-    tools = [*_build_verdict_tools(service), *_build_board_tools(service), *_build_file_tools(service)]
+    builders = (_build_verdict_tools, _build_board_tools, _build_reply_tools, _build_file_tools)
+    tools = [tool for build in builders for tool in build(service)]
     return McpServer(COORDINATION, VERSION, _INSTRUCTIONS, tools, service.record_presence)
 
 
@@ -264,14 +265,6 @@ def _build_board_tools(service: CoordinationService) -> list[Tool]:
         ticket_text = json.dumps({**service.get(service.ticket), "attachments": facts}, indent=1)
         return cut_text(strip_controls(ticket_text), MAX_TEXT_BYTES, "both")
 
-    def link_context(path: str, note: str = "") -> str:
-        service.post(f"{service.ticket}/context", {"path": path, "note": note})
-        return f"Linked {path}."
-
-    def answer_comment(comment: int, answer: str) -> str:
-        service.post(f"{service.ticket}/line-comments/{comment}/answer", {"answer": answer})
-        return f"Comment {comment} is answered and resolved."
-
     def create_ticket(title: str, description: str = "", priority: str = "normal") -> str:
         new_ticket = service.post("/tickets", {"title": title, "description": description, "priority": priority})
         return f"Created {new_ticket.get('identifier') or 'the ticket'}."
@@ -283,6 +276,30 @@ def _build_board_tools(service: CoordinationService) -> list[Tool]:
             get_ticket,
             {},
         ),
+        Tool(
+            "mc_create_ticket",
+            "File a new ticket for work that does not belong to this one; a person triages it.",
+            create_ticket,
+            {
+                "title": _describe_text(minLength=1),
+                "description": _describe_text(),
+                "priority": {"type": "string", "enum": ["low", "normal", "high", "urgent"]},
+            },
+            ["title"],
+        ),
+    ]
+
+
+def _build_reply_tools(service: CoordinationService) -> list[Tool]:
+    def link_context(path: str, note: str = "") -> str:
+        service.post(f"{service.ticket}/context", {"path": path, "note": note})
+        return f"Linked {path}."
+
+    def answer_comment(comment: int, answer: str) -> str:
+        service.post(f"{service.ticket}/line-comments/{comment}/answer", {"answer": answer})
+        return f"Comment {comment} is answered and resolved."
+
+    return [
         Tool(
             "mc_link_context",
             "Link a page of the vault (its path) to the ticket, with a note on why it matters.",
@@ -299,17 +316,6 @@ def _build_board_tools(service: CoordinationService) -> list[Tool]:
                 "answer": _describe_text(minLength=1),
             },
             ["comment", "answer"],
-        ),
-        Tool(
-            "mc_create_ticket",
-            "File a new ticket for work that does not belong to this one; a person triages it.",
-            create_ticket,
-            {
-                "title": _describe_text(minLength=1),
-                "description": _describe_text(),
-                "priority": {"type": "string", "enum": ["low", "normal", "high", "urgent"]},
-            },
-            ["title"],
         ),
     ]
 

@@ -53,7 +53,7 @@ def mcp(port: int | None, token_file: Path | None, api: str | None) -> None:
 
 
 def serve_http(api: str, port: int) -> None:
-    """Serve until the process is stopped. Port 0 takes any free one; the address is printed."""
+    """Serve until the process is stopped, and print the address. Port 0 takes any free one."""
     server = McpHttpServer(api, port)
     click.echo(f"http://127.0.0.1:{server.server_port}{PATH}")
     sys.stdout.flush()

@@ -87,7 +87,7 @@ def test_what_happened_while_a_person_was_away_is_listed_until_it_is_dismissed(e
         assert found == arrived and found is not None
         assert found.since == start - timedelta(hours=1, minutes=40)
         assert (found.finished.count, len(found.finished.tickets)) == (4, absence.PAGE_SIZE)
-        assert (found.asked.tickets, found.failed.tickets) == ([(asked, "Ask")], [(failed, "Fail")])
+        assert (found.questions.tickets, found.failed.tickets) == ([(asked, "Ask")], [(failed, "Fail")])
         assert found.cost == pytest.approx(0.75)
         absence.dismiss_absence(session, "alice", start + timedelta(minutes=6))
         assert absence.load_absence(session, "alice", start + timedelta(minutes=6)) is None

@@ -37,7 +37,7 @@ class Absence:
 
     since: datetime
     finished: TicketGroup
-    asked: TicketGroup
+    questions: TicketGroup
     failed: TicketGroup
     cost: float
 
@@ -52,8 +52,8 @@ def record_visit(session: Session, person: str, moment: datetime) -> None:
 
 def dismiss_absence(session: Session, person: str, moment: datetime) -> None:
     """Forget the last absence of a person, who is here."""
-    seen = {"away_since": None, "last_seen": moment}
-    session.execute(update(PersonVisit).where(PersonVisit.person == person).values(**seen))
+    values = {"away_since": None, "last_seen": moment}
+    session.execute(update(PersonVisit).where(PersonVisit.person == person).values(**values))
 
 
 def _find_absence(visit: PersonVisit, moment: datetime) -> datetime | None:
@@ -73,7 +73,7 @@ def load_absence(session: Session, person: str, moment: datetime) -> Absence | N
         _load_group(session, _select_failed(since)),
         session.scalar(_select_cost(since)) or 0.0,
     )
-    has_news = absence.finished.count or absence.asked.count or absence.failed.count or absence.cost
+    has_news = absence.finished.count or absence.questions.count or absence.failed.count or absence.cost
     return absence if has_news else None
 
 
