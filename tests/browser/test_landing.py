@@ -70,7 +70,7 @@ def test_what_is_unmet_is_listed_and_one_reason_approves_it_anyway(site: BoardSi
 def test_another_way_is_chosen_from_the_menu_by_keyboard(site: BoardSite, tab: Tab, tmp_path: Path, width: int) -> None:
     ticket = site.hand_in(tmp_path / "shop", "leave")
     page = tab(viewport={"width": width, "height": 800})
-    page.goto(f"/ticket/{ticket}")
+    go(page, f"/ticket/{ticket}")
     head = page.locator("#ticket-head")
     expect(head.get_by_role("button", name="Approve (no merge)")).to_be_visible()
     head.locator(".split-button summary").focus()

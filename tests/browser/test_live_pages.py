@@ -23,8 +23,9 @@ def go(page: Page, path: str) -> None:
 
 
 def wait_until_live(page: Page) -> None:
-    """Wait until the scripts of a page that was just opened take keys and clicks."""
+    """Wait until a page that was just opened takes keys: its scripts run, and a first frame is drawn, without which Chromium drops keys."""
     expect(page.locator("#connection")).to_have_attribute("data-link", "live")
+    page.evaluate("() => new Promise(requestAnimationFrame)")
 
 
 def test_news_takes_neither_a_draft_nor_the_focus_nor_what_was_unfolded(site: BoardSite, page: Page) -> None:

@@ -106,7 +106,7 @@ def test_the_queue_is_worked_by_keyboard_from_item_to_item(
 def test_the_keyboard_walks_the_lines_of_a_file(site: BoardSite, page: Page, tmp_path: Path) -> None:
     ticket = site.ticket()
     site.change(site.claim(ticket), tmp_path / "repository")
-    page.goto(f"/ticket/{ticket}?tab=changes")
+    go(page, f"/ticket/{ticket}?tab=changes")
     numbers = page.locator("[data-file='new.txt'] [data-remark]")
     numbers.first.focus()
     page.keyboard.press("ArrowDown")

@@ -11,6 +11,7 @@ from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
 from tests.waiting import wait_until
 
 from .conftest import BoardSite, OpenContext, Tab
+from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
 
@@ -83,7 +84,7 @@ def test_a_conversation_that_closes_enables_no_button_whose_form_is_being_sent(s
 
 
 def test_a_dialog_that_takes_a_moment_opens_with_words(page: Page) -> None:
-    page.goto("/board?view=list")
+    go(page, "/board?view=list")
     requests = HeldRequests(page, "**/ticket/new*")
     page.keyboard.press("c")
     dialog = page.locator("#ticket-dialog")
@@ -94,7 +95,7 @@ def test_a_dialog_that_takes_a_moment_opens_with_words(page: Page) -> None:
 
 
 def test_who_closes_it_meanwhile_does_not_get_it_later(page: Page) -> None:
-    page.goto("/board?view=list")
+    go(page, "/board?view=list")
     requests = HeldRequests(page, "**/ticket/new*")
     with page.expect_response("**/ticket/new*"):
         page.keyboard.press("c")
@@ -107,7 +108,7 @@ def test_who_closes_it_meanwhile_does_not_get_it_later(page: Page) -> None:
 
 
 def test_who_closes_it_meanwhile_is_not_led_away_by_a_refusal(page: Page) -> None:
-    page.goto("/board?view=list")
+    go(page, "/board?view=list")
     requests = HeldRequests(page, "**/ticket/new*")
     page.keyboard.press("c")
     expect(page.locator("#ticket-dialog")).to_be_visible()
