@@ -23,7 +23,7 @@ def go(page: Page, path: str) -> None:
 
 
 def wait_until_live(page: Page) -> None:
-    """Wait until a page that was just opened takes keys: its scripts run, and a first frame is drawn, without which Chromium drops keys."""
+    """Wait until the scripts of a page that was just opened take keys and clicks. Chromium drops keys before the first frame."""
     expect(page.locator("#connection")).to_have_attribute("data-link", "live")
     page.evaluate("() => new Promise(requestAnimationFrame)")
 
