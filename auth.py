@@ -49,15 +49,21 @@ class Right(StrEnum):
     VIEWER = "viewer"
     OPERATOR = "operator"
     ORCHESTRATOR = "orchestrator"
+    TRIAGE = "triage"
+    REVIEWER = "reviewer"
     SERVICE = "service"
     RUN = "run"
 
 
 READERS = frozenset({Right.VIEWER, Right.OPERATOR})
+PROGRAMS = frozenset({Right.ORCHESTRATOR, Right.TRIAGE, Right.REVIEWER, Right.SERVICE})
+"""Callers that are programs with a token of their own, unlike the wrapper of a run."""
 ACTOR_KINDS = {
     Scope.VIEWER: ActorKind.SERVICE,
     Scope.OPERATOR: ActorKind.HUMAN,
     Scope.ORCHESTRATOR: ActorKind.ORCHESTRATOR,
+    Scope.TRIAGE: ActorKind.TRIAGE,
+    Scope.REVIEWER: ActorKind.REVIEWER,
     Scope.SERVICE: ActorKind.SERVICE,
 }
 

@@ -93,6 +93,8 @@ class ActorKind(enum.StrEnum):
     HUMAN = "human"
     RUN = "run"
     ORCHESTRATOR = "orchestrator"
+    TRIAGE = "triage"
+    REVIEWER = "reviewer"
     SERVICE = "service"
     SYSTEM = "system"
 
@@ -220,6 +222,8 @@ class Scope(enum.StrEnum):
     VIEWER = "viewer"
     OPERATOR = "operator"
     ORCHESTRATOR = "orchestrator"
+    TRIAGE = "triage"
+    REVIEWER = "reviewer"
     SERVICE = "service"
 
 

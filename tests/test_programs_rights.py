@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from database import reading, writing
-from models import ActorKind, Attachment, Failure, Outcome, Scope, TicketStatus
+from models import ActorKind, Attachment, Failure, Outcome, Scope, Ticket, TicketStatus
 from tickets.conversation import attachments, timeline
 from tickets.lifecycle import editing, moves, transitions
 from tickets.operations import tasks, tokens
@@ -184,3 +184,25 @@ def test_a_person_whose_log_in_is_old_proves_who_it_is_for_what_gives_access_or_
         runtime_flags.set_flag(session, runtime_flags.PAUSE, "an emergency needs no proof", before)
         token = tokens.issue_token(session, tokens.NewToken(name="ci", scope=Scope.SERVICE), ALICE)[0]
         tokens.revoke_token(session, token.id, before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "allowed"),
+    [
+        (ActorKind.TRIAGE, {"triage"}),
+        (ActorKind.REVIEWER, {"approve", "request_changes"}),
+        (ActorKind.SERVICE, set()),
+    ],
+)
+def test_a_program_of_a_control_loop_makes_just_its_moves(engine: Engine, kind: ActorKind, allowed: set[str]) -> None:
+    actor, ticket_id = Actor(kind, "loop"), make(engine)
+    available: set[str] = set()
+    for status in TicketStatus:
+        with writing(engine) as session:
+            session.execute(update(Ticket).values(status=status))
+        with reading(engine) as session:
+            ticket = lookup.get_ticket(session, ticket_id)
+            context = transitions.load_actor_contexts(session, [ticket], actor)[ticket_id]
+            moves_now = transitions.list_moves(transitions.build_move_context(ticket, context))
+            available.update(move.name for move in moves_now)
+    assert available == allowed

@@ -40,6 +40,8 @@ AUTHOR_KINDS = {
     ActorKind.HUMAN: "person",
     ActorKind.RUN: "agent",
     ActorKind.ORCHESTRATOR: "agent",
+    ActorKind.TRIAGE: "agent",
+    ActorKind.REVIEWER: "agent",
     ActorKind.SERVICE: "agent",
 }
 HIDDEN_SOURCES = ("prompt", "message", "echo")

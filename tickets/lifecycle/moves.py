@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models import TERMINAL, CommentKind, TicketStatus
+from models import TERMINAL, ActorKind, CommentKind, Run, TicketStatus
+from tickets.shared.actors import Actor
 from tickets.shared.errors import convert_validation_error
 from tickets.shared.inputs import (
     AnswerInput,
@@ -38,6 +39,8 @@ class Role(StrEnum):
     OWNER = "human owner"
     LIVE_RUN = "live run"
     ORCHESTRATOR = "orchestrator"
+    TRIAGE = "triage"
+    REVIEWER = "reviewer"
     PICKUP = "pickup"
     SYSTEM = "system"
 
@@ -73,6 +76,9 @@ PEOPLE = frozenset({Role.HUMAN, Role.ORCHESTRATOR})
 PEOPLE_AND_SYSTEM = PEOPLE | {Role.SYSTEM}
 
 
+REVIEWERS = PEOPLE | {Role.REVIEWER}
+
+
 RETURN_STATES = (S.TODO, S.INBOX, S.NEEDS_INPUT, S.IN_REVIEW, S.BLOCKED)
 
 
@@ -83,7 +89,7 @@ def _states(*states: TicketStatus) -> frozenset[TicketStatus]:
 MOVES: dict[str, Move] = {
     move.name: move
     for move in (
-        Move("triage", _states(S.INBOX), (S.TODO,), PEOPLE_AND_SYSTEM, label="Triage"),
+        Move("triage", _states(S.INBOX), (S.TODO,), PEOPLE_AND_SYSTEM | {Role.TRIAGE}, label="Triage"),
         Move("claim", _states(S.TODO), (S.IN_PROGRESS,), frozenset({Role.PICKUP}), MoveInput, without_run=True),
         Move("start", _states(S.TODO), (S.IN_PROGRESS,), frozenset({Role.OWNER}), label="Start", without_run=True),
         Move(
@@ -108,10 +114,17 @@ MOVES: dict[str, Move] = {
         Move("answer", _states(S.NEEDS_INPUT), (S.TODO,), PEOPLE, AnswerInput, "Answer"),
         Move("submit", _states(S.IN_PROGRESS), (S.IN_REVIEW,), frozenset({Role.LIVE_RUN})),
         Move("complete", _states(S.IN_PROGRESS), (S.DONE, S.TODO, S.IN_REVIEW), frozenset({Role.LIVE_RUN})),
-        Move("approve", _states(S.IN_REVIEW), (S.DONE, S.TODO, S.IN_REVIEW), PEOPLE, ApproveInput, "Approve"),
+        Move("approve", _states(S.IN_REVIEW), (S.DONE, S.TODO, S.IN_REVIEW), REVIEWERS, ApproveInput, "Approve"),
         Move("land", _states(S.IN_REVIEW), (S.DONE, S.TODO), frozenset({Role.SYSTEM}), LandInput),
         Move("fail_landing", _states(S.IN_REVIEW), (S.IN_REVIEW,), frozenset({Role.SYSTEM}), FailLandingInput),
-        Move("request_changes", _states(S.IN_REVIEW), (S.TODO,), PEOPLE_AND_SYSTEM, FeedbackInput, "Request changes"),
+        Move(
+            "request_changes",
+            _states(S.IN_REVIEW),
+            (S.TODO,),
+            REVIEWERS | {Role.SYSTEM},
+            FeedbackInput,
+            "Request changes",
+        ),
         Move(
             "send_back",
             _states(S.IN_PROGRESS),
@@ -167,6 +180,13 @@ CONTROLLER_MOVES = {
 """Moves with which the orchestrator puts a ticket right, and how the comment that explains each is headed."""
 
 
+PROGRAM_ROLES = {
+    ActorKind.ORCHESTRATOR: Role.ORCHESTRATOR,
+    ActorKind.TRIAGE: Role.TRIAGE,
+    ActorKind.REVIEWER: Role.REVIEWER,
+}
+
+
 COMMENT_KINDS = {
     "answer": CommentKind.ANSWER,
     "request_changes": CommentKind.FEEDBACK,
@@ -175,3 +195,16 @@ COMMENT_KINDS = {
     "submit": CommentKind.VERDICT,
     "complete": CommentKind.VERDICT,
 }
+
+
+def determine_roles(actor: Actor, runnable_owner: bool, live: Run | None) -> frozenset[Role]:
+    """Determine the roles of an actor towards a ticket, whose owner is an agent or not, and whose live run this is."""
+    if actor.kind is ActorKind.HUMAN:
+        return frozenset({Role.HUMAN} if runnable_owner else {Role.HUMAN, Role.OWNER})
+    if actor.kind is ActorKind.SYSTEM:
+        return frozenset({Role.SYSTEM, Role.PICKUP} if actor.name == "pickup" else {Role.SYSTEM})
+    if actor.kind in PROGRAM_ROLES:
+        return frozenset({PROGRAM_ROLES[actor.kind]})
+    if actor.kind is ActorKind.RUN and live is not None and actor.run_id == live.id:
+        return frozenset({Role.LIVE_RUN})
+    return frozenset()

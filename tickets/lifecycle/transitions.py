@@ -51,7 +51,18 @@ from . import comments, controller_comment, effects, inbox, move_snapshot
 from .column_values import column_values
 from .comments import MISSION_CONTROL
 from .move_snapshot import MoveSnapshot
-from .moves import COMMENT_KINDS, CONTROLLER_MOVES, LANDING_MOVES, MAX_TICKETS_PER_RUN, MOVES, MOVES_FROM, Move, Role, S
+from .moves import (
+    COMMENT_KINDS,
+    CONTROLLER_MOVES,
+    LANDING_MOVES,
+    MAX_TICKETS_PER_RUN,
+    MOVES,
+    MOVES_FROM,
+    Move,
+    Role,
+    S,
+    determine_roles,
+)
 
 COPIED_FIELDS = [field.name for field in CREATABLE if field.name not in ("project", "gate")]
 
@@ -283,25 +294,13 @@ def _standings(
     earlier = ticket_phases.find_with_earlier(session, tickets) if "send_back" in moves else ()
     return {
         ticket.id: ActorContext(
-            _determine_roles(actor, ticket.assigned_to in runnable, live.get(ticket.id)),
+            determine_roles(actor, ticket.assigned_to in runnable, live.get(ticket.id)),
             live.get(ticket.id),
             actor.name in submitters.get(ticket.id, ()),
             ticket.id in earlier,
         )
         for ticket in tickets
     }
-
-
-def _determine_roles(actor: Actor, runnable_owner: bool, live: Run | None) -> frozenset[Role]:
-    if actor.kind is ActorKind.HUMAN:
-        return frozenset({Role.HUMAN} if runnable_owner else {Role.HUMAN, Role.OWNER})
-    if actor.kind is ActorKind.SYSTEM:
-        return frozenset({Role.SYSTEM, Role.PICKUP} if actor.name == "pickup" else {Role.SYSTEM})
-    if actor.kind is ActorKind.ORCHESTRATOR:
-        return frozenset({Role.ORCHESTRATOR})
-    if actor.kind is ActorKind.RUN and live is not None and actor.run_id == live.id:
-        return frozenset({Role.LIVE_RUN})
-    return frozenset()
 
 
 def _is_silenced(run: Run, move: Move) -> bool:

@@ -22,7 +22,7 @@ from tickets.shared.errors import Invalid
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 EVENTS = "text/event-stream"
-PROGRAM_RIGHTS = frozenset({Right.RUN, Right.SERVICE, Right.ORCHESTRATOR})
+PROGRAM_RIGHTS = auth.PROGRAMS | {Right.RUN}
 """Callers whose texts are redacted. What a person writes is stored as it is."""
 DISGUISE_PATTERN = re.compile(rb"\\(?:u00[0-9]|[bf/])|\x7f|\xc2[\x80-\x9f]")
 """What may stand inside a token or for one of its characters in JSON, so that the token is found in the decoded text alone."""

@@ -46,7 +46,7 @@ FILE = ("application/octet-stream",)
 View = Callable[..., Any]
 Declaration = Callable[[View], View]
 
-ANYBODY = frozenset({Right.VIEWER, Right.OPERATOR, Right.ORCHESTRATOR, Right.SERVICE})
+ANYBODY = auth.PROGRAMS | auth.READERS
 WRITERS = frozenset({Right.OPERATOR, Right.ORCHESTRATOR, Right.SERVICE})
 OPERATORS = frozenset({Right.OPERATOR})
 RUNS = frozenset({Right.RUN})

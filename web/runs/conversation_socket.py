@@ -11,7 +11,6 @@ from flask import Blueprint
 from simple_websocket import ConnectionClosed
 
 import auth
-from auth import Right
 from database import reading
 from mc_interactive import ConversationConnection, Message, Person
 from tickets.runs.notify_run import notify_run
@@ -21,7 +20,6 @@ from web.stream import sockets, stream_routes
 from web.stream.hub import Hub, Interest
 from web.stream.sockets import FAILED, WebSocketConnection
 
-READERS = (Right.VIEWER, Right.OPERATOR, Right.ORCHESTRATOR, Right.SERVICE)
 MAINTENANCE_SECONDS = 5.0
 IDLE_TIMEOUT_SECONDS = 45.0
 """Time without a message after which the client is taken for gone: pages send a heartbeat every five seconds."""
@@ -32,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 @sockets.route_socket(blueprint, "/ws/tickets/<ticket>")
-@auth.allow(*READERS)
+@auth.allow(*auth.PROGRAMS, *auth.READERS)
 def talk(connection: WebSocketConnection, ticket: str) -> None:
     """Connect a client to the conversation of a ticket, to write or to read along."""
     settings, engine, caller = auth.get_instance().settings, auth.get_instance().engine, auth.get_caller()

@@ -31,6 +31,8 @@ ACTORS = (
     ("Its agent", {Role.LIVE_RUN}),
     ("Mission Control", {Role.PICKUP, Role.SYSTEM}),
     ("The coordinator", {Role.ORCHESTRATOR}),
+    ("Triage", {Role.TRIAGE}),
+    ("A reviewer", {Role.REVIEWER}),
 )
 
 

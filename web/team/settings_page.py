@@ -34,6 +34,8 @@ LIMIT_PREFIXES = ("web_workers", "threads", "sse_", "ws_", "body_limit", "attach
 SCOPES = [
     (Scope.SERVICE.value, "Service: tickets and events"),
     (Scope.VIEWER.value, "Viewer: reads"),
+    (Scope.TRIAGE.value, "Triage: triages tickets"),
+    (Scope.REVIEWER.value, "Reviewer: approves or requests changes"),
     (Scope.ORCHESTRATOR.value, "Orchestrator: triages and decides"),
     (Scope.OPERATOR.value, "Operator: everything"),
 ]

@@ -24,7 +24,8 @@ from web.api.resource import ANYBODY, RUNS, WRITERS, Call, Resource
 
 blueprint = Resource("tickets", __name__)
 
-MOVERS = frozenset({Right.OPERATOR, Right.ORCHESTRATOR})
+ORDERERS = frozenset({Right.OPERATOR, Right.ORCHESTRATOR})
+MOVERS = ORDERERS | {Right.TRIAGE, Right.REVIEWER}
 
 
 @blueprint.reads("/tickets")
@@ -79,7 +80,7 @@ def move_ticket(call: Call, ticket: Ticket, body: MoveBody) -> TicketJson:
     return _reload_ticket_json(call, updated_ticket)
 
 
-@blueprint.writes("POST", "/tickets/<ticket>/place", rights=MOVERS)
+@blueprint.writes("POST", "/tickets/<ticket>/place", rights=ORDERERS)
 def place_ticket(call: Call, ticket: Ticket, body: QueuePlace) -> TicketJson:
     """Put a ticket of To do at a place in the queue of its project."""
     queue_order.place_ticket(call.session, ticket, body, call.actor)
