@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from models import TERMINAL, ActorKind, CommentKind, Run, TicketStatus
 from tickets.shared.actors import Actor
-from tickets.shared.errors import convert_validation_error
+from tickets.shared.errors import Invalid, convert_validation_error
 from tickets.shared.inputs import (
     AnswerInput,
     ApproveInput,
@@ -60,7 +60,11 @@ class Move:
     danger: bool = False
 
     def parse_facts(self, facts: Mapping[str, Any]) -> MoveInput:
-        """Parse the input of the move. Raises `Invalid`."""
+        """Parse the input of the move. Raises `Invalid`, also for facts of `transition` that the move does not have."""
+        names = self.facts.model_fields.keys()
+        if unknown := sorted(facts.keys() - names):
+            text = f"The move {self.name} has no {' and no '.join(unknown)}. It takes {', '.join(sorted(names))}."
+            raise Invalid(text, fields=dict.fromkeys(unknown, "is unknown"))
         try:
             return self.facts.model_validate(facts)
         except ValidationError as error:
@@ -152,6 +156,14 @@ MOVES: dict[str, Move] = {
         Move("reopen", TERMINAL, (S.INBOX, S.TODO), PEOPLE, ReopenInput, "Reopen"),
     )
 }
+
+
+def find_move(name: str) -> Move:
+    """Find a move by its name. Raises `Invalid` with the names of all."""
+    move = MOVES.get(name)
+    if move is None:
+        raise Invalid(f"There is no move named {name[:40]!r}.", field="move", moves=sorted(MOVES))
+    return move
 
 
 MOVES_FROM = {
