@@ -15,6 +15,9 @@ Without an option, every five minutes:
 `--canary`, every ten minutes:
 7. Let a ticket of Mission Control's own travel the whole path, and time each leg (`jobs/health/canary.py`).
 
+`--inbox-drain`, every minute:
+8. Open the inbox's ticket for the orchestrator when items wait (`jobs/orchestrator/inbox_drain.py`).
+
 Then print one JSON line, and record it in `task_runs` with an outcome and a heartbeat.
 """
 

@@ -53,7 +53,7 @@ _TOKEN_SHAPES = {
     **dict.fromkeys(("xoxa-", "xoxb-", "xoxp-", "xoxr-", "xoxs-", "xapp-"), r"[A-Za-z0-9-]{10,255}"),
     "SG.": r"[\w-]{16,64}\.[\w-]{16,64}",
     "eyJ": r"[\w-]{10,512}+\.eyJ[\w-]{10,4096}+\.[\w-]{10,1024}",
-    "mc_": r"[\w-]{43}(?![\w-])",
+    **dict.fromkeys(("mc_", "mcb_"), r"[\w-]{43}(?![\w-])"),
 }
 """How the tokens of well-known services begin, and how they go on. Agents write what is searched, so no pattern backtracks far."""
 _WORD_STARTS = frozenset({"sk-"})
@@ -255,7 +255,8 @@ def read_run_secrets(spec: bytes) -> tuple[str, ...]:
     data = json.loads(spec)
     if not isinstance(data, dict) or not isinstance(data.get("secrets"), list):
         raise ValueError("the spec of the run names no secrets")
-    return tuple(str(value) for value in (data.get("token"), data.get("nonce"), *data["secrets"]) if value)
+    own = (data.get(name) for name in ("token", "nonce", "board_token"))
+    return tuple(str(value) for value in (*own, *data["secrets"]) if value)
 
 
 def measure_overlap(text: str, following: str) -> int:

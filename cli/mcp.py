@@ -15,8 +15,7 @@ import click
 
 from settings import load
 from workers.run.api import ApiClient
-
-from .board_tools import build_server
+from workers.run.board_tools import build_server
 
 TIMEOUT_SECONDS = 30.0
 MAX_BODY_BYTES = 1 << 20

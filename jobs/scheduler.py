@@ -76,6 +76,7 @@ JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {
     ("mc_land.py",): run_landing,
     ("queue_reaper.py",): partial(run_housekeeping, "queue-reaper"),
     ("queue_reaper.py", "--canary"): run_canary,
+    ("queue_reaper.py", "--inbox-drain"): partial(run_housekeeping, "inbox-drain"),
     ("mc_health.py",): check_health,
 }
 """Commands that the scheduler runs as jobs, since starting a program each minute takes longer than the work."""

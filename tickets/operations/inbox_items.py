@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from models import ActorKind, InboxItem, InboxState, Ticket, now
@@ -98,6 +98,13 @@ def list_items(
 def count_open(session: Session) -> int:
     """Count the items that nobody has settled."""
     return session.scalar(select(func.count()).select_from(InboxItem).where(IS_OPEN)) or 0
+
+
+def count_pending(session: Session, without_ticket: int | None) -> int:
+    """Count the items that wait to be worked, those with a lapsed lease too, without those of one ticket."""
+    other = InboxItem.ticket_id.is_distinct_from(without_ticket) if without_ticket else true()
+    pending = select(func.count()).select_from(InboxItem).where(_in_state(InboxState.PENDING), other)
+    return session.scalar(pending) or 0
 
 
 def get_item(session: Session, item_id: int) -> InboxItem:

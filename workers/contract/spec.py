@@ -40,6 +40,7 @@ class RunSpec:
     program's commands; `hidden_folders` hold keys.
     `own_home` is the home folder whose configuration of the program the run takes, None where its profile takes none.
     `repository_configuration`: the workspace brings no configuration, one that a person has trusted, or another one.
+    `board_token` is that of an orchestrator's run, with which its agent works the board through the coordination tools.
     `repository_digest` is the digest of what was judged so, empty for nothing, None where nothing was judged.
     """
 
@@ -52,6 +53,7 @@ class RunSpec:
     generation: int
     api: str
     token: str
+    board_token: str | None
     nonce: str
     socket: str
     program: str
@@ -100,7 +102,7 @@ class RunSpec:
     @property
     def all_secrets(self) -> tuple[str, ...]:
         """The secrets of the environment and the run's own."""
-        return (self.token, self.nonce, *self.secrets)
+        return tuple(filter(None, (self.token, self.nonce, self.board_token, *self.secrets)))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -153,6 +155,7 @@ def _upgrade(data: dict[str, Any]) -> dict[str, Any]:
         "own_home": None,
         "repository_configuration": "none",
         "repository_digest": None,
+        "board_token": None,
     }
     earlier |= {"allowed_commands": (), "denied_commands": (), "hidden_folders": (), "network": False, "sandbox": False}
     policy = str(data.get("permissions"))
