@@ -474,6 +474,11 @@ class Settings(_Programs):
         """Folder of the temporary work trees of landings."""
         return self.home / "landing"
 
+    @property
+    def sweeps_dir(self) -> Path:
+        """Folder of the temporary work trees in which evidence is verified again."""
+        return self.home / "sweep"
+
     def run_path(self, run_id: int) -> Path:
         return self.runs_dir / str(run_id)
 
