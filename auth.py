@@ -443,7 +443,9 @@ def _identify_run(session: Session, secret: str) -> Caller | None:
 def _identify_orchestrator(session: Session, secret: str) -> Caller | None:
     """Identify a run of an orchestrator by its token of the board, which is valid while the run is live."""
     run = claims.find_by_board_token(session, secret)
-    return run and Caller(Actor(ActorKind.ORCHESTRATOR, run.agent, run.id), Right.ORCHESTRATOR, "run", run.id)
+    if run is None:
+        return None
+    return Caller(Actor(ActorKind.ORCHESTRATOR, run.agent, run.id), Right.ORCHESTRATOR, "run", run.id)
 
 
 def _identify_program(token: ApiToken) -> Caller:

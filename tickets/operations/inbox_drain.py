@@ -159,8 +159,16 @@ def apply_decision(session: Session, decision: DrainDecision) -> Ticket | None:
     if decision.ticket is None:
         return _create_ticket(session, decision.agent)
     note = f"Items in the inbox: {decision.waiting}."
-    facts = {"to": "todo", "note": note, "assigned_to": decision.agent}
-    ticket = transitions.transition(session, decision.ticket.id, "reopen", DRAIN, role=Role.HUMAN, **facts)
+    ticket = transitions.transition(
+        session,
+        decision.ticket.id,
+        "reopen",
+        DRAIN,
+        role=Role.HUMAN,
+        to="todo",
+        note=note,
+        assigned_to=decision.agent,
+    )
     session.execute(update(Ticket).where(Ticket.id == ticket.id).values(resume=True))
     return ticket
 
