@@ -255,8 +255,7 @@ def read_run_secrets(spec: bytes) -> tuple[str, ...]:
     data = json.loads(spec)
     if not isinstance(data, dict) or not isinstance(data.get("secrets"), list):
         raise ValueError("the spec of the run names no secrets")
-    own = (data.get(name) for name in ("token", "nonce", "board_token"))
-    return tuple(str(value) for value in (*own, *data["secrets"]) if value)
+    return tuple(str(value) for value in (data.get("token"), data.get("nonce"), *data["secrets"]) if value)
 
 
 def measure_overlap(text: str, following: str) -> int:
