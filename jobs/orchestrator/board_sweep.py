@@ -10,6 +10,7 @@ It moves no ticket: by its kind of actor it may file items and nothing else.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from jobs.job_context import JobContext
 from jobs.task_recorder import JobResult
 from jobs.workspaces import ScratchCheck
 from models import ActorKind, Profile, Project, TaskOutcome
+from redaction import Redaction
 from tickets.operations import board_sweep, inbox_items
 from tickets.operations.board_sweep import DoneWork
 from tickets.operations.inbox_items import NewItem
@@ -28,7 +30,7 @@ from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError
 from workers.host.ports import NoFreePorts
 from workers.host.private_dirs import make_private_dir
-from workers.repository import git, worktrees
+from workers.repository import checks, git, worktrees
 from workers.repository.checks import CheckResult
 from workers.repository.linked_files import LinkRefused
 from workers.repository.workspace import WorkspaceError
@@ -36,8 +38,9 @@ from workers.repository.workspace import WorkspaceError
 TASK = "orchestrator-board-sweep"
 SWEEP = Actor(ActorKind.SERVICE, TASK)
 MAX_CHECKS = 3
-"""Done tickets whose check one pass runs again."""
+"""Done tickets whose check one pass runs again. With all set-ups and time-outs they stay below the time-out of the task."""
 SHORT_SHA_LENGTH = 10
+MAX_PROBLEM_BYTES = 500
 CANNOT_CHECK = (git.GitError, WorkspaceError, LinkRefused, NoFreePorts, OSError)
 
 
@@ -47,12 +50,16 @@ class RecheckSkipped(Exception):
 
 @dataclass(slots=True)
 class SweepCounts:
-    """The counts of a pass. `skipped` and `problems` have the reason by ticket."""
+    """The counts of a pass. `skipped` and `problems` have the reason by ticket, the problems without secrets."""
 
+    redaction: Redaction
     filed: list[str] = field(default_factory=list)
     verified: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+
+    def add_problem(self, subject: str, problem: object) -> None:
+        self.problems[subject] = self.redaction.clean_text(str(problem), MAX_PROBLEM_BYTES)
 
     def summarize(self) -> dict[str, Any]:
         values = {"filed": self.filed, "verified": self.verified, "skipped": self.skipped, "problems": self.problems}
@@ -67,31 +74,32 @@ class SweepCounts:
         return TaskOutcome.SKIPPED if self.skipped else TaskOutcome.NOOP
 
 
-def make_pass(context: JobContext) -> JobResult:
+def make_pass(context: JobContext, give_up: Callable[[], bool] = checks.never_give_up) -> JobResult:
     """Sweep the board. Skipped while dispatch is paused, as somebody works on the machine then."""
     with reading(context.engine) as session:
         pause = runtime_flags.get_pause_reason(session)
-        findings = board_sweep.list_findings(session)
+        findings = [] if pause else board_sweep.list_findings(session)
     if pause:
         return JobResult(TaskOutcome.SKIPPED, {"reason": f"dispatch is paused: {pause}"})
-    counts = SweepCounts()
+    counts = SweepCounts(spec_builder.build_redaction(context.settings, None))
     for item in findings:
         _file_item(context, item, counts)
     _check_base_branches(context, counts)
     workspaces.remove_scratch_leftovers(context, context.settings.sweeps_dir, TASK)
-    _recheck_evidence(context, counts)
+    _recheck_evidence(context, counts, give_up)
     return JobResult(counts.outcome, counts.summarize())
 
 
-def _file_item(context: JobContext, item: NewItem, counts: SweepCounts) -> None:
-    """File an item, or note that the inbox is full."""
+def _file_item(context: JobContext, item: NewItem, counts: SweepCounts) -> bool:
+    """File an item. False, with a problem noted, when the inbox is full."""
     try:
         with writing(context.engine) as session:
             inbox_items.file_item(session, item, SWEEP)
     except ConflictError as error:
-        counts.problems["inbox"] = error.message
-    else:
-        counts.filed.append(item.ticket or item.title)
+        counts.add_problem("inbox", error)
+        return False
+    counts.filed.append(item.ticket or item.title)
+    return True
 
 
 def _check_base_branches(context: JobContext, counts: SweepCounts) -> None:
@@ -104,7 +112,7 @@ def _check_base_branches(context: JobContext, counts: SweepCounts) -> None:
         except RecheckSkipped as reason:
             counts.skipped[work.ticket.identifier] = str(reason)
         except CANNOT_CHECK as error:
-            counts.problems[work.ticket.identifier] = str(error)
+            counts.add_problem(work.ticket.identifier, error)
         else:
             if not is_merged:
                 _file_item(context, _describe_unmerged(work), counts)
@@ -128,31 +136,43 @@ def _describe_unmerged(work: DoneWork) -> NewItem:
     return NewItem(kind=board_sweep.UNMERGED, title=title, body=body, ticket=work.ticket.identifier)
 
 
-def _recheck_evidence(context: JobContext, counts: SweepCounts) -> None:
-    """Verify the evidence of a few done tickets again. What cannot be verified does not count as one of them."""
+def _recheck_evidence(context: JobContext, counts: SweepCounts, give_up: Callable[[], bool]) -> None:
+    """Verify the evidence of a few done tickets again. One whose commit is gone does not count as one of them."""
     with reading(context.engine) as session:
         candidates = board_sweep.list_recheck_candidates(session, context.host)
+    check_count = 0
     for work in candidates:
-        if len(counts.verified) >= MAX_CHECKS:
+        check_count += _recheck(context, work, counts, give_up)
+        if check_count >= MAX_CHECKS:
             return
-        _recheck(context, work, counts)
+        if give_up():
+            counts.add_problem("sweep", "it was stopped before its end")
+            return
 
 
-def _recheck(context: JobContext, work: DoneWork, counts: SweepCounts) -> None:
+def _recheck(context: JobContext, work: DoneWork, counts: SweepCounts, give_up: Callable[[], bool]) -> bool:
+    """Verify the evidence of one ticket again, record it, and return whether a check was run, which may take long.
+
+    One that was stopped or could not be filed is due again.
+    """
     identifier = work.ticket.identifier
     try:
-        result = _run_check(context, work)
+        result = _run_check(context, work, give_up)
     except RecheckSkipped as reason:
         counts.skipped[identifier] = str(reason)
         _record(context, work, "skipped", f"{reason}, so it is skipped")
+        return False
     except CANNOT_CHECK as error:
-        counts.problems[identifier] = str(error)
+        counts.add_problem(identifier, error)
         _record(context, work, "skipped", "its check could not be run")
-    else:
+        return True
+    if result.has_passed:
         counts.verified.append(identifier)
-        if not result.has_passed:
-            _file_item(context, _describe_failure(context, work, result), counts)
-        _record(context, work, *(("held", "it holds") if result.has_passed else ("failed", "its check does not pass")))
+        _record(context, work, "held", "it holds")
+    elif not give_up() and _file_item(context, _describe_failure(work, result, counts.redaction), counts):
+        counts.verified.append(identifier)
+        _record(context, work, "failed", "its check does not pass")
+    return True
 
 
 def _record(context: JobContext, work: DoneWork, result: str, detail: str) -> None:
@@ -160,7 +180,7 @@ def _record(context: JobContext, work: DoneWork, result: str, detail: str) -> No
         board_sweep.record_recheck(session, work, result, detail, SWEEP)
 
 
-def _run_check(context: JobContext, work: DoneWork) -> CheckResult:
+def _run_check(context: JobContext, work: DoneWork, give_up: Callable[[], bool]) -> CheckResult:
     """Run the project's check at the verified commit. Raises `RecheckSkipped`, and what keeps a check from running."""
     repository = _require_repository(work)
     if git.resolve_revision(repository, work.commit) is None:
@@ -175,7 +195,7 @@ def _run_check(context: JobContext, work: DoneWork) -> CheckResult:
     name = workspaces.format_scratch_name(TASK, work.ticket.identifier)
     redaction = spec_builder.build_redaction(context.settings, profile)
     with worktrees.check_out_detached(repository, scratch, work.commit):
-        return ScratchCheck(context, project, profile, work.run.id, scratch, name, redaction).run()
+        return ScratchCheck(context, project, profile, work.run.id, scratch, name, redaction, give_up).run()
 
 
 def _require_repository(work: DoneWork) -> Path:
@@ -185,11 +205,10 @@ def _require_repository(work: DoneWork) -> Path:
     return repository
 
 
-def _describe_failure(context: JobContext, work: DoneWork, result: CheckResult) -> NewItem:
-    command = spec_builder.build_redaction(context.settings, None).clean_text(shlex.join(result.argv))
-    commit = work.commit[:SHORT_SHA_LENGTH]
-    ending = "timed out" if result.timed_out else f"exit {result.exit_code}"
+def _describe_failure(work: DoneWork, result: CheckResult, redaction: Redaction) -> NewItem:
+    command, commit = redaction.clean_text(shlex.join(result.argv)), work.commit[:SHORT_SHA_LENGTH]
+    ending = f"exit {result.exit_code}" if result.exit_code is not None else "it was ended"
     title = f"{work.ticket.identifier} is done, but its check does not pass any more"
     output = f"\n\n{display_names.format_code_block(result.tail)}" if result.tail else ""
-    body = f"`{command}` at {commit}: {ending}. It passed when the work was submitted.{output}"
+    body = f"`{command}` at {commit}: {'timed out' if result.timed_out else ending}. It passed before.{output}"
     return NewItem(kind=board_sweep.EVIDENCE, title=title, body=body, ticket=work.ticket.identifier)

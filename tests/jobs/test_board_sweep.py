@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,15 +82,21 @@ def test_what_cannot_be_verified_or_filed_is_not_reported_as_done(
 
     forget(project)
     change_project(project, setup_command=None, check_command=["false"])
-    monkeypatch.setattr(inbox_items, "MAX_OPEN_ITEMS", 0)
-    outcome, summary = sweep(project)
+    stopped = board_sweep.make_pass(project.installation.context, lambda: True)
+    assert (stopped.outcome, list(stopped.summary)) == (TaskOutcome.WARNING, ["problems"])
+    with monkeypatch.context() as patch:
+        patch.setattr(inbox_items, "MAX_OPEN_ITEMS", 0)
+        outcome, summary = sweep(project)
     assert outcome is TaskOutcome.WARNING and "The inbox is full" in summary["problems"]["inbox"]
+    assert list_items(project) == [] and sweep(project)[1]["filed"] == ["MC-1"], "it is due until an item says so"
 
-    forget(project)
     project.repo.rename(project.repo.with_name("moved"))
+    with writing(project.installation.engine) as session:
+        session.execute(delete(InboxItem))
+    forget(project)
     result = housekeeping.run_pass(project.installation.context, board_sweep.TASK, Trigger.TIMER)
     assert result.outcome is TaskOutcome.SKIPPED
-    assert result.summary["skipped"] == {"MC-1": f"its repository {Path(project.repo)} is gone"}
+    assert result.summary["skipped"] == {"MC-1": f"its repository {project.repo} is gone"}
     with writing(project.installation.engine) as session:
         runtime_flags.set_flag(session, runtime_flags.PAUSE, "moving house", ALICE)
     assert sweep(project) == (TaskOutcome.SKIPPED, {"reason": "dispatch is paused: moving house"})
