@@ -6,13 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
 from database import reading, writing
-from models import ActorKind, Attempt, InboxItem, Run, Ticket, TicketStatus, now
+from models import ActorKind, Attempt, EvidenceStatus, InboxItem, Run, Ticket, TicketStatus, now
 from tickets.operations import board_sweep, inbox_items
 from tickets.shared.actors import Actor
-from tickets.workflow import relationships
+from tickets.workflow import evidence, relationships
 
 from .test_spine import ALICE, make
 
@@ -85,3 +85,28 @@ def test_states_that_facts_contradict_are_found_once_and_those_that_agree_are_no
     with writing(engine) as session:
         session.execute(update(InboxItem).values(created=LONG_AGO - timedelta(hours=1)))
     assert find(engine) == expected, "the tickets came into their states after that"
+
+
+def test_work_that_was_done_lately_on_this_host_is_verified_again_newest_first(engine: Engine) -> None:
+    days = {1: 1, 2: 3, 3: 31, 4: 2}
+    for ticket_id, age in days.items():
+        closed = now() - timedelta(days=age)
+        assert put(engine, "done", moved=closed, closed=closed) == ticket_id
+        add_run(engine, ticket_id, repository="/srv/web", state="ended", ended=closed)
+        with writing(engine) as session:
+            run = session.scalars(select(Run).where(Run.ticket_id == ticket_id)).one()
+            facts = [("commit", {"head_sha": "a" * 40}), ("check", {})] if ticket_id != 4 else [("commit", {})]
+            for kind, data in facts:
+                evidence.record_fact(session, ticket_id, run.id, (kind, EvidenceStatus.OK, kind, data))
+    with reading(engine) as session:
+        candidates = board_sweep.list_recheck_candidates(session, "h")
+        assert [work.ticket.id for work in candidates] == [1, 2], "not too old, and with a commit"
+        assert board_sweep.list_recheck_candidates(session, "elsewhere") == []
+    with writing(engine) as session:
+        board_sweep.record_recheck(session, candidates[0], "held", "it holds", SWEEP)
+        landing = {"policy": "squash", "commit": "b" * 40, "base": "main"}
+        evidence.record_fact(session, 2, candidates[1].run.id, ("landing", EvidenceStatus.OK, "Landed.", landing))
+    with reading(engine) as session:
+        assert [work.ticket.id for work in board_sweep.list_recheck_candidates(session, "h")] == [2]
+        [unmerged] = board_sweep.list_unmerged_candidates(session, "h")
+    assert (unmerged.ticket.id, unmerged.landed, unmerged.base) == (2, "b" * 40, "main")

@@ -105,7 +105,7 @@ CONDITIONS = (
     Condition(
         "sweep-stray-run",
         and_(Ticket.status != TicketStatus.IN_PROGRESS, Ticket.id.in_(LIVE_TICKETS)),
-        "A run of {ticket} has not ended, though the ticket is in {state}",
+        "A run of {ticket} has not ended, though its state is {state}",
         "Its run was to stop. Look at it on the ticket's page before the ticket goes on.",
     ),
     Condition(
