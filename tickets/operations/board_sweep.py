@@ -200,8 +200,8 @@ def list_done(session: Session, host: str, *missing: ColumnElement[bool]) -> lis
     since = now() - timedelta(days=VERIFIED_DAYS)
     conditions = (Ticket.status == TicketStatus.DONE, Ticket.closed > since, IS_ORDINARY_TICKET, HAS_COMMITS, *missing)
     query = select(Ticket).where(*conditions).order_by(Ticket.closed.desc(), Ticket.id.desc()).limit(MAX_CANDIDATES)
-    work = (_load_work(session, ticket) for ticket in session.scalars(query).all())
-    return [one for one in work if one and one.run.host == host]
+    candidates = (_load_work(session, ticket) for ticket in session.scalars(query).all())
+    return [work for work in candidates if work and work.run.host == host]
 
 
 def list_unmerged_candidates(session: Session, host: str) -> list[DoneWork]:

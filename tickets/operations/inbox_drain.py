@@ -6,8 +6,8 @@ empty. Its runs are dispatched like those of other tickets: nothing here starts 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import takewhile
 
 from sqlalchemy import false, select, true, update
@@ -116,7 +116,7 @@ def _judge_runs(session: Session, ticket: Ticket) -> Judgement:
     """Judge by the last runs, so that an orchestrator that settles nothing is not started again and again."""
     idle_runs = _list_idle_runs(session, ticket.id)
     ended = idle_runs[0].ended if idle_runs else None
-    if ended is None or _was_told_to_try_again(session, idle_runs):
+    if ended is None or _is_retry_ordered(session, ended):
         return TaskOutcome.ACTED, ""
     if len(idle_runs) >= MAX_IDLE_RUNS:
         text = (
@@ -143,12 +143,10 @@ def count_settled(session: Session, run_id: int) -> int:
     return sum(events.count_events(session, run_id, kind) for kind in ("inbox_acted", "inbox_failed"))
 
 
-def _was_told_to_try_again(session: Session, idle_runs: Sequence[Run]) -> bool:
-    """Return whether a person has closed the incident of these runs."""
+def _is_retry_ordered(session: Session, last_end: datetime) -> bool:
+    """Return whether a person has closed the incident since the last run, to have it tried again."""
     incident = _find_incident(session)
-    ended = idle_runs[0].ended
-    is_closed = incident is not None and incident.state is IncidentState.CLOSED
-    return is_closed and incident is not None and ended is not None and incident.last_seen > ended
+    return incident is not None and incident.state is IncidentState.CLOSED and incident.last_seen > last_end
 
 
 def apply_decision(session: Session, decision: DrainDecision) -> Ticket | None:
