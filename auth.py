@@ -413,6 +413,8 @@ def _identify_bearer(secret: str) -> Caller | None:
     with reading(get_instance().engine) as session:
         if secret.startswith(RUN_PREFIX):
             return _identify_run(session, secret)
+        if secret.startswith(claims.BOARD_PREFIX):
+            return _identify_orchestrator(session, secret)
         token = tokens.find_by_secret(session, secret)
     if token is None:
         return None
@@ -436,6 +438,14 @@ def _identify_run(session: Session, secret: str) -> Caller | None:
     if run is None or (run.state is RunState.ENDED and request.method in SAFE_METHODS):
         return None
     return Caller(Actor(ActorKind.RUN, run.agent, run.id, run.ticket_id), Right.RUN, "run", run.id)
+
+
+def _identify_orchestrator(session: Session, secret: str) -> Caller | None:
+    """Identify a run of an orchestrator by its token of the board, which is valid while the run is live."""
+    run = claims.find_by_board_token(session, secret)
+    if run is None:
+        return None
+    return Caller(Actor(ActorKind.ORCHESTRATOR, run.agent, run.id), Right.ORCHESTRATOR, "run", run.id)
 
 
 def _identify_program(token: ApiToken) -> Caller:

@@ -875,6 +875,7 @@ class Run(Base):
 
     `prompt` is the text as sent, without secrets. `waiting_since` is when the run last began to wait or had a request
     settled. An external run counts as silent from `silent_after`, which is `silence_seconds` after its last sign.
+    `board_token_hash` is that of the token with which a run of an orchestrator works the board while it is live.
     """
 
     __tablename__ = "runs"
@@ -884,6 +885,7 @@ class Run(Base):
         partial_index("runs_live", "state", where=LIVE),
         Index("runs_started", "started"),
         Index("runs_ended", "ended"),
+        partial_index("runs_board_token", "board_token_hash", unique=True, where=text("board_token_hash IS NOT NULL")),
         one_of("state", RunState),
         one_of("outcome", Outcome),
         one_of("mode", RunMode),
@@ -910,6 +912,7 @@ class Run(Base):
     conversation_id: Mapped[str | None]
     config_dir: Mapped[str | None]
     token_hash: Mapped[str] = mapped_column(unique=True)
+    board_token_hash: Mapped[str | None]
     nonce: Mapped[str]
     resumes: Mapped[bool] = mapped_column(default=False)
     forks: Mapped[str | None]
@@ -1139,7 +1142,12 @@ class Quarantined(Base):
 
 class InboxItem(Base):
     __tablename__ = "inbox_items"
-    __table_args__ = log_table(Index("inbox_items_state", "state", "id"), one_of("state", InboxState))
+    __table_args__ = log_table(
+        Index("inbox_items_state", "state", "id"),
+        Index("inbox_items_by_ticket", "ticket_id", "kind", "created"),
+        Index("inbox_items_settled", "settled"),
+        one_of("state", InboxState),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str]
     ticket_id: Mapped[int | None] = mapped_column(ForeignKey("tickets.id", ondelete="CASCADE"))

@@ -474,6 +474,19 @@ class Settings(_Programs):
         """Folder of the temporary work trees of landings."""
         return self.home / "landing"
 
+    def board_token_file(self, run_id: int) -> Path:
+        """File of the token with which an orchestrator's run works the board, in a folder that is hidden from agents."""
+        return self.board_tokens_dir / str(run_id)
+
+    @property
+    def board_tokens_dir(self) -> Path:
+        return self.secrets_dir / "board-tokens"
+
+    @property
+    def sweeps_dir(self) -> Path:
+        """Folder of the temporary work trees in which evidence is verified again."""
+        return self.home / "sweep"
+
     def run_path(self, run_id: int) -> Path:
         return self.runs_dir / str(run_id)
 

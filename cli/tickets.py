@@ -17,7 +17,6 @@ from tickets.planning import attempts
 from tickets.planning.attempts import StartAttempts
 from tickets.runs import reports
 from tickets.runs.notify_run import notify_run, stopping_run
-from tickets.shared.errors import Invalid
 from tickets.shared.inputs import NewTicket
 from tickets.shared.lookup import find_live_run, get_ticket
 from tickets.workflow import landing
@@ -117,11 +116,9 @@ def move(reference: str, name: str, facts: tuple[str, ...], as_json: bool) -> No
 
 def _check_arguments(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Convert the arguments of a move. `Invalid` for one that the move does not have."""
-    definition = moves.MOVES.get(name)
-    names = {"version", *definition.facts.model_fields} if definition else arguments.keys()
-    if unknown_names := sorted(arguments.keys() - names):
-        raise Invalid(f"The move {name} has no {' and no '.join(unknown_names)}. It takes {', '.join(sorted(names))}.")
-    return arguments | ({"version": int(arguments["version"])} if str(arguments.get("version")).isdecimal() else {})
+    version = {"version": arguments.pop("version")} if "version" in arguments else {}
+    moves.find_move(name).parse_facts(arguments)
+    return arguments | {key: int(value) if str(value).isdecimal() else value for key, value in version.items()}
 
 
 @ticket.command()

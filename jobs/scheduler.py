@@ -25,6 +25,7 @@ from workers.run.task_process import ProcessResult
 from . import housekeeping, landing, pickup, single_flight, spec_builder, watchdog
 from .health import canary, look
 from .job_context import JobContext
+from .orchestrator import board_sweep
 from .task_recorder import JobResult, choose_status
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,6 +68,11 @@ def run_canary(call: JobCall) -> JobResult:
     return housekeeping.run_pass(call.context, "canary", call.trigger, task=call.task, work=work)
 
 
+def run_board_sweep(call: JobCall) -> JobResult:
+    work = partial(board_sweep.make_pass, give_up=call.give_up)
+    return housekeeping.run_pass(call.context, board_sweep.TASK, call.trigger, task=call.task, work=work)
+
+
 def check_health(call: JobCall) -> JobResult:
     return look.run_pass(call.context, call.trigger, task=call.task)
 
@@ -76,9 +82,11 @@ JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {
     ("mc_land.py",): run_landing,
     ("queue_reaper.py",): partial(run_housekeeping, "queue-reaper"),
     ("queue_reaper.py", "--canary"): run_canary,
+    ("queue_reaper.py", "--inbox-drain"): partial(run_housekeeping, "inbox-drain"),
+    ("queue_reaper.py", "--orchestrator-board-sweep"): run_board_sweep,
     ("mc_health.py",): check_health,
 }
-"""Commands that the scheduler runs as jobs, since starting a program each minute takes longer than the work."""
+"""Commands that the scheduler runs as jobs: those of each minute, and those with checks that must end with it."""
 
 
 @dataclass(frozen=True, slots=True)

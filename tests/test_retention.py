@@ -97,8 +97,8 @@ EXAMPLES: dict[str, Row] = {
     ],
     "heartbeats": lambda t, r: [Heartbeat(check=str(c), status="ok", ts=c) for c in (OLD, NEW)],
     "inbox_items": lambda t, r: [
-        InboxItem(kind="question", title="t", state=state, created=c)
-        for state, c in [(InboxState.ACTED, OLD), (InboxState.PENDING, OLD), (InboxState.ACTED, NEW)]
+        InboxItem(kind="question", title="t", state=state, created=OLD, settled=settled)
+        for state, settled in [(InboxState.ACTED, OLD), (InboxState.PENDING, None), (InboxState.ACTED, NEW)]
     ],
     "incidents": lambda t, r: [
         Incident(fingerprint=str(n), title="t", state=state, last_seen=OLD)

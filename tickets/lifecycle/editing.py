@@ -27,8 +27,12 @@ MAX_EVENTS = 100
 """Maximum number of events read to find the last editor of a field."""
 
 
-def edit_ticket(session: Session, ticket: Ticket, body: EditTicket, actor: Actor) -> Ticket:
+def edit_ticket(
+    session: Session, ticket: Ticket, body: EditTicket, actor: Actor, *, records_marks: bool = True
+) -> Ticket:
     """Apply the fields that were sent. A body without changes leaves the version as it is.
+
+    Changed marks of acceptance items are recorded as decisions, unless the caller records its own.
 
     Raises `StaleTicket` when the version has changed, `Invalid` for unknown names and for null in a required field.
     """
@@ -52,7 +56,7 @@ def edit_ticket(session: Session, ticket: Ticket, body: EditTicket, actor: Actor
     updated = update_ticket(session, ticket, body.version, values)
     if "gate" in values:
         ticket_phases.record_gate(session, updated)
-    if "acceptance" in values:
+    if "acceptance" in values and records_marks:
         item_evidence.record_marks(session, updated, items_before, updated.acceptance, actor)
     if tags != set(before["tags"]):
         _replace_tags(session, ticket.id, tags)

@@ -33,7 +33,6 @@ from tickets.shared.canary import CANARY, SERIES
 from tickets.shared.errors import (
     Forbidden,
     IllegalMove,
-    Invalid,
     LandingPending,
     NoSuchTicket,
     StaleTicket,
@@ -62,6 +61,7 @@ from .moves import (
     Role,
     S,
     determine_roles,
+    find_move,
 )
 
 COPIED_FIELDS = [field.name for field in CREATABLE if field.name not in ("project", "gate")]
@@ -165,7 +165,7 @@ def transition(
 
     Raises `Invalid` (input), `NoSuchTicket`, `IllegalMove` (state or right), `StaleTicket` (version), `EvidenceMissing`.
     """
-    definition = _find_move(move)
+    definition = find_move(move)
     move_input = definition.parse_facts(facts)
     ticket, live = get_with_live_run(session, ticket_id)
     if version is not None and ticket.version != version:
@@ -204,7 +204,7 @@ def require_source(session: Session, ticket_id: int, move: str) -> None:
     row = fetch_rows(session, STATE, ticket=ticket_id).first()
     if row is None:
         raise NoSuchTicket(ticket=str(ticket_id))
-    definition = _find_move(move)
+    definition = find_move(move)
     if row.status not in definition.sources:
         raise _build_refusal(IllegalMove, definition, row, _describe_wrong_state(row.status))
 
@@ -253,21 +253,6 @@ def restore_ticket(session: Session, ticket: Ticket, was: MoveSnapshot, actor: A
     events.append(session, ticket.id, "ticket_moved", payload, actor, seq=updated.event_seq)
     inbox.update_inbox(session, updated, before, "undo", None)
     return updated
-
-
-def _find_move(move: str) -> Move:
-    definition = MOVES.get(move)
-    if definition is None:
-        raise Invalid(f"There is no move named {move[:40]!r}.", moves=sorted(MOVES))
-    return definition
-
-
-def check_facts(move: str, facts: dict[str, Any]) -> None:
-    """Raise `Invalid` unless these are facts of the move alone.
-
-    `transition` takes others beside them, such as a role, so facts that came as free JSON are checked first.
-    """
-    _find_move(move).parse_facts(facts)
 
 
 class ActorContext(NamedTuple):

@@ -88,7 +88,7 @@ def list_rules(days: dict[str, int]) -> list[RetentionRule]:
         RetentionRule("task_runs", days["task_runs"], _build_pruner(TaskRun, TaskRun.started)),
         RetentionRule("heartbeats", days["heartbeats"], _build_pruner(Heartbeat, Heartbeat.ts)),
         RetentionRule("health_checks", HEALTH_DAYS, _build_pruner(HealthResult, HealthResult.seen)),
-        RetentionRule("inbox_items", days["inbox_items"], _build_pruner(InboxItem, InboxItem.created, _SETTLED_ITEM)),
+        RetentionRule("inbox_items", days["inbox_items"], _build_pruner(InboxItem, InboxItem.settled, _SETTLED_ITEM)),
         RetentionRule("incidents", days["incidents"], _build_pruner(Incident, Incident.last_seen, _CLOSED_INCIDENT)),
         RetentionRule("quarantine", days["quarantine"], _build_pruner(Quarantined, Quarantined.created)),
         RetentionRule("project_drafts", DRAFT_DAYS, _build_pruner(ProjectDraft, ProjectDraft.answered)),
