@@ -231,8 +231,8 @@ def _read_line(form: Form, tags: list[str]) -> View:
     """Read the fields of the form's line, which count before those of the form. Tags are added to those of the form."""
     with reading(auth.get_instance().engine) as session:
         parsed = ticket_line.read_line(session, form)
-    more_tags = [tag for tag in parsed.fields.get("tags", []) if tag not in tags]
-    return {**parsed.fields, "title": parsed.title, "tags": [*tags, *more_tags]}
+    all_tags = list(dict.fromkeys([*tags, *parsed.fields.get("tags", [])]))
+    return {**parsed.fields, "title": parsed.title} | ({"tags": all_tags} if all_tags else {})
 
 
 def _require_tickets(form: Form) -> None:
