@@ -15,6 +15,9 @@ Without an option, every five minutes:
 `--canary`, every ten minutes:
 7. Let a ticket of Mission Control's own travel the whole path, and time each leg (`jobs/health/canary.py`).
 
+`--triage-untriaged`, every five minutes:
+8. Give tickets of the inbox priority, project and a proposed owner, by rules (`jobs/loops/triage.py`).
+
 Then print one JSON line, and record it in `task_runs` with an outcome and a heartbeat.
 """
 

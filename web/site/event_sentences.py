@@ -64,6 +64,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "ticket_landed_late": ("git-merge", "landed {ticket} too late: {body}"),
     "ticket_merge_tried": ("git-merge", "found that {ticket} {detail}"),
     "ticket_item_judged": ("shield-check", "marked “{text}” of {ticket} as {state}"),
+    "ticket_triage_proposed": ("inbox", "proposed {owner} for {ticket}: {reason}"),
+    "ticket_triage_undecided": ("inbox", "left {ticket} in the inbox: {reason}"),
     "ticket_attempts_started": ("git-branch", "started several attempts at {ticket}"),
     "ticket_attempt_kept": ("flag", "kept {attempt} as the attempt at {ticket}"),
     "ticket_edited": ("pencil", "edited {edited} of {ticket}"),

@@ -83,7 +83,7 @@ def _add_defaults(form: Form) -> Form:
         form.setlistdefault(name, value if isinstance(value, list) else [value])
     with reading(auth.get_instance().engine) as session:
         available = projects.list_projects(session)
-        owner = default_owner.find_default_owner(session, auth.get_actor())
+        owner = default_owner.find_default_owner(session, auth.get_actor().name)
     form.setdefault("assigned_to", owner or "")
     if len(available) == 1:
         form.setdefault("project", available[0].slug)
