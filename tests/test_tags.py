@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from database import reading, writing
-from models import ActorKind
+from models import ActorKind, Tag
 from tickets.lifecycle import editing, schemas, transitions
 from tickets.shared import events, lookup, tags
 from tickets.shared.actors import Actor
@@ -38,7 +38,7 @@ def test_words_of_the_title_or_else_of_the_description_choose_tags(
 
 
 def test_every_offered_tag_has_a_rule() -> None:
-    assert {rule.value for rule in tags.TAG_RULES} == set(tags.Tag)
+    assert {rule.value for rule in tags.TAG_RULES} == set(Tag)
 
 
 def create(engine: Engine, actor: Actor = ALICE, **fields: Any) -> tuple[int, list[str], str]:
@@ -78,4 +78,4 @@ def test_only_people_and_services_bring_in_tags_so_that_agents_do_not_fill_the_m
         editing.edit_ticket(session, ticket, edit, Actor(ActorKind.ORCHESTRATOR, "luci"))
     assert create(engine, Actor(ActorKind.ORCHESTRATOR, "luci"), tags=["bug", "quarterly"])[1] == ["bug", "quarterly"]
     with reading(engine) as session:
-        assert set(tags.list_tags(session)) == {*tags.Tag, "quarterly", "imported"}
+        assert set(tags.list_tags(session)) == {*Tag, "quarterly", "imported"}

@@ -107,8 +107,8 @@ def triage_ticket(session: Session, ticket_id: int, triage: Triage) -> TriageRes
     if decision.obstacles or decision.owner is None:
         return _note_undecided(session, ticket, decision, triage)
     if triage.automatic and _is_from_person(session, ticket):
-        facts = {"assigned_to": decision.owner, "note": f"Triaged by rule. {decision.describe()}"}
-        transitions.transition(session, ticket.id, "triage", ACTOR, **facts)
+        note = f"Triaged by rule. {decision.describe()}"
+        transitions.transition(session, ticket.id, "triage", ACTOR, assigned_to=decision.owner, note=note)
         return TriageResult.MOVED
     _note(session, ticket, "ticket_triage_proposed", decision.describe(), decision.owner)
     _file_item(session, ticket, f"Proposed owner: {decision.owner}. {decision.describe()}")
