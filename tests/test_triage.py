@@ -101,20 +101,22 @@ def test_a_ticket_is_looked_at_once_each_time_it_comes_to_the_inbox(engine: Engi
         transitions.transition(session, ticket_id, "reopen", ALICE, to="inbox")
     assert read_note(engine, ticket_id) is None
     assert run_task(file_undecided=True) == {"outcome": "acted", "filed": 1}
+    assert run_task(file_undecided=True) == {"outcome": "noop"}
 
 
 def test_the_orchestrator_decides_what_the_rules_cannot(engine: Engine, run_task: RunTask) -> None:
+    add_projects(engine, "web", "api")
     orchestrator = Actor(ActorKind.ORCHESTRATOR, "luci")
     ticket_id = capture(engine, "An idea")
     run_task(file_undecided=True)
     with writing(engine) as session:
         item = inbox_items.deliver_next(session, orchestrator, 60)
-        assert item is not None and item.body == "Choose an owner: no rule gives one."
-        facts = {"assigned_to": "script", "priority": "low"}
+        assert item is not None and item.body.startswith("Choose a project: its text names none.")
+        facts = {"assigned_to": "script", "priority": "low", "project": "api"}
         action = inbox_items.MoveAction(type="move", move="triage", facts=facts)
         item = inbox_items.act_on_item(session, item.id, action, orchestrator)
         assert (item.state, item.action and item.action["move"]) == (InboxState.ACTED, "triage")
-    assert read(engine, ticket_id) == ("todo", "low", None, "script")
+    assert read(engine, ticket_id) == ("todo", "low", 2, "script")
 
 
 def test_only_what_a_person_created_goes_to_do_by_itself_and_only_when_the_setting_says_so(

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import and_, delete, false, select
 from sqlalchemy.orm import Session
 
-from models import ActorKind, Priority, Ticket, TicketEvent, TicketStatus, TriageNote
+from models import ActorKind, Priority, Ticket, TicketEvent, TicketStatus, TriageNote, now
 from settings import Triage
 from tickets.lifecycle import editing, inbox, schemas, transitions
 from tickets.shared import events, lookup
@@ -124,7 +124,7 @@ def _note_undecided(session: Session, ticket: Ticket, decision: TriageDecision, 
 
 
 def _note(session: Session, ticket: Ticket, event_type: str, reason: str, owner: str | None = None) -> None:
-    session.merge(TriageNote(ticket_id=ticket.id, owner=owner, reason=reason))
+    session.merge(TriageNote(ticket_id=ticket.id, owner=owner, reason=reason, created=now()))
     session.flush()
     events.append(session, ticket.id, event_type, {"owner": owner, "reason": reason}, ACTOR)
 
