@@ -119,7 +119,7 @@ def test_the_orchestrator_decides_what_the_rules_cannot(engine: Engine, run_task
     assert read(engine, ticket_id) == ("todo", "low", 2, "script")
 
 
-def test_only_what_a_person_created_goes_to_do_by_itself_and_only_when_the_setting_says_so(
+def test_only_what_no_run_created_goes_to_do_by_itself_and_only_when_the_setting_says_so(
     engine: Engine, run_task: RunTask
 ) -> None:
     mine = capture(engine, "Broken link", assigned_to="script")

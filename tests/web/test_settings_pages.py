@@ -122,7 +122,8 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     stored = project(store, "code")
     assert (stored.push_address, stored.sign_landings) == ("git@host.example:a/b.git", True)
     assert stored.ticket_template == "## Steps\n"
-    assert [(each["name"], each["gate"]) for each in stored.phases] == [("Docs", "reviewer")]
+    docs = {"name": "Docs", "agent": None, "gate": "reviewer", "choices": [], "runbook": None}
+    assert stored.phases == [docs]
     assert 'value="Docs"' in browser.get("/settings/projects/code").get_data(as_text=True)
     assert (stored.folder, stored.max_runs, stored.gate.value) == (str(repository), 3, "checks")
     assert (stored.check_command, stored.setup_command) == (["sh", "-c", "make test"], None)

@@ -1,6 +1,6 @@
 """Triage of the inbox by rules: priority, project and a proposed owner for each ticket, once while it is there.
 
-A ticket that the rules decide goes to To do only where the settings say so and a person created it. Otherwise its owner is
+A ticket that the rules decide goes to To do only where the settings say so and no run created it. Otherwise its owner is
 proposed, on the ticket and as an inbox item. A ticket that they cannot decide stays, with the reason.
 """
 
@@ -106,7 +106,7 @@ def triage_ticket(session: Session, ticket_id: int, triage: Triage) -> TriageRes
         ticket = editing.edit_ticket(session, ticket, EditTicket(version=ticket.version, **decision.edits), ACTOR)
     if decision.obstacles or decision.owner is None:
         return _note_undecided(session, ticket, decision, triage)
-    if triage.automatic and _is_from_person(session, ticket):
+    if triage.automatic and not _is_from_run(session, ticket):
         note = f"Triaged by rule. {decision.describe()}"
         transitions.transition(session, ticket.id, "triage", ACTOR, assigned_to=decision.owner, note=note)
         return TriageResult.MOVED
@@ -135,13 +135,13 @@ def _file_item(session: Session, ticket: Ticket, body: str) -> None:
     inbox_items.file_item(session, item, ACTOR)
 
 
-def _is_from_person(session: Session, ticket: Ticket) -> bool:
-    """Return whether the log says that no run created the ticket: agents start no work of their own accord."""
+def _is_from_run(session: Session, ticket: Ticket) -> bool:
+    """Return whether a run may have created the ticket, by the log: agents start no work of their own accord."""
     query = select(TicketEvent.run_id).where(
         TicketEvent.ticket_id == ticket.id, TicketEvent.event_type == "ticket_created"
     )
     created = session.execute(query).first()
-    return created is not None and created.run_id is None
+    return created is None or created.run_id is not None
 
 
 # ---------------------------------------------------------------------------------------------------------------- rules

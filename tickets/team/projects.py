@@ -135,7 +135,7 @@ def add_project(session: Session, body: NewProject, actor: Actor, branches: Coll
     rights.require(actor, Act.CHANGE_PROJECTS)
     _require_safe(body)
     _require_address(body.push_address)
-    _require_members(session, body.phases)
+    _resolve_agents(session, body.phases)
     _require_branch(body.folder, body.base_branch, branches)
     if session.scalar(select(Project.id).where(Project.slug == body.slug)) is not None:
         raise ConflictError(f"There is already a project named {body.slug}.", field="slug", slug=body.slug)
@@ -155,8 +155,9 @@ def edit_project(
     """
     rights.require(actor, Act.CHANGE_PROJECTS)
     _require_safe(body)
-    _require_members(session, body.phases or [])
-    fields = body.model_dump(exclude_unset=True, exclude={"version"})
+    _resolve_agents(session, body.phases or [])
+    values = body.model_dump()
+    fields = {name: values[name] for name in body.model_fields_set if name != "version"}
     empty = [name for name, value in fields.items() if value is None and name not in MAY_BE_NULL]
     if empty:
         raise Invalid("These fields cannot be empty.", fields=dict.fromkeys(empty, "must not be null"))
@@ -193,7 +194,7 @@ def _require_safe(body: NewProject | EditProject) -> None:
                 raise Invalid(message, field=field, value=name)
 
 
-def _require_members(session: Session, phases: Phases) -> None:
+def _resolve_agents(session: Session, phases: Phases) -> None:
     """Replace the aliases of agents by their names. Raises `Invalid` for an agent who is not in the team."""
     try:
         for phase in phases:
