@@ -122,7 +122,7 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     stored = project(store, "code")
     assert (stored.push_address, stored.sign_landings) == ("git@host.example:a/b.git", True)
     assert stored.ticket_template == "## Steps\n"
-    docs = {"name": "Docs", "agent": None, "gate": "reviewer", "choices": [], "runbook": None}
+    docs: dict[str, Any] = {"name": "Docs", "agent": None, "gate": "reviewer", "choices": [], "runbook": None}
     assert stored.phases == [docs]
     assert 'value="Docs"' in browser.get("/settings/projects/code").get_data(as_text=True)
     assert (stored.folder, stored.max_runs, stored.gate.value) == (str(repository), 3, "checks")
