@@ -488,6 +488,7 @@ class Project(Base):
     push_address: Mapped[str | None]
     sign_landings: Mapped[bool] = mapped_column(default=False, server_default=false())
     ticket_template: Mapped[str] = mapped_column(default="", server_default="")
+    phases: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     max_runs: Mapped[int] = mapped_column(default=2)
     trusted_digest: Mapped[str | None]
     archived: Mapped[bool] = mapped_column(default=False)
@@ -705,6 +706,17 @@ class TicketTag(Base):
     __table_args__ = table(Index("ticket_tags_by_tag", "tag", "ticket_id"))
     ticket_id: Mapped[int] = ticket_key(primary_key=True)
     tag: Mapped[str] = mapped_column(primary_key=True)
+
+
+class TriageNote(Base):
+    """The result of triage for a ticket of the inbox that it has not moved: the proposed owner, if any, and the reason."""
+
+    __tablename__ = "triage_notes"
+    __table_args__ = table()
+    ticket_id: Mapped[int] = ticket_key(primary_key=True)
+    owner: Mapped[str | None]
+    reason: Mapped[str]
+    created: Mapped[datetime] = mapped_column(default=now)
 
 
 class TicketRelationship(Base):

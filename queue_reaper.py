@@ -22,6 +22,9 @@ Without an option, every five minutes:
 9. File an item for each ticket whose state and facts disagree, and verify the evidence of a few done tickets again
    (`jobs/orchestrator/board_sweep.py`).
 
+`--triage-untriaged`, every five minutes:
+10. Give tickets of the inbox priority, project and a proposed owner, by rules (`jobs/loops/triage.py`).
+
 Then print one JSON line, and record it in `task_runs` with an outcome and a heartbeat.
 """
 

@@ -12,12 +12,13 @@ from sqlalchemy import select
 from models import Ticket, TicketStatus
 from settings import load
 from tickets.conversation import timeline
-from tickets.lifecycle import moves, transitions
+from tickets.lifecycle import editing, moves, transitions
 from tickets.planning import attempts
 from tickets.planning.attempts import StartAttempts
 from tickets.runs import reports
 from tickets.runs.notify_run import notify_run, stopping_run
-from tickets.shared.inputs import NewTicket
+from tickets.shared.errors import Invalid
+from tickets.shared.inputs import EditTicket, NewTicket
 from tickets.shared.lookup import find_live_run, get_ticket
 from tickets.workflow import landing
 
@@ -40,12 +41,13 @@ def ticket() -> None:
 def create(
     description: str,
     acceptance: tuple[str, ...],
+    tags: tuple[str, ...],
     fork_of: str | None,
     wake: tuple[str, ...],
     as_json: bool,
     **fields: Any,
 ) -> None:
-    """Create a ticket.
+    """Create a ticket. Without --tag it is tagged by the rules of the Help page.
 
     A waiting one needs a wake condition: --wake manual, --wake time --wake at=2026-12-01T09:00:00Z,
     --wake ticket --wake ticket=MC-3, --wake agent_idle --wake agent=codex --wake minutes=30,
@@ -55,6 +57,7 @@ def create(
     criteria = [{"text": criterion} for criterion in acceptance]
     links = [{"kind": "fork_of", "ticket": fork_of}] if fork_of else []
     fields |= {"acceptance": criteria, "relationships": links, "wake": _parse_wake(wake)}
+    fields |= {"tags": list(tags)} if tags else {}
     body = validate_fields(NewTicket, description=_read_text(description), **fields)
     with writing(settings) as session:
         row = _build_row(transitions.create_ticket(session, body, actor))
@@ -130,6 +133,20 @@ def comment(reference: str, body: str) -> None:
     new_comment = validate_fields(timeline.NewComment, body=_read_text(body))
     with writing(settings) as session:
         timeline.add_comment(session, get_ticket(session, reference).id, new_comment, actor)
+
+
+@ticket.command("tag")
+@click.argument("reference")
+@click.argument("tags", nargs=-1, metavar="[TAG]...")
+@as_json
+def set_tags(reference: str, tags: tuple[str, ...], as_json: bool) -> None:
+    """Give the ticket REFERENCE these TAGs in place of those that it has, or none."""
+    settings, actor = require_operator()
+    with writing(settings) as session:
+        target = get_ticket(session, reference)
+        body = validate_fields(EditTicket, version=target.version, tags=list(tags))
+        row = _build_row(editing.edit_ticket(session, target, body, actor)) | {"tags": sorted(set(tags))}
+    print_one(row, as_json=as_json)
 
 
 @ticket.command("try")

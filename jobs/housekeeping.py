@@ -20,6 +20,7 @@ from . import dispatch_pass, repositories, single_flight
 from .health import canary
 from .host_state import ObservationError
 from .job_context import JobContext
+from .loops import triage
 from .orchestrator import board_sweep, inbox_drain
 from .task_recorder import JobResult, run_and_record
 
@@ -181,6 +182,7 @@ def _find_clock_doubt(context: JobContext) -> str | None:
 
 JOBS: dict[str, Callable[[JobContext], JobResult]] = {
     "queue-reaper": reap_queue,
+    triage.TASK: triage.make_pass,
     RETENTION: apply_retention,
     "inbox-drain": inbox_drain.make_pass,
     board_sweep.TASK: board_sweep.make_pass,

@@ -25,6 +25,7 @@ from workers.run.task_process import ProcessResult
 from . import housekeeping, landing, pickup, single_flight, spec_builder, watchdog
 from .health import canary, look
 from .job_context import JobContext
+from .loops import triage
 from .orchestrator import board_sweep
 from .task_recorder import JobResult, choose_status
 
@@ -84,6 +85,7 @@ JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {
     ("queue_reaper.py", "--canary"): run_canary,
     ("queue_reaper.py", "--inbox-drain"): partial(run_housekeeping, "inbox-drain"),
     ("queue_reaper.py", "--orchestrator-board-sweep"): run_board_sweep,
+    ("queue_reaper.py", "--triage-untriaged"): partial(run_housekeeping, triage.TASK),
     ("mc_health.py",): check_health,
 }
 """Commands that the scheduler runs as jobs: those of each minute, and those with checks that must end with it."""

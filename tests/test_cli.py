@@ -55,6 +55,14 @@ def test_a_ticket_is_created_and_shown_as_json(mc: Mc) -> None:
     assert "cancel" in output["moves"]
 
 
+def test_tags_follow_from_the_title_until_somebody_replaces_them(mc: Mc) -> None:
+    mc("ticket", "create", "Fix the door")
+    assert json.loads(mc("ticket", "show", "MC-1", "--json").output)["tags"] == ["bug"]
+    assert json.loads(mc("ticket", "tag", "MC-1", "infra", "doors", "--json").output)["tags"] == ["doors", "infra"]
+    mc("ticket", "tag", "MC-1")
+    assert json.loads(mc("ticket", "show", "MC-1", "--json").output)["tags"] == []
+
+
 def test_a_plan_is_shown_sent_back_and_approved_as_edited(mc: Mc, tmp_path: Path) -> None:
     created = mc("ticket", "create", "Fix the door", "--assign", "script", "--plan", "first")
     assert created.exit_code == 0, created.output

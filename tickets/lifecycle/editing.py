@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from models import UNRANKED, Ticket, TicketTag, format_timestamp, now
+from models import UNRANKED, ActorKind, Ticket, TicketStatus, TicketTag, format_timestamp, now
 from tickets.shared import events, rights, ticket_fields
+from tickets.shared import tags as tags_module
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Invalid, StaleTicket
+from tickets.shared.errors import Forbidden, Invalid, StaleTicket
 from tickets.shared.inputs import EditTicket
 from tickets.shared.rights import Act
 from tickets.shared.ticket_fields import TicketField
@@ -40,7 +41,7 @@ def edit_ticket(
     new_values = {field.name: getattr(body, field.name) for field in fields}
     if empty := [field.name for field in fields if new_values[field.name] is None and not field.nullable]:
         raise Invalid("These fields cannot be empty.", fields=dict.fromkeys(empty, "must not be null"))
-    _require_right(fields, actor)
+    _require_right(ticket, fields, actor)
     if ticket.version != body.version:
         raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
     before = build_ticket_json(session, [ticket])[0]
@@ -59,6 +60,7 @@ def edit_ticket(
     if "acceptance" in values and records_marks:
         item_evidence.record_marks(session, updated, items_before, updated.acceptance, actor)
     if tags != set(before["tags"]):
+        tags_module.require_usable(session, tags - set(before["tags"]), actor)
         _replace_tags(session, ticket.id, tags)
     after = build_ticket_json(session, [updated])[0]
     difference = {name: [_clip(before[name]), _clip(after[name])] for name in new_values if before[name] != after[name]}
@@ -112,8 +114,14 @@ def _find_last_editor(session: Session, ticket_id: int, name: str) -> str | None
     return None
 
 
-def _require_right(fields: list[TicketField], actor: Actor) -> None:
-    """Raise `Forbidden` when a program edits the conditions for completion, which it must not lower for itself."""
+def _require_right(ticket: Ticket, fields: list[TicketField], actor: Actor) -> None:
+    """Raise `Forbidden` when a program edits the conditions for completion, which it must not lower for itself.
+
+    Triage edits its own fields only, of tickets that are to be triaged.
+    """
+    rights.require_editable(actor, [field.name for field in fields])
+    if actor.kind is ActorKind.TRIAGE and ticket.status is not TicketStatus.INBOX:
+        raise Forbidden(f"Triage edits tickets of the inbox, and {ticket.identifier} is not in it.")
     restricted = [field.name for field in fields if field.is_for_people]
     if restricted:
         rights.require(actor, Act.SET_TERMS, fields=dict.fromkeys(restricted, "is for people"))

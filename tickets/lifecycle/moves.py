@@ -27,6 +27,7 @@ from tickets.shared.inputs import (
     ParkInput,
     ReleaseInput,
     ReopenInput,
+    TriageInput,
 )
 
 S = TicketStatus
@@ -97,7 +98,7 @@ def _states(*states: TicketStatus) -> frozenset[TicketStatus]:
 MOVES: dict[str, Move] = {
     move.name: move
     for move in (
-        Move("triage", _states(S.INBOX), (S.TODO,), PEOPLE_AND_SYSTEM | {Role.TRIAGE}, label="Triage"),
+        Move("triage", _states(S.INBOX), (S.TODO,), PEOPLE_AND_SYSTEM | {Role.TRIAGE}, TriageInput, "Triage"),
         Move("claim", _states(S.TODO), (S.IN_PROGRESS,), frozenset({Role.PICKUP}), MoveInput, without_run=True),
         Move("start", _states(S.TODO), (S.IN_PROGRESS,), frozenset({Role.OWNER}), label="Start", without_run=True),
         Move(

@@ -331,6 +331,7 @@ class ProjectJson(Response):
     push_address: str | None
     sign_landings: bool
     ticket_template: str
+    phases: list[dict[str, Any]]
     max_runs: int
     trusted_digest: str | None
     version: int

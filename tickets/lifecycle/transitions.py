@@ -23,7 +23,6 @@ from models import (
     RunState,
     Ticket,
     TicketStatus,
-    TicketTag,
     now,
 )
 from protocol import StopCode
@@ -46,7 +45,7 @@ from tickets.team import agents
 from tickets.team.projects import get_project
 from tickets.workflow import attempts, evidence, landing, relationships, ticket_phases, wake_conditions
 
-from . import comments, controller_comment, effects, inbox, move_snapshot
+from . import comments, controller_comment, effects, inbox, move_snapshot, tagging
 from .column_values import column_values
 from .comments import MISSION_CONTROL
 from .move_snapshot import MoveSnapshot
@@ -97,7 +96,7 @@ def create_ticket(session: Session, body: NewTicket, actor: Actor, *, canary: bo
             setattr(ticket, name, value)
     session.add(ticket)
     session.flush()
-    session.add_all(TicketTag(ticket_id=ticket.id, tag=tag) for tag in set(body.tags))
+    tags_by_rule = tagging.tag_new_ticket(session, ticket, body, project, actor)
     for name, value in ticket_phases.install_phases(session, ticket, body.phases).items():
         setattr(ticket, name, value)
     if parent := _find_parent(session, body, actor):
@@ -105,6 +104,7 @@ def create_ticket(session: Session, body: NewTicket, actor: Actor, *, canary: bo
     for link in body.relationships:
         relationships.relate(session, ticket.id, link.kind, get_ticket(session, link.ticket).id, actor)
     created = {"title": ticket.title, "status": ticket.status.value, **ticket_phases.build_holder_payload(ticket)}
+    created |= {"tags_by_rule": tags_by_rule} if tags_by_rule else {}
     events.append(session, ticket.id, "ticket_created", created, actor)
     return ticket
 

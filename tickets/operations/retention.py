@@ -109,6 +109,7 @@ PERMANENT_TABLES: dict[str, str] = {
     "agents": "made by people",
     "ticket_phases": "part of their ticket",
     "ticket_tags": "part of their ticket",
+    "triage_notes": "at most one row a ticket of the inbox, deleted by the pass after it has left",
     "ticket_relationships": "part of their ticket",
     "ticket_context": "part of their ticket",
     "ticket_comments": "part of their ticket",

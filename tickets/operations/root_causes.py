@@ -22,6 +22,7 @@ TASKS = frozenset(
         "canary",
         "inbox-drain",
         "orchestrator-board-sweep",
+        "triage-untriaged",
     }
 )
 PROGRAMS = TASKS | {"scheduler", "check-age"}

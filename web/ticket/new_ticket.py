@@ -83,7 +83,7 @@ def _add_defaults(form: Form) -> Form:
         form.setlistdefault(name, value if isinstance(value, list) else [value])
     with reading(auth.get_instance().engine) as session:
         available = projects.list_projects(session)
-        owner = default_owner.find_default_owner(session, auth.get_actor())
+        owner = default_owner.find_default_owner(session, auth.get_actor().name)
     form.setdefault("assigned_to", owner or "")
     if len(available) == 1:
         form.setdefault("project", available[0].slug)
@@ -231,8 +231,8 @@ def _read_line(form: Form, tags: list[str]) -> View:
     """Read the fields of the form's line, which count before those of the form. Tags are added to those of the form."""
     with reading(auth.get_instance().engine) as session:
         parsed = ticket_line.read_line(session, form)
-    more_tags = [tag for tag in parsed.fields.get("tags", []) if tag not in tags]
-    return {**parsed.fields, "title": parsed.title, "tags": [*tags, *more_tags]}
+    all_tags = list(dict.fromkeys([*tags, *parsed.fields.get("tags", [])]))
+    return {**parsed.fields, "title": parsed.title} | ({"tags": all_tags} if all_tags else {})
 
 
 def _require_tickets(form: Form) -> None:
