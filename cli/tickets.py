@@ -17,7 +17,6 @@ from tickets.planning import attempts
 from tickets.planning.attempts import StartAttempts
 from tickets.runs import reports
 from tickets.runs.notify_run import notify_run, stopping_run
-from tickets.shared.errors import Invalid
 from tickets.shared.inputs import EditTicket, NewTicket
 from tickets.shared.lookup import find_live_run, get_ticket
 from tickets.workflow import landing
