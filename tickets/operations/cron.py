@@ -159,7 +159,12 @@ def load_tasks(folder: Path, *, is_shipped: bool = True) -> tuple[dict[str, Task
 
 def _read_task(path: Path, is_shipped: bool) -> Task:
     task = parse_task(path.stem, read_text(path), is_shipped=is_shipped)
-    return replace(task, added=datetime.fromtimestamp(path.stat().st_ctime, UTC))
+    return replace(task, added=read_added(path))
+
+
+def read_added(path: Path) -> datetime:
+    """Read when a file came into its folder or was changed."""
+    return datetime.fromtimestamp(path.stat().st_ctime, UTC)
 
 
 def read_text(path: Path) -> str:
@@ -188,7 +193,7 @@ def _format_error(error: Exception, path: Path) -> str:
         return "; ".join(_format_field(item, path) for item in error.errors(include_input=False, include_url=False))
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or (str(error).splitlines() or [type(error).__name__])[0]
-    return f"line {mark.line + 2 if mark else 1}: {problem}"
+    return f"line {mark.line + 1 if mark else 1}: {problem}"
 
 
 def _format_field(item: Any, path: Path) -> str:
@@ -237,11 +242,14 @@ def find_next_time(task: Task, moment: datetime, zone: ZoneInfo, offset: timedel
 def list_past_times(
     task: Task, after: datetime, moment: datetime, zone: ZoneInfo, offset: timedelta = timedelta()
 ) -> Iterator[datetime]:
-    """List the times of a task that are later than `after`, from `moment` backwards."""
+    """List the times of a task in UTC that are later than `after`, from `moment` backwards.
+
+    Times of one zone would be compared by the clock on the wall, which an hour that is doubled shows twice.
+    """
     zone = choose_zone(task, zone)
     start = (moment.astimezone(UTC) - offset + timedelta(microseconds=1)).astimezone(zone)
     for time in CronSim(task.head.schedule, start, reverse=True):
-        due = (time.astimezone(UTC) + offset).astimezone(zone)
+        due = time.astimezone(UTC) + offset
         if due <= after:
             return
         yield due

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby, islice
 from zoneinfo import ZoneInfo
 
@@ -57,7 +57,7 @@ def plan_slots(
     task: Task, after: datetime, moment: datetime, zone: ZoneInfo, offset: timedelta, causes: Causes
 ) -> SlotPlan:
     """Plan the slots of a task that are later than `after`, the last one in the ledger, up to `moment`."""
-    first = cron.find_next_time(task, after, zone, offset)
+    first = cron.find_next_time(task, after, zone, offset).astimezone(UTC)
     if first > moment:
         return SlotPlan()
     # Within a doubled hour the times before it are listed only, so that the first one is added.

@@ -13,21 +13,26 @@ from zoneinfo import ZoneInfo
 
 import frontmatter
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from sqlalchemy.orm import Session
 
-from models import now
+from models import CatchUp, now
 from tickets.shared import events, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound
+from tickets.shared.inputs import Body, Line, NewTicket, Prose
 from tickets.shared.rights import Act
 
 from . import cron, home_files
-from .cron import Task, TaskFile, TaskFolder
+from .cron import Task, TaskFile, TaskFolder, TicketTemplate
 
 SHIPPED_TASKS = Path(__file__).resolve().parents[2] / "tasks"
 PREVIEW_COUNT = 5
+REPEATED_FIELDS = {"title", "description", "assigned_to", "project", "priority", "tags", "acceptance"}
+"""Fields of a ticket that a task may give to each of its tickets."""
 MAX_NAME_LENGTH = 41
+RESERVED_NAMES = ("new",)
+"""Names that addresses of pages have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +124,16 @@ def make_name(title: str) -> str:
 def find_free_name(own: Path, title: str) -> str:
     """Find a name from a title that no task file has yet, with a number at its end when the title's is taken."""
     base = make_name(title)
-    taken = {path.stem for folder in (SHIPPED_TASKS, own) for path in cron.list_files(folder)}
+    taken = {path.stem for folder in (SHIPPED_TASKS, own) for path in cron.list_files(folder)}.union(RESERVED_NAMES)
     names = [base, *(f"{base[: MAX_NAME_LENGTH - 4]}-{number}" for number in range(2, 1000))]
     return next((name for name in names if name not in taken), base)
 
 
 def build_task(name: str, fields: dict[str, object], prompt: str = "") -> Task:
     """Build a task from the fields of a form. Raises `Invalid` that names each wrong one."""
-    if not cron.NAME_PATTERN.fullmatch(name):
-        raise Invalid("The name is made of up to 41 lower-case letters, digits and hyphens.", field="name")
+    if not cron.NAME_PATTERN.fullmatch(name) or name in RESERVED_NAMES:
+        words = "up to 41 lower-case letters, digits and hyphens, the first a letter, and is not `new`"
+        raise Invalid(f"The name is made of {words}.", field="name")
     try:
         task = Task(name, TaskFile.model_validate(fields), is_shipped=False, prompt=prompt)
         return cron.parse_task(name, format_task(task))
@@ -137,6 +143,62 @@ def build_task(name: str, fields: dict[str, object], prompt: str = "") -> Task:
         raise Invalid(f"The task is not valid: {words}.", fields=problems) from None
     except (ValueError, yaml.YAMLError) as error:
         raise Invalid(f"The task is not valid: {error}.", field="form") from None
+
+
+class EditTask(Body):
+    """Changes to a task. Fields left out stay as they are."""
+
+    schedule: Line | None = None
+    zone: Line | None = None
+    catch_up: CatchUp | None = None
+    command: list[Line] | None = Field(None, min_length=1, max_length=16)
+    ticket: TicketTemplate | None = None
+    prompt: Prose | None = None
+    timeout: float | None = Field(None, gt=0, le=86_400)
+    trust_exit_code: bool | None = None
+    description: Line | None = None
+
+    def apply(self, former: Task) -> Task:
+        """Build the changed task. Raises `Invalid`."""
+        chosen = self.model_dump(mode="json", exclude_unset=True)
+        prompt = chosen.pop("prompt", former.prompt)
+        fields = former.head.model_dump(mode="json") | chosen
+        return build_task(former.name, fields, prompt or "")
+
+
+class NewTask(EditTask):
+    """A new task: its schedule, and its command or its ticket."""
+
+    name: Line | None = None
+    schedule: Line
+
+    def build(self, own: Path) -> Task:
+        """Build the task. Without a name it is named after its description. Raises `Invalid`."""
+        fields = self.model_dump(mode="json", exclude_none=True)
+        name, prompt = fields.pop("name", None), fields.pop("prompt", "")
+        title = self.ticket.title if self.ticket else " ".join(self.command or ["task"])
+        fields["description"] = (self.description or title)[:300]
+        return build_task(name or find_free_name(own, fields["description"]), fields | {"enabled": True}, prompt)
+
+
+def build_ticket_task(body: NewTicket, schedule: str, own: Path) -> Task:
+    """Build the task that creates a ticket like this by a schedule. Raises `Invalid` for what cannot be repeated."""
+    chosen = {
+        name for name in body.model_fields_set if getattr(body, name) != NewTicket.model_fields[name].get_default()
+    }
+    if others := sorted(chosen - REPEATED_FIELDS):
+        words = " and ".join(name.replace("_", " ") for name in others)
+        raise Invalid(f"A repeated ticket has no {words}. Clear the schedule, or these.", field="repeat")
+    template = body.model_dump(mode="json", include=REPEATED_FIELDS - {"description"})
+    template["acceptance"] = [item.text for item in body.acceptance]
+    fields = {"schedule": " ".join(schedule.split()), "ticket": template, "enabled": True, "description": body.title}
+    try:
+        return build_task(find_free_name(own, body.title), fields, body.description.replace("\r\n", "\n").strip())
+    except Invalid as refusal:
+        problems = dict(refusal.detail.get("fields", {}))
+        if "schedule" in problems:
+            problems["repeat"] = problems.pop("schedule")
+        raise Invalid(refusal.message, **{**refusal.detail, "fields": problems}) from None
 
 
 def format_task(task: Task) -> str:

@@ -8,6 +8,7 @@ BLUEPRINTS = (
     "overview_page",
     "activity",
     "inbox_page",
+    "schedule_pages",
     "task_pages",
     "patterns",
 )
