@@ -18,7 +18,7 @@ from tickets.operations.cron import Task
 from tickets.operations.slot_plan import MissedSlots
 
 MAX_PENDING = 1000
-"""Changes of the ledger that wait for the store."""
+"""Changes of the ledger that wait for the store. Later ones are dropped."""
 Change = Callable[[Session], None]
 
 
@@ -38,7 +38,7 @@ class TaskLedger:
         self._engine = context.engine
         self._host = context.host
         self._log = log
-        self._pending: deque[Change] = deque(maxlen=MAX_PENDING)
+        self._pending: deque[Change] = deque()
         self._lock = threading.Lock()
 
     def begin_slot(self, task: Task, trigger: Trigger, due: datetime) -> RunningSlot:
@@ -69,7 +69,7 @@ class TaskLedger:
                 ledger.record_missed(session, task, self._host, slots)
 
         if missed:
-            self._write(change)
+            self._write(change, patient=False)
 
     def close_interrupted(self) -> None:
         """Mark the slots that an earlier scheduler of this host left open."""
@@ -81,18 +81,29 @@ class TaskLedger:
             return ledger.find_last_slot(session, task, self._host)
 
     def write_pending(self) -> None:
-        """Write what the store did not take before."""
+        """Write what the store did not take before, unless it is busy again."""
         if self._pending:
-            self._write()
+            self._write(patient=False)
 
-    def _write(self, *changes: Change) -> None:
-        with self._lock:
+    def _write(self, *changes: Change, patient: bool = True) -> None:
+        """Write the changes after those that are pending. Without patience a busy store leaves all of them pending."""
+        if len(self._pending) < MAX_PENDING:
             self._pending.extend(changes)
-            try:
-                with writing(self._engine, patient=False) as session:
-                    for change in self._pending:
-                        change(session)
-            except DBAPIError as error:
-                self._log(f"the ledger of tasks is written later: {str(error.orig).splitlines()[0]}")
-            else:
-                self._pending.clear()
+        if not self._lock.acquire(blocking=patient):
+            return
+        try:
+            self._write_in_order(patient)
+        except DBAPIError as error:
+            self._log(f"the ledger of tasks is written later: {str(error.orig).splitlines()[0]}")
+        finally:
+            self._lock.release()
+
+    def _write_in_order(self, patient: bool) -> None:
+        pending = list(self._pending)
+        if not pending:
+            return
+        with writing(self._engine, patient=patient) as session:
+            for change in pending:
+                change(session)
+        for _ in pending:
+            self._pending.popleft()

@@ -595,7 +595,7 @@ def test_the_shipped_tasks_are_good() -> None:
 
     assert problems == []
     assert {"ticket-pickup", "queue-reaper", "retention", "backup"} <= tasks_by_name.keys()
-    assert all((ROOT / entry.head.command[0]).exists() for entry in tasks_by_name.values() if entry.head.enabled)
+    assert all((ROOT / entry.command[0]).exists() for entry in tasks_by_name.values() if entry.head.enabled)
 
 
 # The service

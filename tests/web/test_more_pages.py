@@ -144,7 +144,7 @@ def test_the_history_of_a_task_shows_its_output(browser: FlaskClient, store: Eng
         tasks.record_run(
             session, "backup", Trigger.OPERATOR, TaskOutcome.FAILED, now(), exit_code=3, output_tail="<disk full>"
         )
-    markup = text(browser, "/tasks")
+    markup = text(browser, "/tasks/backup")
     assert "&lt;disk full&gt;" in markup and "exit 3" in markup and ">manual" in markup
 
 
