@@ -153,7 +153,7 @@ def load_tasks(folder: Path, *, is_shipped: bool = True) -> tuple[dict[str, Task
         try:
             tasks[path.stem] = _read_task(path, is_shipped)
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            problems.append(f"{path.name}: {_format_error(error, path)}")
+            problems.append(f"{path.name}: {format_error(error, path)}")
     return tasks, problems
 
 
@@ -187,7 +187,7 @@ def parse_task(name: str, text: str, *, is_shipped: bool = False) -> Task:
     return Task(name, head, is_shipped=is_shipped, prompt=_PROMPT.validate_python(prompt))
 
 
-def _format_error(error: Exception, path: Path) -> str:
+def format_error(error: Exception, path: Path) -> str:
     """Format why a file cannot be used, with the line where that is known."""
     if isinstance(error, ValidationError):
         return "; ".join(_format_field(item, path) for item in error.errors(include_input=False, include_url=False))

@@ -11,5 +11,6 @@ BLUEPRINTS = (
     "schedule_pages",
     "task_pages",
     "patterns",
+    "hooks",
 )
 """Modules of this package that have a Blueprint named `blueprint`."""
