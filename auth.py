@@ -301,8 +301,11 @@ def _sign_handover(end: int) -> str:
 
 def _set_size_limit() -> None:
     """Lower the size limit before log-in, and raise it for a view that accepts uploads of an authenticated caller."""
+    if is_signed():
+        request.max_content_length = SIGNED_BODY_BYTES
+        return
     if g.caller is None:
-        request.max_content_length = SIGNED_BODY_BYTES if is_signed() else ANONYMOUS_BODY_BYTES
+        request.max_content_length = ANONYMOUS_BODY_BYTES
         return
     if getattr(_find_view(), "uploads", False):
         request.max_content_length = get_instance().settings.attachment_limit_bytes + UPLOAD_OVERHEAD_BYTES

@@ -69,7 +69,7 @@ def _print_secret(settings: Settings, name: str, secret: str, as_json: bool) -> 
 @as_json
 def list_hooks(as_json: bool) -> None:
     """List the hooks, without their secrets."""
-    found, problems = hooks.list_hooks(load())
+    entries, problems = hooks.list_hooks(load())
     rows = [
         {
             "name": entry.name,
@@ -78,7 +78,7 @@ def list_hooks(as_json: bool) -> None:
             "per_hour": entry.head.per_hour,
             "description": entry.head.description,
         }
-        for entry in found
+        for entry in entries
     ]
     print_rows(rows, as_json=as_json)
     for problem in problems:

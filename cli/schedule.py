@@ -49,11 +49,11 @@ def _add_fields(function: Any) -> Any:
 
 def _read_fields(fields: dict[str, Any], former: dict[str, Any] | None = None) -> dict[str, Any]:
     """Read the given options as fields of a task. Those of a ticket are added to the `former` one."""
-    chosen = {name: value for name, value in fields.items() if value not in (None, ())}
-    ticket = {name: chosen.pop(name) for name in TICKET_FIELDS if name in chosen}
-    if "command" in chosen:
-        chosen["command"] = list(chosen["command"])
-    return chosen | ({"ticket": (former or {}) | ticket} if ticket else {})
+    values = {name: value for name, value in fields.items() if value not in (None, ())}
+    ticket = {name: values.pop(name) for name in TICKET_FIELDS if name in values}
+    if "command" in values:
+        values["command"] = list(values["command"])
+    return values | ({"ticket": (former or {}) | ticket} if ticket else {})
 
 
 @task.command("list")
@@ -171,9 +171,9 @@ def edit(name: str, **fields: Any) -> None:
     settings, actor = require_operator()
     former, digest = task_files.require_own(name, settings.tasks_dir), task_files.read_digest(name, settings.tasks_dir)
     ticket = former.head.ticket.model_dump(mode="json") if former.head.ticket else None
-    changed = validate_fields(EditTask, **_read_fields(fields, ticket)).apply(former)
+    edited_task = validate_fields(EditTask, **_read_fields(fields, ticket)).apply(former)
     with writing(settings) as session:
-        task_files.save_task(session, changed, settings.tasks_dir, actor, former=digest)
+        task_files.save_task(session, edited_task, settings.tasks_dir, actor, former=digest)
 
 
 COMMANDS: tuple[click.Command, ...] = (task,)

@@ -228,14 +228,14 @@ class Scheduler:
         last = self._find_cursor(task)
         if is_enabled and task.is_interval and task.is_shipped and (last is None or last > moment):
             return SlotPlan(moment)
-        changed = cron.BEGINNING if task.is_shipped else task.added
-        if changed > self._started:
-            last = max(last or changed, changed)  # the slots of the line before are in the ledger
+        change_time = cron.BEGINNING if task.is_shipped else task.added
+        if change_time > self._started:
+            last = max(last or change_time, change_time)  # the slots of the line before are in the ledger
         last = self._last[task.name] = min(last or self._started, moment)
         if self._next_after(task, last) > moment:
             return SlotPlan()
         ended = self._ended.get(task.name)
-        causes = Causes(self._started, tuple(self._sleeps), ended, is_enabled, changed)
+        causes = Causes(self._started, tuple(self._sleeps), ended, is_enabled, change_time)
         return slot_plan.plan_slots(task, last, moment, self._context.settings.zone, self._offset, causes)
 
     def _find_cursor(self, task: Task) -> datetime | None:

@@ -43,10 +43,10 @@ class TaskLedger:
 
     def begin_slot(self, task: Task, trigger: Trigger, due: datetime) -> RunningSlot:
         """Record that a task is started."""
-        slot, started = RunningSlot(task, due), now()
+        slot, start = RunningSlot(task, due), now()
 
         def change(session: Session) -> None:
-            slot.id = ledger.begin_slot(session, task, self._host, trigger, due, started).id
+            slot.id = ledger.begin_slot(session, task, self._host, trigger, due, start).id
 
         self._write(change)
         return slot
@@ -61,14 +61,14 @@ class TaskLedger:
 
         self._write(change)
 
-    def record_missed(self, task: Task, missed: list[MissedSlots]) -> None:
+    def record_missed(self, task: Task, sequences: list[MissedSlots]) -> None:
         """Record slots that were missed."""
 
         def change(session: Session) -> None:
-            for slots in missed:
+            for slots in sequences:
                 ledger.record_missed(session, task, self._host, slots)
 
-        if missed:
+        if sequences:
             self._write(change, patient=False)
 
     def close_interrupted(self) -> None:

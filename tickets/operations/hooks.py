@@ -178,7 +178,7 @@ def _start_task(session: Session, settings: Settings, task: str, actor: Actor) -
     return StoredResponse(202, json.dumps({"task": task}))
 
 
-def _build_ticket(hook: Hook, body: bytes) -> NewTicket:
+def _build_ticket(hook: InboundHook, body: bytes) -> NewTicket:
     """Build the ticket of a request: its own text below that of the hook's file, quoted as data."""
     template = hook.head.ticket
     assert template is not None
@@ -219,7 +219,7 @@ def _read_text(content: Any, path: str, limit: int, *, is_line: bool = False) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Hook:
+class InboundHook:
     """A hook, named after its file, whose text is the beginning of each ticket's description."""
 
     name: str
@@ -227,7 +227,7 @@ class Hook:
     prompt: str = ""
 
 
-def list_hooks(settings: Settings) -> tuple[list[Hook], list[str]]:
+def list_hooks(settings: Settings) -> tuple[list[InboundHook], list[str]]:
     """List the hooks by name, and the problems of the files that cannot be used."""
     hooks, problems = [], []
     for path in cron.list_files(settings.hooks_dir):
@@ -238,12 +238,12 @@ def list_hooks(settings: Settings) -> tuple[list[Hook], list[str]]:
     return hooks, problems
 
 
-def _load(path: Path) -> Hook:
+def _load(path: Path) -> InboundHook:
     metadata, prompt = frontmatter.parse(cron.read_text(path))
-    return Hook(path.stem, HookFile.model_validate(metadata), prompt)
+    return InboundHook(path.stem, HookFile.model_validate(metadata), prompt)
 
 
-def _require_usable(settings: Settings, name: str) -> Hook:
+def _require_usable(settings: Settings, name: str) -> InboundHook:
     """Load an enabled hook. The refusal says nothing of its file, which is for the operator."""
     try:
         hook = _load(settings.hooks_dir / f"{name}.md")

@@ -49,10 +49,10 @@ class SlotView:
 # ------------------------------------------------------------------------------------------------------------- writing
 
 
-def begin_slot(session: Session, task: Task, host: str, trigger: Trigger, due: datetime, started: datetime) -> TaskSlot:
+def begin_slot(session: Session, task: Task, host: str, trigger: Trigger, due: datetime, start: datetime) -> TaskSlot:
     """Record that a task was started for a slot."""
     rule = task.head.catch_up
-    slot = TaskSlot(host=host, task=task.name, trigger=trigger, due=due, until=due, catch_up=rule, started=started)
+    slot = TaskSlot(host=host, task=task.name, trigger=trigger, due=due, until=due, catch_up=rule, started=start)
     session.add(slot)
     session.flush()
     return slot
@@ -71,22 +71,22 @@ def set_ticket(session: Session, slot_id: int, ticket_id: int) -> None:
     session.execute(update(TaskSlot).where(TaskSlot.id == slot_id).values(ticket_id=ticket_id))
 
 
-def record_missed(session: Session, task: Task, host: str, missed: MissedSlots) -> None:
+def record_missed(session: Session, task: Task, host: str, slots: MissedSlots) -> None:
     """Record slots that were missed. They extend the row of those before, if these were missed for the same reason."""
     last = _find_last(session, task.name, host)
-    if last and last.started is None and last.reason is missed.reason and last.until < missed.first:
-        last.until, last.count = missed.last, last.count + missed.count
+    if last and last.started is None and last.reason is slots.reason and last.until < slots.first:
+        last.until, last.count = slots.last, last.count + slots.count
         return
     session.add(
         TaskSlot(
             host=host,
             task=task.name,
             trigger=Trigger.TIMER,
-            due=missed.first,
-            until=missed.last,
-            count=missed.count,
+            due=slots.first,
+            until=slots.last,
+            count=slots.count,
             catch_up=task.head.catch_up,
-            reason=missed.reason,
+            reason=slots.reason,
         )
     )
 

@@ -63,10 +63,10 @@ def plan_slots(
     # Within a doubled hour the times before it are listed only, so that the first one is added.
     times = list(islice(cron.list_past_times(task, after, moment, zone, offset), MAX_COUNT)) or [first]
     due = _choose_due(times, moment, task.head.catch_up, causes)
-    missed = _group_missed(reversed([time for time in times if due is None or time < due]), causes)
-    if len(times) == MAX_COUNT and missed:
-        missed[0] = replace(missed[0], first=first)
-    return SlotPlan(due, missed)
+    sequences = _group_missed(reversed([time for time in times if due is None or time < due]), causes)
+    if len(times) == MAX_COUNT and sequences:
+        sequences[0] = replace(sequences[0], first=first)
+    return SlotPlan(due, sequences)
 
 
 def _choose_due(times: list[datetime], moment: datetime, rule: CatchUp, causes: Causes) -> datetime | None:

@@ -124,9 +124,11 @@ def make_name(title: str) -> str:
 def find_free_name(own: Path, title: str) -> str:
     """Find a name from a title that no task file has yet, with a number at its end when the title's is taken."""
     base = make_name(title)
-    taken = {path.stem for folder in (SHIPPED_TASKS, own) for path in cron.list_files(folder)}.union(RESERVED_NAMES)
+    used_names = {path.stem for folder in (SHIPPED_TASKS, own) for path in cron.list_files(folder)}.union(
+        RESERVED_NAMES
+    )
     names = [base, *(f"{base[: MAX_NAME_LENGTH - 4]}-{number}" for number in range(2, 1000))]
-    return next((name for name in names if name not in taken), base)
+    return next((name for name in names if name not in used_names), base)
 
 
 def build_task(name: str, fields: dict[str, object], prompt: str = "") -> Task:
@@ -160,9 +162,9 @@ class EditTask(Body):
 
     def apply(self, former: Task) -> Task:
         """Build the changed task. Raises `Invalid`."""
-        chosen = self.model_dump(mode="json", exclude_unset=True)
-        prompt = chosen.pop("prompt", former.prompt)
-        fields = former.head.model_dump(mode="json") | chosen
+        changes = self.model_dump(mode="json", exclude_unset=True)
+        prompt = changes.pop("prompt", former.prompt)
+        fields = former.head.model_dump(mode="json") | changes
         return build_task(former.name, fields, prompt or "")
 
 
@@ -183,10 +185,10 @@ class NewTask(EditTask):
 
 def build_ticket_task(body: NewTicket, schedule: str, own: Path) -> Task:
     """Build the task that creates a ticket like this by a schedule. Raises `Invalid` for what cannot be repeated."""
-    chosen = {
+    set_fields = {
         name for name in body.model_fields_set if getattr(body, name) != NewTicket.model_fields[name].get_default()
     }
-    if others := sorted(chosen - REPEATED_FIELDS):
+    if others := sorted(set_fields - REPEATED_FIELDS):
         words = " and ".join(name.replace("_", " ") for name in others)
         raise Invalid(f"A repeated ticket has no {words}. Clear the schedule, or these.", field="repeat")
     template = body.model_dump(mode="json", include=REPEATED_FIELDS - {"description"})

@@ -10,7 +10,7 @@ BLUEPRINTS = (
     "inbox_page",
     "schedule_pages",
     "task_pages",
-    "patterns",
     "hooks",
+    "patterns",
 )
 """Modules of this package that have a Blueprint named `blueprint`."""
