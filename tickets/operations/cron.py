@@ -31,6 +31,8 @@ PROGRAMS = ("mc_pickup.py", "queue_reaper.py", "mc_probe.py", "mc_land.py", "mc_
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,40}")
 MAX_FILE_BYTES = 256 << 10
+VALUE_ERROR = "Value error, "
+"""What Pydantic puts before the message of a validator."""
 DEFAULT_TIMEOUT_SECONDS = 300.0
 _PROMPT: TypeAdapter[str] = TypeAdapter(Prose)
 
@@ -199,7 +201,8 @@ def format_error(error: Exception, path: Path) -> str:
 def _format_field(item: Any, path: Path) -> str:
     """Format the problem of one field: its line, its name, what is wrong."""
     names = [str(part) for part in item["loc"]]
-    return f"line {_find_line(path, names)}: {'.'.join(names) or path.stem}: {item['msg']}"
+    message = str(item["msg"]).removeprefix(VALUE_ERROR)
+    return f"line {_find_line(path, names)}: {'.'.join(names) or path.stem}: {message}"
 
 
 def _find_line(path: Path, names: list[str]) -> int:

@@ -264,7 +264,10 @@ def create_hook(
     try:
         head = HookFile.model_validate(fields)
     except ValidationError as error:
-        problems = {".".join(map(str, item["loc"])) or "hook": str(item["msg"]) for item in error.errors()}
+        problems = {
+            ".".join(map(str, item["loc"])) or "hook": str(item["msg"]).removeprefix(cron.VALUE_ERROR)
+            for item in error.errors()
+        }
         raise Invalid(f"The hook is not valid: {problems}.", fields=problems) from None
     if head.task:
         task_files.require(head.task, settings.tasks_dir)

@@ -140,7 +140,10 @@ def build_task(name: str, fields: dict[str, object], prompt: str = "") -> Task:
         task = Task(name, TaskFile.model_validate(fields), is_shipped=False, prompt=prompt)
         return cron.parse_task(name, format_task(task))
     except ValidationError as error:
-        problems = {".".join(map(str, item["loc"])) or "form": str(item["msg"]) for item in error.errors()}
+        problems = {
+            ".".join(map(str, item["loc"])) or "form": str(item["msg"]).removeprefix(cron.VALUE_ERROR)
+            for item in error.errors()
+        }
         words = "; ".join(f"{field}: {text}" for field, text in problems.items())
         raise Invalid(f"The task is not valid: {words}.", fields=problems) from None
     except (ValueError, yaml.YAMLError) as error:

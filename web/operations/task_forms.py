@@ -90,7 +90,7 @@ def _read_ticket(form: MultiDict[str, str]) -> Values:
 def find_errors(refusal: DomainError) -> dict[str, str]:
     """Group the problems of a refused task by form field, with `form` for those of no field."""
     fields = refusal.detail.get("fields") or {refusal.detail.get("field", "form"): refusal.message}
-    return {_find_field(str(name)): str(words).removeprefix("Value error, ") for name, words in fields.items()}
+    return {_find_field(str(name)): str(words) for name, words in fields.items()}
 
 
 def _find_field(name: str) -> str:
