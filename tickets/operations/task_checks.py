@@ -42,6 +42,7 @@ def check_tasks(session: Session, settings: Settings, folder: Path, *, just_star
             checks.append(_check_disabled(task, decision))
         else:
             start = beat.ts if beat else max(first, task.added)
+            start = start if task.is_shipped else max(start, task.added)  # a person may have changed its line
             start = max(start, decision.changed) if decision else start
             is_made_up = task.head.catch_up is not CatchUp.SKIP
             is_late = not just_started and is_made_up and _is_late(task, start, settings, task.name in running)

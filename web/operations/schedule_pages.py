@@ -217,5 +217,5 @@ def _render_form(values: Any, errors: dict[str, str], name: str | None = None, p
 
 def _load_choices(session: Session) -> View:
     choices = forms.load_choices(session)
-    nobody = {"assigned_to": [("", "Nobody: it waits for an owner")], "project": [("", "No project")]}
+    nobody = {"assigned_to": [("", "No owner")], "project": [("", "No project")]}
     return {**choices, **{field: options + choices[field] for field, options in nobody.items()}, **task_forms.CHOICES}
