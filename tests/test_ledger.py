@@ -247,8 +247,11 @@ def test_a_persons_task_is_written_whole_and_text_stays_text(engine: Engine, tmp
     assert file.stat().st_mode & 0o777 == 0o600
 
     digest = task_files.read_digest("mine", own)
-    save(engine, task_files.EditTask(schedule="0 9 * * *").apply(loaded), own, former=digest)
-    assert task_files.require("mine", own).head.schedule == "0 9 * * *"
+    script = ["sh", "-c", " if a;\n then b; fi " + "x" * 300, ""]
+    edited = task_files.EditTask(schedule="0 9 * * *", ticket=None, command=script).apply(loaded)
+    save(engine, edited, own, former=digest)
+    head = task_files.require("mine", own).head
+    assert (head.schedule, head.command) == ("0 9 * * *", script)
     with pytest.raises(ConflictError, match="has changed since"):
         save(engine, loaded, own, former=digest)
     with pytest.raises(ConflictError, match="is called mine already"):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import OperationalError
 
 from database import Session, reading, writing
 from jobs.job_context import JobContext
@@ -26,8 +26,6 @@ Change = Callable[[Session], None]
 class RunningSlot:
     """A slot whose task runs. It has no `id` before it is in the store."""
 
-    task: Task
-    due: datetime
     id: int | None = None
 
 
@@ -43,7 +41,7 @@ class TaskLedger:
 
     def begin_slot(self, task: Task, trigger: Trigger, due: datetime) -> RunningSlot:
         """Record that a task is started."""
-        slot, start = RunningSlot(task, due), now()
+        slot, start = RunningSlot(), now()
 
         def change(session: Session) -> None:
             slot.id = ledger.begin_slot(session, task, self._host, trigger, due, start).id
@@ -93,8 +91,11 @@ class TaskLedger:
             return
         try:
             self._write_in_order(patient)
-        except DBAPIError as error:
+        except OperationalError as error:
             self._log(f"the ledger of tasks is written later: {str(error.orig).splitlines()[0]}")
+        except Exception as error:  # what cannot be written holds nothing else up
+            self._pending.clear()
+            self._log(f"the ledger of tasks could not be written: {type(error).__name__}: {error}")
         finally:
             self._lock.release()
 

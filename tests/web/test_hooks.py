@@ -12,6 +12,7 @@ from flask import Flask
 from sqlalchemy import Engine, func, select
 from werkzeug.test import TestResponse
 
+import auth
 from database import reading, writing
 from models import Ticket, TicketStatus, now
 from settings import Settings
@@ -96,7 +97,7 @@ def test_what_is_not_a_fresh_signed_request_of_a_program_does_nothing(sender: Se
         "wrong": (sender.send(headers={"webhook-signature": "v1,AAAA v1,ö"}), 401),
         "page": (sender.send(headers=OWN_PAGE), 401),
         "origin": (sender.send(headers={"Origin": PLAIN}), 401),
-        "large": (sender.send(b"x" * (hooks.MAX_BODY_BYTES + 1)), 413),
+        "large": (sender.send(b"x" * (auth.SIGNED_BODY_BYTES + 1)), 413),
         "list": (sender.send([1]), 422),
         "deep": (sender.send(b"[" * 60_000), 422),
         "no title": (sender.send({"build": {"name": ["x"]}}), 422),

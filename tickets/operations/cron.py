@@ -20,7 +20,16 @@ from zoneinfo import ZoneInfo
 import frontmatter
 import yaml
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from models import CatchUp
 from settings import Zone
@@ -31,6 +40,8 @@ PROGRAMS = ("mc_pickup.py", "queue_reaper.py", "mc_probe.py", "mc_land.py", "mc_
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,40}")
 MAX_FILE_BYTES = 256 << 10
+MAX_ARGUMENTS = 64
+Argument = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00]*$")]
 VALUE_ERROR = "Value error, "
 """What Pydantic puts before the message of a validator."""
 DEFAULT_TIMEOUT_SECONDS = 300.0
@@ -65,7 +76,7 @@ class TaskFile(BaseModel):
 
     schedule: Annotated[str, AfterValidator(_validate_schedule)]
     zone: Zone | None = None
-    command: list[Line] | None = Field(None, min_length=1, max_length=16)
+    command: list[Argument] | None = Field(None, min_length=1, max_length=MAX_ARGUMENTS)
     ticket: TicketTemplate | None = None
     timeout: float = Field(DEFAULT_TIMEOUT_SECONDS, gt=0, le=86_400, description="seconds")
     catch_up: CatchUp = CatchUp.ONCE

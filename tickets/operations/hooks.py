@@ -40,7 +40,6 @@ from tickets.shared.rights import Act
 
 from . import cron, home_files, task_files, tasks
 
-MAX_BODY_BYTES = 64 << 10
 TOLERANCE = timedelta(minutes=5)
 """How far the timestamp of a request may be from this server's clock, before or after."""
 RATE_PERIOD = timedelta(hours=1)

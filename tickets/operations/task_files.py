@@ -24,7 +24,7 @@ from tickets.shared.inputs import Body, Line, NewTicket, Prose
 from tickets.shared.rights import Act
 
 from . import cron, home_files
-from .cron import Task, TaskFile, TaskFolder, TicketTemplate
+from .cron import MAX_ARGUMENTS, Argument, Task, TaskFile, TaskFolder, TicketTemplate
 
 SHIPPED_TASKS = Path(__file__).resolve().parents[2] / "tasks"
 PREVIEW_COUNT = 5
@@ -156,7 +156,7 @@ class EditTask(Body):
     schedule: Line | None = None
     zone: Line | None = None
     catch_up: CatchUp | None = None
-    command: list[Line] | None = Field(None, min_length=1, max_length=16)
+    command: list[Argument] | None = Field(None, min_length=1, max_length=MAX_ARGUMENTS)
     ticket: TicketTemplate | None = None
     prompt: Prose | None = None
     timeout: float | None = Field(None, gt=0, le=86_400)
