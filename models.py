@@ -1245,7 +1245,7 @@ class TaskSlot(Base):
     __table_args__ = log_table(
         Index("task_slots_by_task", "task", "due"),
         Index("task_slots_by_host", "task", "host", "until"),
-        Index("task_slots_due", "due"),
+        Index("task_slots_until", "until"),
         partial_index("task_slots_open", "host", where=text("started IS NOT NULL AND ended IS NULL")),
         one_of("trigger", Trigger),
         one_of("catch_up", CatchUp),

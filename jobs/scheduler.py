@@ -239,11 +239,15 @@ class Scheduler:
         return slot_plan.plan_slots(task, last, moment, self._context.settings.zone, self._offset, causes)
 
     def _find_cursor(self, task: Task) -> datetime | None:
-        """Find the last slot of a task in the ledger, before there was one its last run, or when a person added it."""
+        """Find the last slot of a task in the ledger, before there was one its last run, or when a person added it.
+
+        A person's task whose slots are too old for the ledger begins where that would begin.
+        """
         if task.name not in self._last:
             last = self._ledger.find_last_slot(task.name) or self._former.get(task.name)
             if last or not task.is_shipped:
-                self._last[task.name] = last or task.added
+                oldest = self._started - timedelta(days=self._context.settings.retention.task_runs)
+                self._last[task.name] = last or max(task.added, oldest)
         return self._last.get(task.name)
 
     def _next_after(self, task: Task, last: datetime) -> datetime:

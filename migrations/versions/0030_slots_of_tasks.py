@@ -46,5 +46,5 @@ def upgrade() -> None:
     )
     op.create_index("task_slots_by_task", "task_slots", ["task", "due"])
     op.create_index("task_slots_by_host", "task_slots", ["task", "host", "until"])
-    op.create_index("task_slots_due", "task_slots", ["due"])
+    op.create_index("task_slots_until", "task_slots", ["until"])
     op.create_index("task_slots_open", "task_slots", ["host"], sqlite_where=OPEN, postgresql_where=OPEN)

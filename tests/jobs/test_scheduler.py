@@ -409,6 +409,17 @@ def test_a_task_that_a_person_changes_is_due_by_its_new_line_alone(own_tasks: Ow
     assert own_tasks.slots("report") == [(1, "acted"), (1, "acted")]
 
 
+def test_a_slot_that_the_ledger_no_longer_holds_is_not_made_up_for(own_tasks: OwnTasks) -> None:
+    """A task of each year ran again at a start more than two months later."""
+    own_tasks.changed = NOON - timedelta(days=400)
+    own_tasks.write("yearly", schedule="0 0 1 1 *")
+    own_tasks.write("monthly", schedule="0 0 1 * *")
+    running = own_tasks.start(NOON)
+    assert running.tick(NOON) == ["monthly"]
+    running.wait()
+    assert own_tasks.slots("yearly") == []
+
+
 # What is recorded
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Blueprint, redirect, request
@@ -176,7 +177,7 @@ def edit_task(name: str) -> Response | str | tuple[str, int]:
     return _save(build, name, request.form.get("digest", ""))
 
 
-def _save(build: Any, name: str | None, former: str | None) -> Response | str | tuple[str, int]:
+def _save(build: Callable[[], Task], name: str | None, former: str | None) -> Response | str | tuple[str, int]:
     """Save the task of the form, or show the form again: with the next times, or with errors."""
     instance = auth.get_instance()
     try:
@@ -191,7 +192,9 @@ def _save(build: Any, name: str | None, former: str | None) -> Response | str | 
     return redirect(f"/tasks/{task.name}", 303)
 
 
-def _render_form(values: Any, errors: dict[str, str], name: str | None = None, preview: Task | None = None) -> str:
+def _render_form(
+    values: Mapping[str, Any], errors: dict[str, str], name: str | None = None, preview: Task | None = None
+) -> str:
     settings = auth.get_instance().settings
     with reading(auth.get_instance().engine) as session:
         choices = _load_choices(session)
