@@ -241,6 +241,26 @@ class Trigger(enum.StrEnum):
     EVENT = "event"
 
 
+class CatchUp(enum.StrEnum):
+    """How a task makes up for slots that it missed: not at all, by one run for all of them, or by one run for each."""
+
+    SKIP = "skip"
+    ONCE = "once"
+    ALL = "all"
+
+
+class MissReason(enum.StrEnum):
+    """Why a task did not do the work of a slot."""
+
+    NOT_RUNNING = "not_running"
+    ASLEEP = "asleep"
+    DISABLED = "disabled"
+    STILL_RUNNING = "still_running"
+    PAUSED = "paused"
+    INTERRUPTED = "interrupted"
+    BUSY = "busy"
+
+
 class InboxState(enum.StrEnum):
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -413,7 +433,7 @@ ENUMS: tuple[type[enum.Enum], ...] = (
     TicketStatus, Priority, ActorKind, RelationKind, WakeKind, Gate, PhaseState, RunState, Outcome, RunMode, Failure,
     AgentKind, CommentKind, MessageKind, DeliveryState, DeliveryMode, RequestState, EvidenceSource, EvidenceStatus,
     Scope, TaskOutcome, Trigger, InboxState, IncidentState, HealthStatus, DraftState, Landing, LandingState, Planning, PlanState,
-    SlotAction,
+    SlotAction, CatchUp, MissReason,
 )  # fmt: skip
 
 
@@ -1232,6 +1252,39 @@ class TaskRun(Base):
     output_tail: Mapped[str] = mapped_column(default="")
     started: Mapped[datetime] = mapped_column(default=now)
     ended: Mapped[datetime | None]
+
+
+class TaskSlot(Base):
+    """A time at which a task was due, or a sequence of such times that were missed for one reason.
+
+    `until` is the last time of a sequence of `count`, and equals `due` otherwise. `ticket_id` is the ticket that the run
+    created, or the open one that prevented it.
+    """
+
+    __tablename__ = "task_slots"
+    __table_args__ = log_table(
+        Index("task_slots_by_task", "task", "due"),
+        Index("task_slots_by_host", "task", "host", "until"),
+        Index("task_slots_until", "until"),
+        partial_index("task_slots_open", "host", where=text("started IS NOT NULL AND ended IS NULL")),
+        one_of("trigger", Trigger),
+        one_of("catch_up", CatchUp),
+        one_of("outcome", TaskOutcome),
+        one_of("reason", MissReason),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    task: Mapped[str]
+    trigger: Mapped[Trigger]
+    due: Mapped[datetime]
+    until: Mapped[datetime]
+    count: Mapped[int] = mapped_column(default=1)
+    catch_up: Mapped[CatchUp]
+    started: Mapped[datetime | None]
+    ended: Mapped[datetime | None]
+    outcome: Mapped[TaskOutcome | None]
+    reason: Mapped[MissReason | None]
+    ticket_id: Mapped[int | None]
 
 
 class TaskState(Base):

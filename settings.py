@@ -468,6 +468,16 @@ class Settings(_Programs):
         return self.home / "secrets"
 
     @property
+    def tasks_dir(self) -> Path:
+        """Folder of the user's own tasks."""
+        return self.home / "tasks"
+
+    @property
+    def hooks_dir(self) -> Path:
+        """Folder of the inbound hooks."""
+        return self.home / "hooks"
+
+    @property
     def run_dir(self) -> Path:
         """Locks, process ids and generated configuration of the running instance."""
         return self.home / "run"

@@ -17,6 +17,7 @@ from jobs.job_context import JobContext
 from models import (
     AgentSession,
     Base,
+    CatchUp,
     DeliveryState,
     HealthResult,
     Heartbeat,
@@ -37,6 +38,7 @@ from models import (
     RunRequest,
     RunState,
     TaskRun,
+    TaskSlot,
     Ticket,
     TicketEvent,
     TicketMessage,
@@ -90,6 +92,9 @@ EXAMPLES: dict[str, Row] = {
             identifier=f"CANARY-{n}", title="Canary", status=status, requester=CANARY, assigned_to=CANARY, created=ts
         )
         for n, (status, ts) in enumerate(((TicketStatus.DONE, OLD), (TicketStatus.TODO, OLD), (TicketStatus.DONE, NEW)))
+    ],
+    "task_slots": lambda t, r: [
+        TaskSlot(task="x", host="h", trigger=Trigger.TIMER, due=s, until=s, catch_up=CatchUp.ONCE) for s in (OLD, NEW)
     ],
     "task_runs": lambda t, r: [TaskRun(task="x", trigger=Trigger.TIMER, started=s, ended=s) for s in (OLD, NEW)],
     "health_checks": lambda t, r: [

@@ -190,6 +190,7 @@ def test_a_ticket_without_anything_to_run_asks_and_is_answered(served_installati
     served_installation.make_pass()
     served_installation.until(ticket_id, TicketStatus.NEEDS_INPUT)
 
+    ordinary_id = served_installation.ticket("true", priority="urgent")
     served_installation.move(ticket_id, "answer", body="There is nothing, just say so.")
     wait_until(
         lambda: served_installation.make_pass(resumed_only=True).summary["claimed"] == ["MC-1"], description="the claim"
@@ -197,6 +198,7 @@ def test_a_ticket_without_anything_to_run_asks_and_is_answered(served_installati
 
     served_installation.until(ticket_id, TicketStatus.NEEDS_INPUT)
     assert len(served_installation.runs(ticket_id)) == 2
+    assert served_installation.get(ordinary_id).status is TicketStatus.TODO
 
 
 def test_a_slot_whose_run_ended_during_the_pass_is_had_at_once(

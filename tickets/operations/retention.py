@@ -37,6 +37,7 @@ from models import (
     RunRequest,
     RunState,
     TaskRun,
+    TaskSlot,
     Ticket,
     now,
 )
@@ -86,6 +87,7 @@ def list_rules(days: dict[str, int]) -> list[RetentionRule]:
         ),
         RetentionRule("tickets", days["canary"], _build_pruner(Ticket, Ticket.created, _ENDED_CANARY)),
         RetentionRule("task_runs", days["task_runs"], _build_pruner(TaskRun, TaskRun.started)),
+        RetentionRule("task_slots", days["task_runs"], _build_pruner(TaskSlot, TaskSlot.until)),
         RetentionRule("heartbeats", days["heartbeats"], _build_pruner(Heartbeat, Heartbeat.ts)),
         RetentionRule("health_checks", HEALTH_DAYS, _build_pruner(HealthResult, HealthResult.seen)),
         RetentionRule("inbox_items", days["inbox_items"], _build_pruner(InboxItem, InboxItem.settled, _SETTLED_ITEM)),

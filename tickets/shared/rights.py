@@ -26,6 +26,7 @@ class Act(StrEnum):
     CHANGE_MODEL = "changes the model of a run"
     PLAN_PHASES = "plans the phases of a ticket"
     CHOOSE_ATTEMPT = "starts several attempts at a ticket or keeps one of them"
+    SCHEDULE_COMMAND = "schedules a command, which runs on this machine"
     PARK_ON_PROBE = "parks a ticket on a probe, which runs a command on this machine"
     ORDER_QUEUE = "puts the queue in order by hand"
     CHOOSE_LANDING = "chooses another way to land than the project's own"
@@ -52,6 +53,7 @@ ALLOWED: dict[Act, frozenset[ActorKind]] = {
     Act.CHANGE_MODEL: PEOPLE,
     Act.PLAN_PHASES: PEOPLE,
     Act.CHOOSE_ATTEMPT: PEOPLE,
+    Act.SCHEDULE_COMMAND: PEOPLE,
     Act.PARK_ON_PROBE: PEOPLE,
     Act.ORDER_QUEUE: PEOPLE | {ActorKind.ORCHESTRATOR},
     Act.CHOOSE_LANDING: PEOPLE,
@@ -73,7 +75,14 @@ EDITABLE_FIELDS: dict[ActorKind, frozenset[str]] = {
 }
 """The fields of a ticket that a program of a control loop edits. Other writers edit all but those for people."""
 PROOF_REQUIRED = frozenset(
-    {Act.GIVE_ACCESS, Act.CHANGE_PROFILES, Act.CHANGE_PROJECTS, Act.PARK_ON_PROBE, Act.TRUST_REPOSITORY}
+    {
+        Act.GIVE_ACCESS,
+        Act.CHANGE_PROFILES,
+        Act.CHANGE_PROJECTS,
+        Act.SCHEDULE_COMMAND,
+        Act.PARK_ON_PROBE,
+        Act.TRUST_REPOSITORY,
+    }
 )
 """Acts that give access or choose commands that run on this machine: a browser proves anew who uses it."""
 EVENTS_OF_READERS = frozenset({"logged_out"})

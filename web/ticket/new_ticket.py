@@ -18,6 +18,7 @@ from tickets.board import saved_views
 from tickets.conversation import attachments
 from tickets.conversation.attachments import ReceivedFile, Upload
 from tickets.lifecycle import transitions
+from tickets.operations import task_files
 from tickets.planning import attempts
 from tickets.shared import display_names
 from tickets.shared.errors import DomainError, Invalid, NoSuchTicket
@@ -65,6 +66,7 @@ FORM_FIELDS = {
     "relationships",
     "attempts",
     "files",
+    "repeat",
 }
 
 
@@ -164,6 +166,8 @@ def create() -> Response | str | tuple[str, int]:
     if "more" in form:
         return _render_form(form, {})
     try:
+        if form.get("repeat", "").strip():
+            return redirect(f"/tasks/{_create_task(form)}", 303)
         ticket = _create_ticket(form)
     except ValidationError as error:
         return _render_form(form, _by_field(convert_validation_error(error))), 422
@@ -183,6 +187,21 @@ def _render_next_form(form: Form, ticket: Ticket) -> Response | str:
     if layout.is_script_request():
         return layout.render_notes() + _render_form(_add_defaults(repeated), {}, is_next=True)
     return redirect(f"/ticket/new?{forms.build_query_string(repeated)}", 303)
+
+
+def _create_task(form: Form) -> str:
+    """Create the task that creates this ticket by the schedule of the form, and return the task's name."""
+    instance = auth.get_instance()
+    body = _parse_body(form, instance.settings.timezone)
+    task = task_files.build_ticket_task(body, form["repeat"], instance.settings.tasks_dir)
+    if attempts_page.read_agents(form) or any(upload.filename for upload in request.files.getlist("files")):
+        raise Invalid(
+            "Files and several agents cannot be repeated. Remove them, or clear the schedule.", field="repeat"
+        )
+    with writing(instance.engine) as session:
+        task_files.save_task(session, task, instance.settings.tasks_dir, auth.get_actor())
+    layout.flash_note(f"The task {task.name} was created. It creates this ticket each time.")
+    return task.name
 
 
 def _create_ticket(form: Form) -> Ticket:
