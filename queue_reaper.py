@@ -15,6 +15,9 @@ Without an option, every five minutes:
 `--canary`, every ten minutes:
 7. Let a ticket of Mission Control's own travel the whole path, and time each leg (`jobs/health/canary.py`).
 
+`--live-routes`, every minute:
+8. Fetch the addresses that tickets name as evidence (`jobs/evidence/live_routes.py`).
+
 Then print one JSON line, and record it in `task_runs` with an outcome and a heartbeat.
 """
 

@@ -17,6 +17,7 @@ from tickets.operations import retention, store_stats, tasks
 from workers.host import private_dirs
 
 from . import dispatch_pass, repositories, single_flight
+from .evidence import live_routes
 from .health import canary
 from .host_state import ObservationError
 from .job_context import JobContext
@@ -183,6 +184,7 @@ JOBS: dict[str, Callable[[JobContext], JobResult]] = {
     RETENTION: apply_retention,
     "backup": back_up_store,
     "canary": canary.make_pass,
+    live_routes.TASK: live_routes.make_pass,
 }
 """By the name of the task that each is recorded under."""
 

@@ -23,6 +23,7 @@ from workers.run import task_process as programs
 from workers.run.task_process import ProcessResult
 
 from . import housekeeping, landing, pickup, single_flight, spec_builder, watchdog
+from .evidence import live_routes
 from .health import canary, look
 from .job_context import JobContext
 from .task_recorder import REPEAT, JobResult, choose_status
@@ -71,11 +72,14 @@ def check_health(call: JobCall) -> JobResult:
     return look.run_pass(call.context, call.trigger, task=call.task)
 
 
+run_live_routes = partial(run_housekeeping, live_routes.TASK)
+
 JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {
     ("mc_pickup.py",): run_pickup,
     ("mc_land.py",): run_landing,
     ("queue_reaper.py",): partial(run_housekeeping, "queue-reaper"),
     ("queue_reaper.py", "--canary"): run_canary,
+    ("queue_reaper.py", "--live-routes"): run_live_routes,
     ("mc_health.py",): check_health,
 }
 """Commands that the scheduler runs as jobs, since starting a program each minute takes longer than the work."""

@@ -5,6 +5,7 @@ BLUEPRINTS = (
     "workflow_api",
     "plan_api",
     "acceptance_api",
+    "evidence_api",
     "attempts",
     "relationships",
     "context",

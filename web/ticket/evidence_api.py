@@ -1,0 +1,56 @@
+"""API of the evidence that a project requires: its gates, waivers and sign-offs, and live routes that are fetched."""
+
+from __future__ import annotations
+
+from models import Evidence, Ticket
+from tickets.lifecycle.schemas import EvidenceGateJson, RouteJson
+from tickets.workflow import evidence, evidence_gates, live_routes
+from tickets.workflow.evidence_gates import SignOff, WaiveGate
+from tickets.workflow.live_routes import CheckRoute
+from web.api.page import Page
+from web.api.resource import ANYBODY, OPERATORS, RUNS, Call, Resource
+
+blueprint = Resource("evidence", __name__)
+
+
+@blueprint.reads("/tickets/<ticket>/evidence-gates", rights=ANYBODY | RUNS)
+def list_gates(call: Call, ticket: Ticket) -> Page[EvidenceGateJson]:
+    """List the evidence that the project requires of a ticket, with what there is of it."""
+    return _build_page(call, ticket)
+
+
+def _build_page(call: Call, ticket: Ticket) -> Page[EvidenceGateJson]:
+    return {"items": list(map(EvidenceGateJson.read, evidence.list_gates(call.session, ticket))), "next": None}
+
+
+@blueprint.writes("POST", "/tickets/<ticket>/evidence-gates", rights=OPERATORS)
+def waive_gate(call: Call, ticket: Ticket, body: WaiveGate) -> Page[EvidenceGateJson]:
+    """Waive required evidence as not applicable, with the reason, or require it again without one."""
+    evidence_gates.waive_gate(call.session, ticket, body, call.actor)
+    return _build_page(call, ticket)
+
+
+@blueprint.writes("POST", "/tickets/<ticket>/sign-off", rights=OPERATORS)
+def sign_off(call: Call, ticket: Ticket, body: SignOff) -> Page[EvidenceGateJson]:
+    """Sign off the work as it is now, on behalf of a person."""
+    evidence_gates.sign_off(call.session, ticket, body, call.actor)
+    return _build_page(call, ticket)
+
+
+@blueprint.reads("/tickets/<ticket>/routes", rights=ANYBODY | RUNS)
+def list_routes(call: Call, ticket: Ticket) -> Page[RouteJson]:
+    """List the live routes that were fetched or requested for a ticket, newest first."""
+    rows = live_routes.list_checks(call.session, ticket.id)
+    return {"items": [_read_route(row) for row in rows], "next": None}
+
+
+@blueprint.writes("POST", "/tickets/<ticket>/routes", rights=OPERATORS | RUNS, status=201)
+def check_route(call: Call, ticket: Ticket, body: CheckRoute) -> RouteJson:
+    """Request that Mission Control fetches an address of the ticket's running result, from a host that the project lists."""
+    row = live_routes.request_check(call.session, ticket, body, call.actor)
+    return _read_route(row)
+
+
+def _read_route(row: Evidence) -> RouteJson:
+    answer = {"status": None, "sha256": None, "bytes": 0} | (row.data or {})
+    return RouteJson.read(row, **answer, state=row.status)
