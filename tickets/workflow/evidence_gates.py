@@ -34,6 +34,9 @@ ATTACHMENT = "attachment"
 DECISIONS = item_evidence.DECISIONS_ON_FILES | {WAIVER}
 """The kinds of evidence that are decisions of people, and no claims."""
 
+AGELESS_KINDS = frozenset({EvidenceKind.COMMIT, EvidenceKind.DIFF})
+"""Kinds that say that there is a change, which stays true when further ones follow."""
+
 INSTRUCTIONS: Mapping[EvidenceKind, str] = MappingProxyType(
     {
         EvidenceKind.COMMIT: "commit the work on the ticket's branch",
@@ -162,7 +165,8 @@ class _GateReader:
         if waiver := self._find_waiver(rule.kind):
             return gate(GateState.WAIVED, waiver.summary, waiver.author)
         candidates = list(_FINDERS[rule.kind](self))
-        present = next((row for row in candidates if _holds(row) and not self._is_stale(row)), None)
+        ages = rule.kind not in AGELESS_KINDS
+        present = next((row for row in candidates if _holds(row) and not (ages and self._is_stale(row))), None)
         if present:
             return gate(GateState.MET, present.summary, present.author)
         return gate(GateState.MISSING, _explain(rule, candidates))
