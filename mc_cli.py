@@ -10,7 +10,7 @@ with bootstrap.quick_imports():
     import click
     from sqlalchemy.exc import DatabaseError
 
-    from cli import admin, attach, export, jobs, mcp, plans, serve, takeover, tickets, tokens
+    from cli import admin, attach, export, jobs, mcp, plans, projects, receipts, serve, takeover, tickets, tokens
     from database import UnsafeSQLite
     from migrations import ForeignKeyViolation, StoreEmpty, StoreTooNew
     from settings import SettingsError
@@ -22,6 +22,8 @@ COMMANDS = (
     serve.serve,
     *tokens.COMMANDS,
     *tickets.COMMANDS,
+    *projects.COMMANDS,
+    *receipts.COMMANDS,
     *plans.COMMANDS,
     *takeover.COMMANDS,
     *attach.COMMANDS,

@@ -70,8 +70,12 @@ STATE_LABELS = {ItemState.VERIFIED: "Verified", ItemState.GAPS: "With gaps", Ite
 
 @dataclass(frozen=True, slots=True)
 class ItemProof:
-    """One proof of an item: where it is, whether it holds, and for which commit. `problem` says why it does not hold."""
+    """One proof of an item: where it is, whether it holds, and for which commit. `problem` says why it does not hold.
 
+    `claim_id` is the evidence that names it.
+    """
+
+    claim_id: int
     label: str
     href: str
     by: str
@@ -146,7 +150,7 @@ def _load_calls(session: Session, run: Run, claims: Iterable[Mapping[str, Any]])
         return []
     own = TicketMessage.run_id == run.id, TicketMessage.kind == MessageKind.TOOL_CALL
     calls = session.scalars(select(TicketMessage).where(*own).order_by(TicketMessage.seq.desc()).limit(MAX_CALLS))
-    return [(_get_command(call), call) for call in calls]
+    return [(get_command(call), call) for call in calls]
 
 
 def _resolve_proof(session: Session, run: Run, proof: Mapping[str, Any], calls: Calls) -> dict[str, Any]:
@@ -169,11 +173,15 @@ def _resolve_event(session: Session, run: Run, ref: str, calls: Calls) -> dict[s
     else:
         call = next((call for command, call in calls if ref and ref in command), None)
         seq = call.seq if call else None
-    failed = bool(call and (call.data or {}).get("error"))
-    return {"seq": seq, "entry": call.id if call else None, "failed": failed}
+    return {"seq": seq, "entry": call.id if call else None, "failed": bool(call and _has_failed(call))}
 
 
-def _get_command(call: TicketMessage) -> str:
+def _has_failed(call: TicketMessage) -> bool:
+    data = call.data or {}
+    return bool(data.get("error") or data.get("exit_code"))
+
+
+def get_command(call: TicketMessage) -> str:
     tool_input = (call.data or {}).get("input")
     return f"{call.text}\n{tool_input.get('command') if isinstance(tool_input, dict) else ''}"
 
@@ -241,10 +249,15 @@ class StaleTest:
         commits = (row for row in rows if row.source is EvidenceSource.FACT and row.kind == "commit")
         self._versions = {row.run_id: _get_version(row.data, "head_sha", "tree_sha") for row in commits}
 
-    def __call__(self, row: Evidence) -> bool:
+    def find_version(self, row: Evidence) -> tuple[str | None, str | None]:
+        """Find commit and tree of the files that evidence holds for, or None for each that is not known."""
         commit, tree = _get_version(row.data, "commit", "tree")
         if commit is None and row.run_id is not None:
-            commit, tree = self._versions.get(row.run_id, (None, None))
+            return self._versions.get(row.run_id, (None, None))
+        return commit, tree
+
+    def __call__(self, row: Evidence) -> bool:
+        commit, tree = self.find_version(row)
         if self._branch is None or commit == self._branch.head_sha:
             return False
         if commit is None:
@@ -288,7 +301,7 @@ class _Reader:
         data = row.data or {}
         label, href, problem = self._describe(row, data["proof"])
         problem = problem or _find_mismatch(row.kind, data["proof"]["kind"])
-        return ItemProof(label, href, row.author, row.run_id, data.get("commit"), self._is_stale(row), problem)
+        return ItemProof(row.id, label, href, row.author, row.run_id, data.get("commit"), self._is_stale(row), problem)
 
     def _describe(self, row: Evidence, proof: Mapping[str, Any]) -> tuple[str, str, str]:
         """Return the label of a proof, the address that opens it, and why it does not hold."""

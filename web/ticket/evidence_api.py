@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from models import Evidence, Ticket
+from tickets.board import receipt
+from tickets.board.receipt import ReceiptJson
 from tickets.lifecycle.schemas import EvidenceGateJson, RouteJson
 from tickets.workflow import evidence, evidence_gates, live_routes
 from tickets.workflow.evidence_gates import SignOff, WaiveGate
@@ -35,6 +37,12 @@ def sign_off(call: Call, ticket: Ticket, body: SignOff) -> Page[EvidenceGateJson
     """Sign off the work as it is now, on behalf of a person."""
     evidence_gates.sign_off(call.session, ticket, body, call.actor)
     return _build_page(call, ticket)
+
+
+@blueprint.reads("/tickets/<ticket>/receipt", rights=ANYBODY | RUNS)
+def read_receipt(call: Call, ticket: Ticket) -> ReceiptJson:
+    """Read the receipt of a ticket: what was proven, by which command, for which files, and how to repeat it."""
+    return receipt.build_receipt(call.session, ticket)
 
 
 @blueprint.reads("/tickets/<ticket>/routes", rights=ANYBODY | RUNS)
