@@ -11,6 +11,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from database import reading, writing
 from models import TaskOutcome
@@ -37,10 +38,9 @@ def make_pass(context: JobContext) -> JobResult:
     with ThreadPoolExecutor(MAX_FETCHES) as pool:
         results = list(pool.map(fetch_route, routes))
     with writing(context.engine) as session:
-        for route, result in zip(routes, results, strict=True):
-            live_routes.record_result(session, route, result)
-    counts = {"fetched": len(results), "without_answer": sum(result.status is None for result in results)}
-    return JobResult(TaskOutcome.ACTED, counts)
+        recorded_count = sum(map(partial(live_routes.record_result, session), routes, results))
+    counts = {"recorded": recorded_count, "without_answer": sum(result.status is None for result in results)}
+    return JobResult(TaskOutcome.ACTED if recorded_count else TaskOutcome.NOOP, counts)
 
 
 def fetch_route(route: PendingRoute) -> RouteResult:

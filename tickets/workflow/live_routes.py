@@ -124,8 +124,8 @@ def list_pending(session: Session, host: str) -> list[PendingRoute]:
     return [PendingRoute(row.id, str((row.data or {}).get("url", "")), tuple(row.live_hosts)) for row in rows]
 
 
-def record_result(session: Session, route: PendingRoute, result: RouteResult) -> None:
-    """Record the answer of an address, unless it was recorded already."""
+def record_result(session: Session, route: PendingRoute, result: RouteResult) -> bool:
+    """Record the answer of an address. False when it was recorded already."""
     status = EvidenceStatus.OK if result.is_ok else EvidenceStatus.FAILED
     facts: dict[str, Any] = {"url": route.url, "status": result.status, "sha256": result.sha256, "bytes": result.size}
     outcome = result.problem or f"status {result.status}, {result.size:,} bytes"
@@ -137,5 +137,7 @@ def record_result(session: Session, route: PendingRoute, result: RouteResult) ->
     ticket_id = session.scalar(
         update(Evidence).where(Evidence.id == route.id, *IS_PENDING).values(**values).returning(Evidence.ticket_id)
     )
-    if ticket_id is not None:
-        events.append(session, ticket_id, "route_checked", {"url": route.url, "outcome": outcome}, OBSERVER)
+    if ticket_id is None:
+        return False
+    events.append(session, ticket_id, "route_checked", {"url": route.url, "outcome": outcome}, OBSERVER)
+    return True
