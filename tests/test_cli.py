@@ -259,7 +259,7 @@ def test_a_receipt_says_what_was_proven_and_is_verified_on_another_clone(mc: Mc,
     text = mc("ticket", "receipt", "MC-1").output
     assert "# Receipt of MC-1: Say \\*hello\\*\n" in text and "### It greets \\`all\\`" in text
     assert f"exit 0 · output eeeeeeeeeeee · commit {head[:12]}, tree {tree[:12]} · script" in text
-    assert "`Run it ./greet.sh alice` · exit 0 · output" in text and "- Sign off, met: Looks right" in text
+    assert "`Run it ./greet.sh alice` · exit 0 · output" in text and "- Sign-off, met: Looks right" in text
     file = tmp_path / "MC-1.json"
     file.write_text(mc("ticket", "receipt", "MC-1", "--json").output)
     facts = json.loads(file.read_text())

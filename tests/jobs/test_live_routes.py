@@ -12,6 +12,7 @@ from database import reading, writing
 from jobs import housekeeping, single_flight
 from jobs.evidence import live_routes as job
 from jobs.evidence.live_routes import RouteChecker
+from jobs.task_recorder import JobResult
 from models import Evidence, EvidenceStatus, TaskOutcome, Trigger
 from tests.test_landing import project
 from tests.test_spine import ALICE, make
@@ -70,7 +71,7 @@ def test_the_scheduler_fetches_at_once_unless_the_task_is_disabled(engine: Engin
     context, passes, enabled = build_context(engine, tmp_path / "home", "here"), threading.Semaphore(0), [False]
     log: list[str] = []
 
-    def work() -> job.JobResult:
+    def work() -> JobResult:
         passes.release()
         raise OSError("no network")
 

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from models import Evidence, EvidenceSource, Run, Ticket
 from tickets.runs import claims
-from tickets.workflow import evidence, evidence_gates, item_evidence
+from tickets.team.evidence_policy import STAGE_LABELS
+from tickets.workflow import evidence, evidence_gates, item_evidence, live_routes
 from tickets.workflow.item_evidence import ItemEvidence
 
 from . import ticket_detail
@@ -33,6 +34,9 @@ def build_tab(session: Session, ticket: Ticket, run_id: int | None) -> View:
         if chosen_id and None in run_ids
         else None,
         "chosen": chosen_id,
+        "evidence_gates": evidence.list_gates(session, ticket),
+        "routes": live_routes.may_request(session, ticket),
+        "stage_labels": STAGE_LABELS,
         "items": _build_items(
             ticket,
             rows,

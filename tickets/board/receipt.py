@@ -14,6 +14,7 @@ from protocol import ProofKind, ToolResultPayload
 from tickets.lifecycle.schemas import EvidenceGateJson
 from tickets.shared import payloads
 from tickets.shared.responses import Moment, Response
+from tickets.team.evidence_policy import KIND_LABELS, EvidenceKind
 from tickets.workflow import branch_states, evidence, item_evidence
 from tickets.workflow.item_evidence import ItemEvidence, ItemProof
 
@@ -221,7 +222,7 @@ def _format_proof(proof: ReceiptProof) -> str:
 
 def _format_gate(gate: EvidenceGateJson) -> str:
     by = f" ({_escape(gate.by)})" if gate.by else ""
-    return f"- {gate.kind.replace('_', ' ').capitalize()}, {gate.state}: {_escape(gate.detail)}{by}"
+    return f"- {KIND_LABELS[EvidenceKind(gate.kind)]}, {gate.state}: {_escape(gate.detail)}{by}"
 
 
 def _format_check(check: ReceiptCheck) -> str:

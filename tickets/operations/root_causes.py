@@ -11,7 +11,17 @@ from models import now
 from .health_check import HealthCheck
 
 TASKS = frozenset(
-    "ticket-pickup landing queue-reaper probe-agents health-check retention backup canary live-routes".split()
+    [
+        "ticket-pickup",
+        "landing",
+        "queue-reaper",
+        "probe-agents",
+        "health-check",
+        "retention",
+        "backup",
+        "canary",
+        "live-routes",
+    ]
 )
 PROGRAMS = TASKS | {"scheduler", "check-age"}
 WORK = frozenset({"runs", "messages", "landings", "check-ins", "outcomes", "canary"})

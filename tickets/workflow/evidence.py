@@ -179,7 +179,7 @@ def find_shortfalls(session: Session, ticket: Ticket, stage: Stage) -> list[Shor
     run, rows = _find_last_run(session, ticket.id), list_evidence(session, ticket.id)
     facts = [] if stage is Stage.SUBMIT else _list_wrong_facts(session, ticket, run, rows)
     gates = [
-        Shortfall(gate.kind.value, gate.detail)
+        Shortfall(gate.kind.value, f"{gate.label}: {gate.detail}")
         for gate in evidence_gates.build_gates(session, ticket, rows, run.id if run else None)
         if gate.blocks(stage, is_last=is_last) and gate.kind.value not in {fact.kind for fact in facts}
     ]

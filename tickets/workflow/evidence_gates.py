@@ -234,4 +234,4 @@ def _explain(rule: EvidenceRule, candidates: Sequence[Evidence]) -> str:
     else:
         reason = "the files have changed since"
     runbook = f" ({rule.runbook})" if rule.runbook else ""
-    return f"{KIND_LABELS[rule.kind]}: {reason}; {INSTRUCTIONS[rule.kind]}{runbook}"
+    return f"{reason}; {INSTRUCTIONS[rule.kind]}{runbook}"

@@ -61,8 +61,7 @@ def request_check(session: Session, ticket: Ticket, body: CheckRoute, actor: Act
     """Request that an address is fetched. One that is requested already is not requested twice."""
     rights.require_writer(actor)
     rights.require_own_ticket(actor, ticket.id)
-    project = session.get(Project, ticket.project_id) if ticket.project_id else None
-    if project is None or not project.live_hosts:
+    if not may_request(session, ticket):
         raise Invalid(
             "The project lists no hosts for live routes. A person adds the host under Settings, Projects, Live hosts.",
             field="url",
@@ -74,6 +73,12 @@ def request_check(session: Session, ticket: Ticket, body: CheckRoute, actor: Act
     return next((row for row in pending if _get_url(row) == body.url), None) or _add_request(
         session, ticket, body, actor
     )
+
+
+def may_request(session: Session, ticket: Ticket) -> bool:
+    """Return whether the ticket's project lists hosts for live routes."""
+    project = session.get(Project, ticket.project_id) if ticket.project_id else None
+    return project is not None and bool(project.live_hosts)
 
 
 def _add_request(session: Session, ticket: Ticket, body: CheckRoute, actor: Actor) -> Evidence:
