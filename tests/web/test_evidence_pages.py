@@ -122,8 +122,8 @@ def test_required_evidence_is_shown_waived_signed_off_and_in_the_receipt(
 
     page = text(browser, "/ticket/MC-1/receipt")
     assert "It &lt;b&gt;greets&lt;/b&gt;" in page and "<code>Run it ./greet.sh alice</code>" in page
-    downloaded = browser.get("/ticket/MC-1/receipt.get_json()")
-    assert downloaded.headers["Content-Disposition"] == 'attachment; filename="MC-1.get_json()"'
+    downloaded = browser.get("/ticket/MC-1/receipt.json")
+    assert downloaded.headers["Content-Disposition"] == 'attachment; filename="MC-1.json"'
     facts, served = json.loads(downloaded.get_data(as_text=True)), viewer.get("/tickets/MC-1/receipt").get_json()
     assert facts | {"written": ""} == served | {"written": ""}
     assert facts["items"][0]["proofs"][0]["exit_code"] == 0

@@ -20,6 +20,8 @@ from tickets.team.evidence_policy import Stage
 from . import branch_states, evidence_gates, live_routes, ticket_phases
 from .evidence_gates import EvidenceGate
 
+REFUSALS = {Stage.SUBMIT: "handed in", Stage.COMPLETE: "completed", Stage.APPROVE: "completed"}
+
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
@@ -215,9 +217,6 @@ def _list_wrong_facts(session: Session, ticket: Ticket, run: Run | None, rows: S
         if kind not in kinds and "observation" not in kinds
     ]
     return failed + absent
-
-
-REFUSALS = {Stage.SUBMIT: "handed in", Stage.COMPLETE: "completed", Stage.APPROVE: "completed"}
 
 
 def require_evidence(session: Session, ticket: Ticket, stage: Stage) -> None:
