@@ -9,7 +9,7 @@ import click
 from pydantic import ValidationError
 
 from settings import Settings, load
-from tickets.board.receipt import ReceiptCheck, ReceiptJson
+from tickets.board.receipt import ReceiptCheck, TicketReceipt
 from workers.repository import recheck
 from workers.repository.recheck import CheckComparison, RecordedCheck
 
@@ -46,18 +46,18 @@ def verify(file: Path, repo: Path, timeout: float, yes: bool) -> None:
         raise SystemExit(1)
 
 
-def _read_receipt(file: Path) -> ReceiptJson:
+def _read_receipt(file: Path) -> TicketReceipt:
     with file.open("rb") as stream:
         content = stream.read(MAX_RECEIPT_BYTES)
     try:
-        return ReceiptJson.model_validate_json(content)
+        return TicketReceipt.model_validate_json(content)
     except ValidationError as error:
         raise click.ClickException(
             f"{file} is no receipt of this version ({error.error_count()} problems). Write it with mc ticket receipt --json."
         ) from None
 
 
-def _confirm(document: ReceiptJson, present: list[ReceiptCheck], yes: bool) -> None:
+def _confirm(document: TicketReceipt, present: list[ReceiptCheck], yes: bool) -> None:
     argvs = [document.setup_command] if document.setup_command else []
     for argv in dict.fromkeys(shlex.join(argv) for argv in (*argvs, *(check.argv for check in present))):
         click.echo(f"$ {escape_controls(argv)}", err=True)
@@ -65,12 +65,12 @@ def _confirm(document: ReceiptJson, present: list[ReceiptCheck], yes: bool) -> N
         click.confirm("Run these commands on this machine?", abort=True, err=True)
 
 
-def _repeat(repo: Path, document: ReceiptJson, check: ReceiptCheck, settings: Settings, timeout: float) -> str:
+def _repeat(repo: Path, document: TicketReceipt, check: ReceiptCheck, settings: Settings, timeout: float) -> str:
     """Repeat one check, print the result and return the problem, empty when it is as recorded."""
-    recorded = RecordedCheck(check.argv, check.exit_code, check.commit or "", check.tree)
+    record = RecordedCheck(check.argv, check.exit_code, check.commit or "", check.tree)
     environment = settings.agent_environment()
     comparison = recheck.repeat_check(
-        repo.resolve(), recorded, env=environment, timeout=timeout, setup=document.setup_command
+        repo.resolve(), record, env=environment, timeout=timeout, setup=document.setup_command
     )
     click.echo(_format_comparison(check, comparison))
     return comparison.problem

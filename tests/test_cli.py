@@ -236,10 +236,10 @@ def test_a_receipt_says_what_was_proven_and_is_verified_on_another_clone(mc: Mc,
     with writing(engine) as session:
         body = NewProject(slug="web", name="Web", folder=str(repository), check_command=argv)
         projects.add_project(session, body, Actor.human())
-    shown = mc(
+    output = mc(
         "project", "require", "web", "tests:submit:bug,infra", "sign_off", "--runbook", "tests=https://docs.test"
     )
-    assert "evidence: tests:submit:bug,infra, sign_off:approve" in shown.output
+    assert "evidence: tests:submit:bug,infra, sign_off:approve" in output.output
     assert "live_hosts: localhost:*" in mc("project", "hosts", "web", "localhost:*").output
     assert "evidence_policy" in mc("project", "require", "web", "proof").output
     rules = json.loads(mc("project", "show", "web", "--json").output)["evidence_policy"]
@@ -269,8 +269,8 @@ def test_a_receipt_says_what_was_proven_and_is_verified_on_another_clone(mc: Mc,
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", str(repository), str(clone))
     arguments = ("receipt", "verify", str(file), "--repo", str(clone))
-    asked = mc(*arguments, stdin="n\n")
-    assert "$ sh -c" in asked.output and "Aborted" in asked.output
+    unconfirmed = mc(*arguments, stdin="n\n")
+    assert "$ sh -c" in unconfirmed.output and "Aborted" in unconfirmed.output
     same = mc(*arguments, "--yes")
     assert (same.exit_code, f"at commit {head[:12]}, exit 0" in same.output) == (0, True), same.output
     assert not (clone / "made").exists() and git(clone, "worktree", "list").count("\n") == 0

@@ -45,8 +45,8 @@ def test_requested_addresses_are_fetched_from_listed_hosts_and_recorded_once(eng
             project(session).live_hosts = [f"127.0.0.1:{site.port}", "*.0.0.2:*"]
         make(engine, project="web")
         assert job.make_pass(context).outcome is TaskOutcome.NOOP, "nothing is requested"
-        refused = (site.url("/away"), "http://127.0.0.1:1/", f"http://127.0.0.2:{site.port}/")
-        request(engine, site.url("/"), site.url("/gone"), *refused)
+        refused_urls = (site.url("/away"), "http://127.0.0.1:1/", f"http://127.0.0.2:{site.port}/")
+        request(engine, site.url("/"), site.url("/gone"), *refused_urls)
         with single_flight.hold_lease(context, job.TASK):
             skipped = housekeeping.run_pass(context, job.TASK, Trigger.TIMER)
         assert skipped.outcome is TaskOutcome.SKIPPED and "held_by" in skipped.summary
@@ -57,10 +57,13 @@ def test_requested_addresses_are_fetched_from_listed_hosts_and_recorded_once(eng
         assert not any(live_routes.record_result(session, route, RouteResult(200)) for route in routes)
 
     assert (result.outcome, result.summary["recorded"], result.summary["without_answer"]) == ("acted", 5, 3)
-    up, gone, *others = load_facts(engine)
+    up, missing_page, *others = load_facts(engine)
     assert (up.status, up.summary) == (EvidenceStatus.OK, f"{site.url('/')}: status 200, 2 bytes")
     assert (up.data or {})["sha256"] == hashlib.sha256(b"up").hexdigest()
-    assert (gone.status, gone.summary) == (EvidenceStatus.FAILED, f"{site.url('/gone')}: status 404, 2 bytes")
+    assert (missing_page.status, missing_page.summary) == (
+        EvidenceStatus.FAILED,
+        f"{site.url('/gone')}: status 404, 2 bytes",
+    )
     assert {fact.status for fact in others} == {EvidenceStatus.FAILED}
     for fact, problem in zip(others, ("localhost:1", "127.0.0.1:1", "private or loopback address"), strict=True):
         assert problem in fact.summary

@@ -85,11 +85,11 @@ def test_required_evidence_is_shown_waived_signed_off_and_in_the_receipt(
 
     tab = text(browser, "/ticket/MC-1?tab=evidence")
     assert "1 of 3" in tab and 'href="https://docs.test/tests"' in tab and "missing; a person signs off" in tab
-    unmet = text(browser, "/ticket/MC-1/move/approve")
-    assert "Sign-off: missing" in unmet and "Live route: missing" in unmet
-    refused = operator.post("/tickets/MC-1/moves", {"move": "approve"})
-    assert refused.status_code == 409
-    assert [entry["kind"] for entry in refused.get_json()["detail"]["missing"]] == [
+    dialog = text(browser, "/ticket/MC-1/move/approve")
+    assert "Sign-off: missing" in dialog and "Live route: missing" in dialog
+    refusal = operator.post("/tickets/MC-1/moves", {"move": "approve"})
+    assert refusal.status_code == 409
+    assert [entry["kind"] for entry in refusal.get_json()["detail"]["missing"]] == [
         "live_route",
         "sign_off",
         "acceptance",
@@ -124,6 +124,6 @@ def test_required_evidence_is_shown_waived_signed_off_and_in_the_receipt(
     assert "It &lt;b&gt;greets&lt;/b&gt;" in page and "<code>Run it ./greet.sh alice</code>" in page
     downloaded = browser.get("/ticket/MC-1/receipt.json")
     assert downloaded.headers["Content-Disposition"] == 'attachment; filename="MC-1.json"'
-    facts, served = json.loads(downloaded.get_data(as_text=True)), viewer.get("/tickets/MC-1/receipt").get_json()
-    assert facts | {"written": ""} == served | {"written": ""}
+    facts, api_facts = json.loads(downloaded.get_data(as_text=True)), viewer.get("/tickets/MC-1/receipt").get_json()
+    assert facts | {"written": ""} == api_facts | {"written": ""}
     assert facts["items"][0]["proofs"][0]["exit_code"] == 0

@@ -224,10 +224,10 @@ def test_a_response_is_limited_in_size_and_time_and_must_be_whole(site: Site) ->
 
 
 def test_a_slow_resolver_ends_with_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    released = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: released.wait(60))
+    resolver_end = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: resolver_end.wait(60))
     assert refusal("http://127.0.0.1:1/", replace(LOOPBACK, seconds=0.05)).rule is FetchRule.TIME
-    released.set()
+    resolver_end.set()
 
 
 def test_an_error_shows_no_secret_of_the_address(unused_port: int) -> None:
@@ -235,9 +235,9 @@ def test_an_error_shows_no_secret_of_the_address(unused_port: int) -> None:
     error = refusal(url, LOOPBACK)
     assert str(error).startswith(f"http://127.0.0.1:{unused_port}/… gave no readable response (Connection refused)")
     assert error.__suppress_context__
-    shown = refusal(url.replace("bot123:SECRET", "status"), replace(LOOPBACK, shows_path=True))
-    assert f"{unused_port}/status/getMe gave" in str(shown)
-    assert "SECRET" not in f"{error}{shown}"
+    shown_error = refusal(url.replace("bot123:SECRET", "status"), replace(LOOPBACK, shows_path=True))
+    assert f"{unused_port}/status/getMe gave" in str(shown_error)
+    assert "SECRET" not in f"{error}{shown_error}"
 
 
 @pytest.fixture

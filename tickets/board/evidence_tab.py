@@ -34,7 +34,7 @@ def build_tab(session: Session, ticket: Ticket, run_id: int | None) -> View:
         if chosen_id and None in run_ids
         else None,
         "chosen": chosen_id,
-        "evidence_gates": evidence.list_gates(session, ticket),
+        "evidence_gates": evidence.build_gates(session, ticket, recorded_rows),
         "routes": live_routes.may_request(session, ticket),
         "stage_labels": STAGE_LABELS,
         "items": _build_items(

@@ -65,7 +65,7 @@ class ReceiptItem(Response):
     proofs: list[ReceiptProof]
 
 
-class ReceiptJson(Response):
+class TicketReceipt(Response):
     """What was proven of a ticket, for which files. `verify` is the command that repeats the checks elsewhere."""
 
     version: int = VERSION
@@ -83,14 +83,14 @@ class ReceiptJson(Response):
     verify: str
 
 
-def build_receipt(session: Session, ticket: Ticket) -> ReceiptJson:
+def build_receipt(session: Session, ticket: Ticket) -> TicketReceipt:
     """Build the receipt of a ticket as it is now."""
     rows = evidence.list_evidence(session, ticket.id)
     branch = branch_states.find_state(session, ticket.id)
     project = session.get(Project, ticket.project_id) if ticket.project_id else None
     states = item_evidence.build_items(session, ticket, rows)
     reader = _ReceiptReader(rows, item_evidence.StaleTest(branch, rows), _load_commands(session, rows))
-    return ReceiptJson(
+    return TicketReceipt(
         ticket=ticket.identifier,
         title=ticket.title,
         status=ticket.status.value,
@@ -100,7 +100,7 @@ def build_receipt(session: Session, ticket: Ticket) -> ReceiptJson:
         tree=branch.tree_sha if branch else None,
         written=now(),
         items=[reader.build_item(item["text"], state) for item, state in zip(ticket.acceptance, states, strict=True)],
-        gates=list(map(EvidenceGateJson.read, evidence.list_gates(session, ticket))),
+        gates=list(map(EvidenceGateJson.read, evidence.build_gates(session, ticket, rows))),
         checks=reader.list_checks(),
         verify=VERIFY_COMMAND.format(ticket=ticket.identifier),
     )
@@ -143,9 +143,9 @@ class _ReceiptReader:
     def _build_proof(self, proof: ItemProof) -> ReceiptProof:
         row = self._rows[proof.claim_id]
         commit, tree = self._is_stale.find_version(row)
-        named = (row.data or {})["proof"]
-        values = {"kind": named["kind"], "commit": commit, "tree": tree, "at": row.created}
-        return ReceiptProof.read(proof, **values, **self._describe_command(row, named))
+        proof_data = (row.data or {})["proof"]
+        values = {"kind": proof_data["kind"], "commit": commit, "tree": tree, "at": row.created}
+        return ReceiptProof.read(proof, **values, **self._describe_command(row, proof_data))
 
     def _describe_command(self, row: Evidence, proof: Mapping[str, Any]) -> dict[str, Any]:
         """Describe the command that proves it, or that an address answered."""
@@ -185,7 +185,7 @@ def _read_command(message: TicketMessage) -> dict[str, Any]:
 _STATE_LABELS = {state.value: label for state, label in item_evidence.STATE_LABELS.items()}
 
 
-def format_receipt(receipt: ReceiptJson) -> str:
+def format_receipt(receipt: TicketReceipt) -> str:
     """Format a receipt as Markdown for people."""
     lines = [
         f"# Receipt of {receipt.ticket}: {_escape(receipt.title)}",

@@ -192,8 +192,13 @@ def find_shortfalls(session: Session, ticket: Ticket, stage: Stage) -> list[Shor
 
 def list_gates(session: Session, ticket: Ticket) -> list[EvidenceGate]:
     """List the evidence that the project requires of a ticket, with what there is of it."""
+    return build_gates(session, ticket, list_evidence(session, ticket.id))
+
+
+def build_gates(session: Session, ticket: Ticket, rows: Sequence[Evidence]) -> list[EvidenceGate]:
+    """Build the gates of a ticket from all its evidence."""
     run = _find_last_run(session, ticket.id)
-    return evidence_gates.build_gates(session, ticket, list_evidence(session, ticket.id), run.id if run else None)
+    return evidence_gates.build_gates(session, ticket, rows, run.id if run else None)
 
 
 def _find_last_run(session: Session, ticket_id: int) -> Run | None:

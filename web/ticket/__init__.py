@@ -5,7 +5,6 @@ BLUEPRINTS = (
     "workflow_api",
     "plan_api",
     "acceptance_api",
-    "evidence_api",
     "attempts",
     "relationships",
     "context",

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 import auth
 from database import reading
 from tickets.board import receipt
-from tickets.board.receipt import ReceiptJson
+from tickets.board.receipt import TicketReceipt
 from tickets.shared.errors import DomainError, NotFound
 from tickets.shared.lookup import get_ticket
 from tickets.team.evidence_policy import KIND_LABELS
@@ -132,6 +132,6 @@ def download_receipt(reference: str) -> Response:
     return Response(ticket_receipt.model_dump_json(indent=2), mimetype="application/json", headers=headers)
 
 
-def _load_receipt(reference: str) -> ReceiptJson:
+def _load_receipt(reference: str) -> TicketReceipt:
     with reading(auth.get_instance().engine) as session:
         return receipt.build_receipt(session, get_ticket(session, reference))

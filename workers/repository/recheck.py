@@ -61,9 +61,9 @@ Runner = Callable[[Sequence[str], Path, Path], checks.CheckResult]
 
 def _build_runner(env: Mapping[str, str], timeout: float) -> Runner:
     def run(argv: Sequence[str], cwd: Path, log: Path) -> checks.CheckResult:
-        marked = {**env, MARKER: str(log)}
+        environment = {**env, MARKER: str(log)}
         return checks.run(
-            argv, cwd=cwd, env=marked, marker=f"{MARKER}={log}", log=log, timeout=timeout, redaction=SHAPES
+            argv, cwd=cwd, env=environment, marker=f"{MARKER}={log}", log=log, timeout=timeout, redaction=SHAPES
         )
 
     return run
