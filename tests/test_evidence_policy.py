@@ -113,6 +113,8 @@ def test_an_approval_lists_what_is_missing_until_a_person_provides_or_waives_it(
     ):
         move(engine, ticket_id, "approve")
 
+    with pytest.raises(Forbidden, match="Only a person waives required evidence"):
+        move(engine, ticket_id, "approve", BOB, waive="Good enough")
     waiver = WaiveGate(kind=EvidenceKind.SCREENSHOT, reason="It has no page")
     for action, body in ((evidence_gates.waive_gate, waiver), (evidence_gates.sign_off, SignOff())):
         with pytest.raises(Forbidden, match="Only a person"):
@@ -154,11 +156,20 @@ OK, FAILED, UNKNOWN = EvidenceStatus.OK, EvidenceStatus.FAILED, EvidenceStatus.U
 @pytest.mark.parametrize(
     ("kind", "rows", "is_met"),
     [
-        ("tests", [claim("tests", {"kind": "event", "ref": "pytest", "entry": 5, "failed": False})], True),
-        ("tests", [claim("tests", {"kind": "event", "ref": "pytest", "entry": 5, "failed": True})], False),
+        (
+            "tests",
+            [claim("tests", {"kind": "event", "ref": "pytest", "entry": 5, "is_command": True, "failed": False})],
+            True,
+        ),
+        (
+            "tests",
+            [claim("tests", {"kind": "event", "ref": "pytest", "entry": 5, "is_command": True, "failed": True})],
+            False,
+        ),
         ("tests", [claim("tests", {"kind": "event", "ref": "7", "seq": 7, "entry": None})], False),
         ("tests", [claim("tests", {"kind": "diff", "ref": "tests/test_a.py"})], False),
-        ("tests", [claim("other", {"kind": "event", "ref": "pytest", "entry": 5})], False),
+        ("tests", [claim("tests", {"kind": "event", "ref": "Read", "entry": 5, "is_command": False})], False),
+        ("tests", [claim("other", {"kind": "event", "ref": "pytest", "entry": 5, "is_command": True})], False),
         ("tests", [claim("tests", {"kind": "check", "ref": ""}), fact("check", OK, run_id=1)], True),
         ("tests", [claim("tests", {"kind": "check", "ref": ""}), fact("check", FAILED, run_id=1)], False),
         ("tests", [claim("tests", None)], False),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -27,6 +28,8 @@ MAX_FETCHES = 4
 FETCH_SECONDS = 10
 MAX_BYTES = 5 * 1024 * 1024
 MAX_REDIRECTS = 3
+PAUSE_SECONDS = 60.0
+"""The time for which addresses are left to the task of each minute, after a pass that failed."""
 
 
 def make_pass(context: JobContext) -> JobResult:
@@ -81,11 +84,14 @@ class RouteChecker:
         self._enabled = enabled
         self._log = log
         self._thread = threading.Thread()
+        self._pause_end = 0.0
 
     def tick(self) -> bool:
         """Start a pass for requested addresses. True while there is one to wait for."""
         if self._thread.is_alive():
             return True
+        if time.monotonic() < self._pause_end:
+            return False
         with reading(self._context.engine) as session:
             is_pending = bool(live_routes.list_pending(session, self._context.host))
         if not is_pending or not self._enabled():
@@ -98,4 +104,5 @@ class RouteChecker:
         try:
             self._make_pass()
         except Exception as error:  # the thread has no other place to report it
+            self._pause_end = time.monotonic() + PAUSE_SECONDS
             self._log(f"fetching live routes: {type(error).__name__}: {error}")

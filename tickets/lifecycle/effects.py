@@ -87,7 +87,9 @@ def _complete(session: Session, ticket: Ticket, _facts: MoveInput, actor: Actor)
 
 def _approve(session: Session, ticket: Ticket, facts: MoveInput, actor: Actor) -> dict[str, Any]:
     assert isinstance(facts, ApproveInput)
-    if not facts.waive:
+    if facts.waive:
+        rights.require(actor, Act.WAIVE_EVIDENCE)
+    else:
         evidence.require_evidence(session, ticket, Stage.APPROVE)
     plan = landing.plan_landing(session, ticket, actor, facts.landing, facts.waive)
     return _pass_phase(session, ticket, facts.choice, plan, facts.waive)

@@ -29,6 +29,7 @@ class Act(StrEnum):
     ORDER_QUEUE = "puts the queue in order by hand"
     CHOOSE_LANDING = "chooses another way to land than the project's own"
     SET_TERMS = "edits gate, acceptance or campaign owner"
+    WAIVE_EVIDENCE = "waives required evidence or signs off work"
     REMOVE_FILE = "removes a file"
     TRUST_REPOSITORY = "trusts the configuration that a repository brings"
     GIVE_ACCESS = "issues tokens"
@@ -54,6 +55,7 @@ ALLOWED: dict[Act, frozenset[ActorKind]] = {
     Act.ORDER_QUEUE: PEOPLE | {ActorKind.ORCHESTRATOR},
     Act.CHOOSE_LANDING: PEOPLE,
     Act.SET_TERMS: PEOPLE,
+    Act.WAIVE_EVIDENCE: PEOPLE,
     Act.REMOVE_FILE: PEOPLE,
     Act.TRUST_REPOSITORY: PEOPLE,
     Act.FILE_ITEM: ADMINISTRATORS | {ActorKind.ORCHESTRATOR, ActorKind.SERVICE},

@@ -99,7 +99,7 @@ class SignOff(Body):
 
 def waive_gate(session: Session, ticket: Ticket, body: WaiveGate, actor: Actor) -> None:
     """Waive a gate as not applicable, or require its evidence again. Raises `Forbidden` for programs."""
-    rights.require(actor, Act.SET_TERMS)
+    rights.require(actor, Act.WAIVE_EVIDENCE)
     if body.kind not in {rule.kind for rule in list_rules(session, ticket)}:
         raise Invalid(f"{ticket.identifier} needs no evidence of this kind: {KIND_LABELS[body.kind]}.", field="kind")
     reason = body.reason.strip()
@@ -111,7 +111,7 @@ def waive_gate(session: Session, ticket: Ticket, body: WaiveGate, actor: Actor) 
 
 def sign_off(session: Session, ticket: Ticket, body: SignOff, actor: Actor) -> None:
     """Record a person's sign-off, which holds for the present files. Raises `Forbidden` for programs."""
-    rights.require(actor, Act.SET_TERMS)
+    rights.require(actor, Act.WAIVE_EVIDENCE)
     version = item_evidence.read_version(session, ticket.id)
     _add_decision(session, ticket, item_evidence.SIGN_OFF, EvidenceStatus.OK, body.note.strip(), version, actor)
     events.append(session, ticket.id, "ticket_signed_off", {"note": body.note.strip()}, actor)
@@ -190,7 +190,7 @@ class _GateReader:
         if proof.get("kind") == ProofKind.CHECK:
             check = self._checks.get(row.run_id)
             return check is not None and check.status is EvidenceStatus.OK
-        is_command = proof.get("kind") == ProofKind.EVENT and proof.get("entry") is not None
+        is_command = proof.get("kind") == ProofKind.EVENT and bool(proof.get("is_command"))
         return is_command and not proof.get("failed")
 
     def find_files(self, media_type: str = "") -> Iterator[Evidence]:

@@ -168,12 +168,14 @@ def _resolve_event(session: Session, run: Run, ref: str, calls: Calls) -> dict[s
     if number.isascii() and number.isdigit() and len(number) < 10:
         own = TicketEvent.ticket_id == run.ticket_id, TicketEvent.seq == int(number)
         seq = session.scalar(select(TicketEvent.seq).where(*own))
-        own_calls = TicketMessage.ticket_id == run.ticket_id, TicketMessage.kind == MessageKind.TOOL_CALL
-        call = session.scalar(select(TicketMessage).where(*own_calls, TicketMessage.seq == int(number)))
+        own_calls = TicketMessage.run_id == run.id, TicketMessage.kind == MessageKind.TOOL_CALL
+        numbered = TicketMessage.ticket_id == run.ticket_id, TicketMessage.seq == int(number)
+        call = session.scalar(select(TicketMessage).where(*own_calls, *numbered))
     else:
         call = next((call for command, call in calls if ref and ref in command), None)
         seq = call.seq if call else None
-    return {"seq": seq, "entry": call.id if call else None, "failed": bool(call and _has_failed(call))}
+    facts = {"failed": _has_failed(call), "is_command": bool(_get_input(call))} if call else {}
+    return {"seq": seq, "entry": call.id if call else None, **facts}
 
 
 def _has_failed(call: TicketMessage) -> bool:
@@ -182,8 +184,13 @@ def _has_failed(call: TicketMessage) -> bool:
 
 
 def get_command(call: TicketMessage) -> str:
+    return f"{call.text}\n{_get_input(call)}"
+
+
+def _get_input(call: TicketMessage) -> str:
+    """Return the command line of a tool call, empty for a tool that runs none."""
     tool_input = (call.data or {}).get("input")
-    return f"{call.text}\n{tool_input.get('command') if isinstance(tool_input, dict) else ''}"
+    return str(tool_input.get("command") or "") if isinstance(tool_input, dict) else ""
 
 
 def record_marks(
@@ -365,7 +372,7 @@ def _describe_event(page: str, proof: Mapping[str, Any]) -> tuple[str, str, str]
         return proof["ref"] or "Event", "", "The run's transcript has no such step"
     before = f"before={seq + 1}"
     if not entry:
-        return proof["ref"], f"{page}?tab=events&{before}#event-{seq}", "This event is not a command of a run"
+        return proof["ref"], f"{page}?tab=events&{before}#event-{seq}", "This event is not a command of its run"
     return proof["ref"], f"{page}?{before}#entry-m{entry}", "The command failed" if proof.get("failed") else ""
 
 
