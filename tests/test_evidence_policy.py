@@ -182,6 +182,7 @@ OK, FAILED, UNKNOWN = EvidenceStatus.OK, EvidenceStatus.FAILED, EvidenceStatus.U
         ("artifact", [claim("attachment", None, data={"attachment": 1, "media_type": "text/plain"})], True),
         ("live_route", [fact("live_route", OK)], True),
         ("live_route", [fact("live_route", UNKNOWN)], False),
+        ("live_route", [fact("live_route", OK), fact("live_route", FAILED)], False),
         ("live_route", [claim("live_route", None)], False),
         ("sign_off", [claim("claim", None)], False),
     ],

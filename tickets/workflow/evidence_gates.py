@@ -202,7 +202,12 @@ class _GateReader:
         return (row for row in self._rows if row.kind == kind)
 
     def find_routes(self) -> Iterator[Evidence]:
-        return (row for row in self.find_kind(live_routes.KIND) if row.source is EvidenceSource.FACT)
+        """Find the last answer of each address."""
+        answers: dict[str | None, Evidence] = {}
+        for row in self.find_kind(live_routes.KIND):
+            if row.source is EvidenceSource.FACT:
+                answers.setdefault((row.data or {}).get("url"), row)
+        return iter(answers.values())
 
 
 _FINDERS: Mapping[EvidenceKind, Callable[[_GateReader], Iterator[Evidence]]] = MappingProxyType(
