@@ -93,6 +93,8 @@ ADDED_FIELDS: dict[str, Any] = {
     "push_address": None,
     "sign_landings": False,
     "ticket_template": "",
+    "evidence_policy": [],
+    "live_hosts": [],
     "planning": None,
     "plan_first": False,
     "plans": False,
