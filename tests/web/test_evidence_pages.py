@@ -95,7 +95,9 @@ def test_required_evidence_is_shown_waived_signed_off_and_in_the_receipt(
         "acceptance",
     ]
 
-    assert "Sign off" in text(browser, "/ticket/MC-1/evidence/sign-off")
+    dialog = browser.get("/ticket/MC-1/evidence/sign-off", headers={"HX-Request": "true"}).get_data(as_text=True)
+    assert dialog.lstrip().startswith("<form") and 'id="move-title">Sign off' in dialog
+    assert "<title>Sign off MC-1" in text(browser, "/ticket/MC-1/evidence/sign-off")
     assert send(browser, "/ticket/MC-1/evidence/sign-off", note="Fine") == 303
     assert "Waive live route" in text(browser, "/ticket/MC-1/evidence/waive?kind=live_route")
     assert browser.get("/ticket/MC-1/evidence/waive?kind=diff").status_code == 404

@@ -81,20 +81,20 @@ def sign_off(reference: str) -> Answer:
 
 def _render_waiver(reference: str, kind: str, reason: str, refusal: DomainError | None = None) -> str:
     label = {kind.value: label for kind, label in KIND_LABELS.items()}.get(kind, "evidence")
-    text = {"name": "reason", "label": "Why it does not apply", "value": reason}
+    text = {"text_name": "reason", "label": "Why it does not apply", "value": reason}
     title = f"Waive {label.lower()}"
     return _render_form(reference, title, WAIVER_NOTE, refusal, fields={"kind": kind}, button="Save", **text)
 
 
 def _render_sign_off(reference: str, note: str, refusal: DomainError | None = None) -> str:
-    text = {"name": "note", "label": "Note", "value": note}
+    text = {"text_name": "note", "label": "Note", "value": note}
     return _render_form(reference, "Sign off", SIGN_OFF_NOTE, refusal, fields={}, button="Sign off", **text)
 
 
 def _render_form(reference: str, title: str, note: str, refusal: DomainError | None, **context: Any) -> str:
     with reading(auth.get_instance().engine) as session:
         ticket = get_ticket(session, reference)
-    context |= {"heading": title if layout.is_script_request() else "", "note": note, "action": request.path}
+    context |= {"heading": title if ticket_forms.is_for_dialog() else "", "note": note, "action": request.path}
     error = refusal.message if refusal else None
     return ticket_forms.render_form(ticket, "ticket/_evidence_form", title, error=error, **context)
 
