@@ -10,7 +10,22 @@ with bootstrap.quick_imports():
     import click
     from sqlalchemy.exc import DatabaseError
 
-    from cli import admin, attach, export, hooks, jobs, mcp, plans, schedule, serve, takeover, tickets, tokens
+    from cli import (
+        admin,
+        attach,
+        export,
+        hooks,
+        jobs,
+        mcp,
+        plans,
+        projects,
+        receipts,
+        schedule,
+        serve,
+        takeover,
+        tickets,
+        tokens,
+    )
     from database import UnsafeSQLite
     from migrations import ForeignKeyViolation, StoreEmpty, StoreTooNew
     from settings import SettingsError
@@ -22,6 +37,8 @@ COMMANDS = (
     serve.serve,
     *tokens.COMMANDS,
     *tickets.COMMANDS,
+    *projects.COMMANDS,
+    *receipts.COMMANDS,
     *plans.COMMANDS,
     *takeover.COMMANDS,
     *attach.COMMANDS,

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +33,8 @@ from workers.run.verdict import MAX_SIGNAL_BYTES, SIGNAL_FILE
 
 T = TypeVar("T")
 TIMEOUT_SECONDS = 15
+ROUTE_SECONDS = 30
+POLL_SECONDS = 0.5
 MAX_UPLOAD_BYTES = 25 << 20
 MAX_ECHO_BYTES = 500
 MAX_INLINE_BYTES = 16 << 10
@@ -49,7 +52,7 @@ _ITEM: Json = {"type": "integer", "minimum": 0, "maximum": 49}
 _ITEM_TEXT = "Index of the acceptance item which this meets, from 0."
 _REF_TEXT = (
     "check: nothing, it is the project's check command. event: the command that you ran, as you ran it. diff: the line of"
-    " your last commit, as in src/a.py:10 or src/a.py:10-12."
+    " your last commit, as in src/a.py:10 or src/a.py:10-12. route: the address that mc_check_route fetched."
 )
 _CLAIM = build_object_schema(
     {
@@ -207,7 +210,14 @@ def read_service(environment: Mapping[str, str] = os.environ) -> CoordinationSer
 
 def build_server(service: CoordinationService) -> McpServer:
     """Build the server with all tools, for one run."""
-    builders = (_build_verdict_tools, _build_ticket_tools, _build_reply_tools, _build_file_tools, _build_board_tools)
+    builders = (
+        _build_verdict_tools,
+        _build_ticket_tools,
+        _build_reply_tools,
+        _build_route_tools,
+        _build_file_tools,
+        _build_board_tools,
+    )
     tools = [tool for build in builders for tool in build(service)]
     return McpServer(COORDINATION, VERSION, _INSTRUCTIONS, tools, service.record_presence)
 
@@ -338,6 +348,30 @@ def _build_reply_tools(service: CoordinationService) -> list[Tool]:
             ["comment", "answer"],
         ),
     ]
+
+
+def _build_route_tools(service: CoordinationService) -> list[Tool]:
+    return [
+        Tool(
+            "mc_check_route",
+            "Have Mission Control fetch an address of the running result, such as http://127.0.0.1:5000/status, and record"
+            " status and hash as evidence. Only hosts that the project lists are fetched.",
+            lambda url: check_route(service, url),
+            {"url": _describe_text(minLength=1, maxLength=2000)},
+            ["url"],
+        )
+    ]
+
+
+def check_route(service: CoordinationService, url: str) -> str:
+    """Request that the board fetches an address, wait for its answer and describe it. Raises `ToolError`."""
+    number = service.post(f"{service.ticket}/routes", {"url": url})["id"]
+    for _ in range(int(ROUTE_SECONDS / POLL_SECONDS)):
+        row = next((row for row in service.get(f"{service.ticket}/routes")["items"] if row["id"] == number), None)
+        if row and row["state"] != "unknown":
+            return f"{row['state'].upper()}: {row['summary']}"
+        time.sleep(POLL_SECONDS)
+    return f"{url} has not been fetched yet; the answer will be recorded on the ticket."
 
 
 def _build_file_tools(service: CoordinationService) -> list[Tool]:

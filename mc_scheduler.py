@@ -6,7 +6,7 @@
 3. Each second: read the task files and their settings in the store; start due tasks, each one never twice at a time.
    Dispatch and landing run in threads of this process, others as programs. A pass that exceeds its task's timeout ends
    this process with exit code 70, so that supervision restarts it.
-4. Inspect project drafts and land approved tickets, each in a thread of its own.
+4. Inspect project drafts, land approved tickets and fetch live routes, each in a thread of its own.
 5. Every few seconds check the health of this host and of the store, and try the merges of branches that have moved,
    each in a thread of its own, and store the results for all who show them.
 6. Make a pass for `mc_pickup.py`, which requests it over a socket in the run folder.
@@ -23,8 +23,10 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Protocol
 
 import bootstrap
 
@@ -34,11 +36,13 @@ with bootstrap.quick_imports():
     from database import writing
     from jobs import job_context, landing, pickup, single_flight, watchdog
     from jobs.event_watcher import ChangeDetector, EventWatcher
+    from jobs.evidence import live_routes
+    from jobs.evidence.live_routes import RouteChecker
     from jobs.health.look import Looker
     from jobs.job_context import JobContext
     from jobs.landing import Lander
     from jobs.program_probes import Prober
-    from jobs.scheduler import ROOT, JobCall, Scheduler, run_landing, run_pickup
+    from jobs.scheduler import ROOT, JobCall, Scheduler, run_landing, run_live_routes, run_pickup
     from jobs.scheduler_socket import PassRequest, PassServer
     from jobs.task_recorder import JobResult, get_exit_code, run_with_store
     from jobs.trial_merges import TrialMerger
@@ -106,8 +110,9 @@ def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
     watch_thread = threading.Thread(target=_watch_store, args=(watcher, stopping), name="watch", daemon=True)
     watch_thread.start()
     server = _open_socket(context, scheduler, fingerprint)
-    prober, lander = Prober(context, _log), _build_lander(context, scheduler)
-    ticker = Ticker(context, scheduler, prober, lander, Looker(context, _log), TrialMerger(context, _log))
+    lander = _build_lander(context, scheduler)
+    workers: list[Worker] = [Prober(context, _log), lander, _build_route_checker(context, scheduler)]
+    ticker = Ticker(context, scheduler, workers, Looker(context, _log), TrialMerger(context, _log))
     while not stopping.wait(TICK_SECONDS):
         try:
             ticker.tick()
@@ -135,6 +140,12 @@ def _end_without_waiting() -> None:
     watchdog.end_process(0)
 
 
+class Worker(Protocol):
+    """Works in a thread of its own. `tick` starts it when there is work, and is True when there may be more soon."""
+
+    def tick(self) -> bool: ...
+
+
 class Ticker:
     """The work of each second. The store is read when it has changed, or when a thread may have left something to do."""
 
@@ -142,15 +153,13 @@ class Ticker:
         self,
         context: JobContext,
         scheduler: Scheduler,
-        prober: Prober,
-        lander: Lander,
+        workers: Sequence[Worker],
         looker: Looker,
         merger: TrialMerger,
     ) -> None:
         self._context = context
         self._scheduler = scheduler
-        self._prober = prober
-        self._lander = lander
+        self._workers = workers
         self._looker = looker
         self._merger = merger
         self._gate = ChangeDetector(context.engine)
@@ -162,7 +171,7 @@ class Ticker:
         is_changed = self._gate.has_changed() or self._owed
         self._owed = True
         self._scheduler.tick(now(), is_changed=is_changed)
-        are_busy = [self._prober.tick(), self._lander.tick()] if is_changed else []
+        are_busy = [worker.tick() for worker in self._workers] if is_changed else []
         if not timedelta() <= now() - self._heartbeat_time < HEARTBEAT_INTERVAL:  # at once after a step of the clock
             self._heartbeat_time = now()
             _record_heartbeat(self._context, self._scheduler)
@@ -201,6 +210,15 @@ def _build_lander(context: JobContext, scheduler: Scheduler) -> Lander:
         context,
         lambda: scheduler.run_enabled(landing.TASK, run_landing, Trigger.EVENT),
         lambda: landing.TASK in scheduler.load_schedule().enabled,
+        _log,
+    )
+
+
+def _build_route_checker(context: JobContext, scheduler: Scheduler) -> RouteChecker:
+    return RouteChecker(
+        context,
+        lambda: scheduler.run_enabled(live_routes.TASK, run_live_routes, Trigger.EVENT),
+        lambda: live_routes.TASK in scheduler.load_schedule().enabled,
         _log,
     )
 

@@ -509,6 +509,8 @@ class Project(Base):
     sign_landings: Mapped[bool] = mapped_column(default=False, server_default=false())
     ticket_template: Mapped[str] = mapped_column(default="", server_default="")
     phases: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    evidence_policy: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    live_hosts: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     max_runs: Mapped[int] = mapped_column(default=2)
     trusted_digest: Mapped[str | None]
     archived: Mapped[bool] = mapped_column(default=False)
@@ -1127,6 +1129,11 @@ class Evidence(Base):
     __tablename__ = "evidence"
     __table_args__ = log_table(
         Index("evidence_by_ticket", "ticket_id", "id"),
+        partial_index(
+            "evidence_pending_routes",
+            "id",
+            where=text("kind = 'live_route' AND status = 'unknown'"),
+        ),
         one_of("source", EvidenceSource),
         one_of("status", EvidenceStatus),
     )

@@ -140,7 +140,7 @@ FAILURES: Mapping[str, str] = MappingProxyType(
         Failure.KILLED: "The agent's program was killed from outside.",
         Failure.ENVIRONMENT: "Program, model, workspace or settings are unusable.",
         Failure.BUDGET: "The allowance of money, tokens or turns is spent.",
-        Failure.CHECK_FAILED: "The project's check command failed.",
+        Failure.CHECK_FAILED: "The project's check command failed, or evidence that it requires is missing.",
         Failure.AGENT_FAILED: "The agent gave up or reported an error of its own.",
     }
 )
@@ -262,13 +262,14 @@ MAX_RUN_PORTS = 20
 class ProofKind(enum.StrEnum):
     """The kind of proof that an agent names for a claim.
 
-    `check` is the project's check command as Mission Control ran it, `event` a command of the run or the number of an
-    event, `diff` a line of the change (`src/a.py:10`).
+    `check` is the project's check command as Mission Control ran it, `event` a command of the run or the number of its
+    event, `diff` a line of the change (`src/a.py:10`), `route` an address that Mission Control has fetched.
     """
 
     CHECK = "check"
     EVENT = "event"
     DIFF = "diff"
+    ROUTE = "route"
 
 
 MAX_PROOF_CHARACTERS = 500

@@ -25,6 +25,9 @@ Without an option, every five minutes:
 `--triage-untriaged`, every five minutes:
 10. Give tickets of the inbox priority, project and a proposed owner, by rules (`jobs/loops/triage.py`).
 
+`--live-routes`, every minute:
+11. Fetch the addresses that tickets name as evidence (`jobs/evidence/live_routes.py`).
+
 Then print one JSON line, and record it in `task_runs` with an outcome and a heartbeat.
 """
 

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from models import Ticket, TicketStatus
 from settings import load
+from tickets.board import receipt
 from tickets.conversation import timeline
 from tickets.lifecycle import editing, moves, transitions
 from tickets.planning import attempts
@@ -19,7 +20,9 @@ from tickets.runs import reports
 from tickets.runs.notify_run import notify_run, stopping_run
 from tickets.shared.inputs import EditTicket, NewTicket
 from tickets.shared.lookup import find_live_run, get_ticket
-from tickets.workflow import landing
+from tickets.team.evidence_policy import EvidenceKind
+from tickets.workflow import evidence_gates, landing
+from tickets.workflow.evidence_gates import SignOff, WaiveGate
 
 from .common import as_json, print_one, print_rows, reading, require_operator, validate_fields, writing
 from .field_options import add_field_options, read_field_values
@@ -146,6 +149,39 @@ def set_tags(reference: str, tags: tuple[str, ...], as_json: bool) -> None:
         body = validate_fields(EditTicket, version=target.version, tags=list(tags))
         row = _build_row(editing.edit_ticket(session, target, body, actor)) | {"tags": sorted(set(tags))}
     print_one(row, as_json=as_json)
+
+
+@ticket.command("receipt")
+@click.argument("reference")
+@as_json
+def show_receipt(reference: str, as_json: bool) -> None:
+    """Show what was proven of the ticket REFERENCE, as Markdown, or as JSON for `mc receipt verify`."""
+    with reading(load()) as session:
+        ticket_receipt = receipt.build_receipt(session, get_ticket(session, reference))
+    click.echo(ticket_receipt.model_dump_json(indent=2) if as_json else receipt.format_receipt(ticket_receipt))
+
+
+@ticket.command("waive")
+@click.argument("reference")
+@click.argument("kind", type=click.Choice([kind.value for kind in EvidenceKind]))
+@click.argument("reason", default="")
+def waive_gate(reference: str, kind: str, reason: str) -> None:
+    """Waive the evidence of this KIND for the ticket REFERENCE, or without a REASON require it again."""
+    settings, actor = require_operator()
+    body = validate_fields(WaiveGate, kind=kind, reason=reason)
+    with writing(settings) as session:
+        evidence_gates.waive_gate(session, get_ticket(session, reference), body, actor)
+
+
+@ticket.command("sign-off")
+@click.argument("reference")
+@click.argument("note", default="")
+def sign_off(reference: str, note: str) -> None:
+    """Sign off the work of the ticket REFERENCE as it is now."""
+    settings, actor = require_operator()
+    body = validate_fields(SignOff, note=note)
+    with writing(settings) as session:
+        evidence_gates.sign_off(session, get_ticket(session, reference), body, actor)
 
 
 @ticket.command("try")

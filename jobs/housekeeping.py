@@ -17,6 +17,7 @@ from tickets.operations import retention, store_stats, tasks
 from workers.host import private_dirs
 
 from . import dispatch_pass, repositories, single_flight
+from .evidence import live_routes
 from .health import canary
 from .host_state import ObservationError
 from .job_context import JobContext
@@ -181,6 +182,7 @@ def _find_clock_doubt(context: JobContext) -> str | None:
 
 
 JOBS: dict[str, Callable[[JobContext], JobResult]] = {
+    live_routes.TASK: live_routes.make_pass,
     "queue-reaper": reap_queue,
     triage.TASK: triage.make_pass,
     RETENTION: apply_retention,

@@ -26,6 +26,7 @@ from workers.run import task_process as programs
 from workers.run.task_process import ProcessResult
 
 from . import housekeeping, landing, pickup, single_flight, spec_builder, watchdog
+from .evidence import live_routes
 from .health import canary, look
 from .job_context import JobContext
 from .loops import triage
@@ -83,6 +84,8 @@ def check_health(call: JobCall) -> JobResult:
     return look.run_pass(call.context, call.trigger, task=call.task)
 
 
+run_live_routes = partial(run_housekeeping, live_routes.TASK)
+
 JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {
     ("mc_pickup.py",): run_pickup,
     ("mc_land.py",): run_landing,
@@ -91,6 +94,7 @@ JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {
     ("queue_reaper.py", "--inbox-drain"): partial(run_housekeeping, "inbox-drain"),
     ("queue_reaper.py", "--orchestrator-board-sweep"): run_board_sweep,
     ("queue_reaper.py", "--triage-untriaged"): partial(run_housekeeping, triage.TASK),
+    ("queue_reaper.py", "--live-routes"): run_live_routes,
     ("mc_health.py",): check_health,
 }
 """Commands that the scheduler runs as jobs: those of each minute, and those with checks that must end with it."""

@@ -108,6 +108,8 @@ READS_ENVIRONMENT = {
 }
 STARTS_PROCESSES = {"workers", "cli/serve_parent.py"}
 WRITES_TICKET_STATUS = {"tickets/lifecycle/transitions.py"}
+CALLS_OTHER_SERVERS = {"workers/host/fetcher.py"}
+HTTP_CLIENTS = {"aiohttp", "http.client", "httpx", "requests", "urllib.request", "urllib3"}
 MAX_FILES = 25
 """Modules of one folder; its `__init__.py` is not counted."""
 MAX_LINES = 500
@@ -143,25 +145,31 @@ def _modules(root: Path) -> list[Path]:
 
 
 def _breaches(tree: ast.AST, package: str, name: str) -> Iterator[tuple[int, str]]:
-    allowed = ALLOWED[package] | ALLOWED_TO_MODULE.get(name, set()) | {package} | SHARED
     for node in ast.walk(tree):
         line = getattr(node, "lineno", 0)
         for module in _imports(node, name):
-            top = module.split(".")[0]
-            if top in ALLOWED and top not in allowed:
-                yield line, f"{package} may not import {top}"
-            if top in FORBIDDEN.get(package, set()):
-                yield line, f"{package} may not use {top}"
-            if package in STANDARD_LIBRARY_ONLY and top not in sys.stdlib_module_names:
-                yield line, f"{package} may use the standard library alone, not {top}"
-            if top == "subprocess" and not {package, name} & STARTS_PROCESSES:
-                yield line, "only workers/ starts processes"
-            if not _is_in_order(name, module):
-                yield line, f"{'.'.join(name.split('/')[:2])} may not import {'.'.join(module.split('.')[:2])}"
+            yield from ((line, text) for text in _import_breaches(module, package, name))
         if _reads_environment(node) and name not in READS_ENVIRONMENT:
             yield line, "only settings.py reads the environment"
         if _writes_ticket_status(node) and name not in WRITES_TICKET_STATUS:
             yield line, f"only {', '.join(WRITES_TICKET_STATUS)} writes a ticket's status"
+
+
+def _import_breaches(module: str, package: str, name: str) -> Iterator[str]:
+    allowed = ALLOWED[package] | ALLOWED_TO_MODULE.get(name, set()) | {package} | SHARED
+    top = module.split(".")[0]
+    if top in ALLOWED and top not in allowed:
+        yield f"{package} may not import {top}"
+    if top in FORBIDDEN.get(package, set()):
+        yield f"{package} may not use {top}"
+    if package in STANDARD_LIBRARY_ONLY and top not in sys.stdlib_module_names:
+        yield f"{package} may use the standard library alone, not {top}"
+    if top == "subprocess" and not {package, name} & STARTS_PROCESSES:
+        yield "only workers/ starts processes"
+    if module in HTTP_CLIENTS and name not in CALLS_OTHER_SERVERS:
+        yield f"only {', '.join(CALLS_OTHER_SERVERS)} calls other servers"
+    if not _is_in_order(name, module):
+        yield f"{'.'.join(name.split('/')[:2])} may not import {'.'.join(module.split('.')[:2])}"
 
 
 def _is_in_order(name: str, module: str) -> bool:
@@ -251,6 +259,7 @@ def test_the_checker_finds_each_kind_of_breach(tmp_path: Path) -> None:
         "tickets/lifecycle/transitions.py": "ticket.status = 'done'\n",
         "tickets/team/agents.py": "ticket.status = x\nupdate(Ticket).where(y).values(status=x)\nTicket(status=x)\n",
         "workers/host/tmux.py": "import subprocess\nimport protocol\nfrom tickets.shared.lookup import find\n",
+        "workers/host/ports.py": "import http.client\nfrom urllib.parse import quote\nfrom urllib.request import urlopen\n",
         "web/board/board_page.py": "from sqlalchemy import select\nfrom workers import host\n",
         "web/runs/console.py": "from workers.host import tmux\n",
         "web/team/team_page.py": "from web.runs import run_page\n",
@@ -283,5 +292,7 @@ def test_the_checker_finds_each_kind_of_breach(tmp_path: Path) -> None:
         "web/board/board_page.py:1: web may not use sqlalchemy",
         "web/board/board_page.py:2: web may not import workers",
         "web/team/team_page.py:1: web.team may not import web.runs",
+        "workers/host/ports.py:1: only workers/host/fetcher.py calls other servers",
+        "workers/host/ports.py:3: only workers/host/fetcher.py calls other servers",
         "workers/host/tmux.py:3: workers may not import tickets",
     ]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -24,9 +25,13 @@ from tickets.planning import plans
 from tickets.runs import claims, reports
 from tickets.shared.actors import Actor
 from tickets.shared.lookup import get_ticket
+from tickets.team import projects
+from tickets.team.projects import NewProject
 from tickets.workflow import relationships
 
-from .test_landing import handed_in
+from .test_item_evidence import submit
+from .test_landing import SEEN, handed_in
+from .workers.repositories import create_repository, git
 
 ROOT = Path(__file__).resolve().parent.parent
 Mc = Callable[..., Result]
@@ -228,6 +233,64 @@ def test_an_approval_says_what_becomes_of_the_branch(mc: Mc, tmp_path: Path) -> 
     again = mc("ticket", "move", "MC-1", "approve").output
     assert again.startswith("Error: MC-1 cannot approve: it is already approved.")
     engine.dispose()
+
+
+def test_a_receipt_says_what_was_proven_and_is_verified_on_another_clone(mc: Mc, tmp_path: Path) -> None:
+    repository = create_repository(tmp_path / "web", greeting="hello\n")
+    head, tree = git(repository, "rev-parse", "HEAD", "HEAD^{tree}").split()
+    flag = tmp_path / "flag"
+    engine = open_engine(f"sqlite:///{tmp_path / 'home' / 'mc.db'}")
+    argv = ["sh", "-c", f"grep hello greeting.txt && test ! -e {flag} && touch made"]
+    with writing(engine) as session:
+        body = NewProject(slug="web", name="Web", folder=str(repository), check_command=argv)
+        projects.add_project(session, body, Actor.human())
+    output = mc(
+        "project", "require", "web", "tests:submit:bug,infra", "sign_off", "--runbook", "tests=https://docs.test"
+    )
+    assert "evidence: tests:submit:bug,infra, sign_off:approve" in output.output
+    assert "live_hosts: localhost:*" in mc("project", "hosts", "web", "localhost:*").output
+    assert "evidence_policy" in mc("project", "require", "web", "proof").output
+    rules = json.loads(mc("project", "show", "web", "--json").output)["evidence_policy"]
+    assert rules[0] == {"kind": "tests", "before": "submit", "tags": ["bug", "infra"], "runbook": "https://docs.test"}
+
+    mc("ticket", "create", "Say *hello*", "--project", "web", "--assign", "script", "--accept", "It greets `all`")
+    check = {"argv": argv, "exit_code": 0, "seconds": 1, "sha256": "e" * 64, "tail": "hello"}
+    observations = SEEN | {"head_sha": head, "tree_sha": tree}
+    claims_of_run = [
+        {"text": "Yes", "item": 0, "proof": {"kind": kind, "ref": "greet.sh"}} for kind in ("event", "check")
+    ]
+    submit(engine, 1, claims_of_run, check, observations)
+    engine.dispose()
+    assert mc("ticket", "sign-off", "MC-1", "Looks right").exit_code == 0
+    assert "needs no evidence of this kind: Tests" in mc("ticket", "waive", "MC-1", "tests", "No code").output
+
+    text = mc("ticket", "receipt", "MC-1").output
+    assert "# Receipt of MC-1: Say \\*hello\\*\n" in text and "### It greets \\`all\\`" in text
+    assert f"exit 0 · output eeeeeeeeeeee · commit {head[:12]}, tree {tree[:12]} · script" in text
+    assert "`Run it ./greet.sh alice` · exit 0 · output" in text and "- Sign-off, met: Looks right" in text
+    file = tmp_path / "MC-1.json"
+    file.write_text(mc("ticket", "receipt", "MC-1", "--json").output)
+    facts = json.loads(file.read_text())
+    assert facts["items"][0]["proofs"][1]["output_sha256"] == hashlib.sha256(b"Hi").hexdigest()
+    assert (facts["checks"][0]["argv"], facts["checks"][0]["tree"]) == (argv, tree)
+
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(repository), str(clone))
+    arguments = ("receipt", "verify", str(file), "--repo", str(clone))
+    unconfirmed = mc(*arguments, stdin="n\n")
+    assert "$ sh -c" in unconfirmed.output and "Aborted" in unconfirmed.output
+    same = mc(*arguments, "--yes")
+    assert (same.exit_code, f"at commit {head[:12]}, exit 0" in same.output) == (0, True), same.output
+    assert not (clone / "made").exists() and git(clone, "worktree", "list").count("\n") == 0
+    flag.touch()
+    other = mc(*arguments, "--yes")
+    assert (other.exit_code, "it ends with exit 1 instead of exit 0\nhello" in other.output) == (1, True)
+    file.write_text(file.read_text().replace(tree, "d" * 40))
+    assert "the files are others: tree" in mc(*arguments, "--yes").output
+    file.write_text(file.read_text().replace(head, "c" * 40))
+    assert "has no commit cccccccccccc: fetch the ticket's branch first" in mc(*arguments, "--yes").output
+    file.write_text("{}")
+    assert "is no receipt of this version" in mc(*arguments).output
 
 
 def test_only_the_run_of_a_machine_that_is_gone_is_declared_dead(mc: Mc, tmp_path: Path) -> None:

@@ -30,17 +30,23 @@ ITEMS = ("It is tested", "It greets", "It is described", "It is short", "It is f
 COMMAND = {"block": "b1", "tool": "t", "name": "Bash", "title": "Run it", "input": {"command": "./greet.sh alice"}}
 
 
-def submit(engine: Engine, ticket_id: int, claim_list: list[dict[str, Any]], check: dict[str, Any] = CHECK) -> int:
+def submit(
+    engine: Engine,
+    ticket_id: int,
+    claim_list: list[dict[str, Any]],
+    check: dict[str, Any] = CHECK,
+    facts: dict[str, Any] = SEEN | {"tree_sha": TREE},
+) -> int:
     """A run that calls one command and submits these claims. Returns its number."""
     with writing(engine) as session:
         run = claims.claim_ticket(session, ticket_id, "here").run
-        calls = [("agent.tool_call", COMMAND), ("agent.tool_result", {"block": "b1", "output": "Hi", "exit_code": 0})]
+        calls = [("agent.tool_call", COMMAND), ("agent.tool_result", {"call": "b1", "output": "Hi", "exit_code": 0})]
         batch = [
             ingest.WorkerEvent.model_validate({"run_seq": number, "event_type": kind, "payload": payload})
             for number, (kind, payload) in enumerate(calls, 1)
         ]
         ingest.ingest_events(session, run.id, batch)
-        observations = SEEN | {"tree_sha": TREE, "check": check}
+        observations = facts | {"check": check}
         body = {"verdict": "review", "summary": "Done.", "observations": observations, "claims": claim_list}
         reports.apply_report(session, run.id, reports.RunReport.model_validate(body), reports.RetryPolicy())
     return run.id
@@ -124,7 +130,7 @@ def test_a_reference_that_proves_nothing_leaves_a_gap(engine: Engine, ticket_id:
             prove(1, "event", "rm -rf /"),
             prove(1, "event", "rm -rf ~"),
             prove(2, "diff", "src/b.py:3"),
-            prove(3, "event", "999"),
+            prove(3, "event", "1"),
             prove(4, "hologram", "x"),
         ],
         failed_check,
@@ -138,7 +144,7 @@ def test_a_reference_that_proves_nothing_leaves_a_gap(engine: Engine, ticket_id:
         ("With gaps", False, "The check command failed"),
         ("With gaps", False, "The run's transcript has no such step"),
         ("With gaps", False, "src/b.py is not among the changed files"),
-        ("With gaps", False, "The run's transcript has no such step"),
+        ("With gaps", False, "This event is not a command of its run"),
         ("With gaps", False, "This version does not know this kind of proof"),
     ]
 

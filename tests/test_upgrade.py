@@ -94,6 +94,8 @@ ADDED_FIELDS: dict[str, Any] = {
     "sign_landings": False,
     "ticket_template": "",
     "phases": [],
+    "evidence_policy": [],
+    "live_hosts": [],
     "planning": None,
     "plan_first": False,
     "plans": False,

@@ -171,6 +171,8 @@ def test_the_board_is_asked_with_the_runs_token(tmp_path: Path, environment: dic
     row = {"id": 7, "name": "../no te.txt", "media_type": "text/plain", "size": len(note), "author": "alice"}
     board.contents["/api/v1/tickets/3/attachments"] = json.dumps({**ANSWER, "items": [row]}).encode()
     board.contents["/api/v1/attachments/7"] = note
+    route = {"id": 5, "state": "ok", "summary": "http://127.0.0.1:5000/: status 200, 2 bytes"}
+    board.contents["/api/v1/tickets/3/routes"] = json.dumps({"id": 5, "items": [route]}).encode()
     shot = tmp_path / "workspace/shot.png"
     shot.write_bytes(b"\x89PNG\r\n")
     environment["MC_API"] = f"http://127.0.0.1:{board.server_address[1]}"
@@ -182,9 +184,11 @@ def test_the_board_is_asked_with_the_runs_token(tmp_path: Path, environment: dic
         ("mc_add_evidence", {"path": "shot.png", "summary": "The page", "item": 1}),
         ("mc_get_attachment", {"attachment": 7}),
         ("mc_get_attachment", {"attachment": 8}),
+        ("mc_check_route", {"url": "http://127.0.0.1:5000/"}),
         ("mc_answer_comment", {"comment": 7, "answer": "It is kept."}),
     )
-    assert [failed for failed, _ in answers] == [False] * 5 + [True, False], answers
+    assert [failed for failed, _ in answers] == [False] * 5 + [True, False, False], answers
+    assert answers[6][1] == "OK: http://127.0.0.1:5000/: status 200, 2 bytes"
     assert "Say hello" in answers[0][1] and "no te.txt" in answers[0][1] and answers[2][1] == "Created MC-8."
     copy = tmp_path / "attachments/7-_no_te.txt"
     assert answers[4][1] == f"{copy} (text/plain, 14 bytes)\n\nMind the gap.\n"
@@ -199,6 +203,8 @@ def test_the_board_is_asked_with_the_runs_token(tmp_path: Path, environment: dic
         ("GET", "/api/v1/tickets/3/attachments"),
         ("GET", "/api/v1/attachments/7"),
         ("GET", "/api/v1/tickets/3/attachments"),
+        ("POST", "/api/v1/tickets/3/routes"),
+        ("GET", "/api/v1/tickets/3/routes"),
         ("POST", "/api/v1/tickets/3/line-comments/7/answer"),
     ]
     assert json.loads(board.asked[-1][3]) == {"answer": "It is kept."}

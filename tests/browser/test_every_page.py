@@ -46,6 +46,10 @@ REPOSITORY: dict[str, Any] = {
 }
 
 
+KINDS = ("commit", "screenshot", "sign_off")
+RUNBOOK = "https://docs.example.com/evidence"
+
+
 def paths(site: BoardSite, folder: Path) -> list[str]:
     """The addresses of all pages, with a ticket that has something of everything."""
     ticket = site.ticket(tags=["bug"], acceptance=[{"text": "A line"}], description="Some `code`\n\n```\nand more\n```")
@@ -84,6 +88,10 @@ def paths(site: BoardSite, folder: Path) -> list[str]:
     with writing(site.store) as session:
         project = projects.get_project(session, "project-1")
         repositories.record_state(session, project.id, "build-machine", **REPOSITORY)
+        project.evidence_policy = [
+            {"kind": kind, "before": "approve", "tags": [], "runbook": RUNBOOK} for kind in KINDS
+        ]
+        project.live_hosts = ["localhost:*"]
     tabs = [
         f"/ticket/{ticket}?tab={tab}"
         for tab in (
@@ -124,6 +132,9 @@ def paths(site: BoardSite, folder: Path) -> list[str]:
         f"/ticket/{ticket}/workflow",
         f"/ticket/{ticket}/workflow/waive?phase=QA",
         f"/ticket/{ticket}/operator",
+        f"/ticket/{ticket}/receipt",
+        f"/ticket/{reviewed}/evidence/waive?kind=screenshot",
+        f"/ticket/{reviewed}?tab=evidence",
         f"/review?at={reviewed}",
         f"/ticket/{reviewed}/move/approve",
         f"/ticket/{failed}",

@@ -155,7 +155,8 @@ def test_a_runs_file_becomes_evidence_for_an_item(worker: Worker, store: Engine)
         0,
         "The page as it looks now",
     )
-    assert claim.data == {"attachment": attachment["id"], "sha256": attachment["sha256"]}
+    facts = {name: attachment[name] for name in ("sha256", "media_type")}
+    assert claim.data == {"attachment": attachment["id"], **facts}
 
 
 def test_a_run_neither_reads_nor_adds_files_elsewhere(worker: Worker, operator: Api, settings: Settings) -> None:

@@ -59,6 +59,7 @@ INTERVAL_TASKS = (
     "health-check",
     "canary",
     "inbox-drain",
+    "live-routes",
     "triage-untriaged",
 )
 OK, WARNING, FAILED = HealthStatus.OK, HealthStatus.WARNING, HealthStatus.FAILED

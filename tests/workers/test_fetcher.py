@@ -7,10 +7,9 @@ import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -23,47 +22,9 @@ from cryptography.x509.oid import NameOID
 from workers.host import fetcher
 from workers.host.fetcher import FetchError, FetchPolicy, FetchRule, fetch
 
+from .loopback_site import Answer, Site, respond, serving
+
 LOOPBACK = FetchPolicy(private_hosts=("127.0.0.1:*",), schemes=("http",), seconds=60, max_bytes=1000)
-Answer = Callable[[BaseHTTPRequestHandler], object]
-
-
-class Site:
-    """A server on loopback with an answer for each path, which notes the requests that it gets."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, Answer] = {}
-        self.requests: list[tuple[str, dict[str, str], bytes]] = []
-        handler = type("Handler", (_Handler,), {"site": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.port: int = self.server.server_address[1]
-
-    def url(self, path: str, host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.port}{path}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    site: Site
-
-    def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.site.requests.append((f"{self.command} {self.path}", dict(self.headers.items()), body))
-        self.site.answers[self.path.partition("?")[0]](self)
-
-    do_POST = do_HEAD = do_GET
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-def respond(status: int = 200, body: bytes = b"", **headers: str) -> Answer:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return answer
 
 
 def respond_for_ever(head: bytes, piece: bytes) -> Answer:
@@ -82,18 +43,6 @@ def respond_for_ever(head: bytes, piece: bytes) -> Answer:
 
     pause = threading.Event()
     return answer
-
-
-@contextmanager
-def serving(site: Site) -> Iterator[Site]:
-    thread = threading.Thread(target=site.server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield site
-    finally:
-        site.server.shutdown()
-        site.server.server_close()
-        thread.join()
 
 
 @pytest.fixture
@@ -275,10 +224,10 @@ def test_a_response_is_limited_in_size_and_time_and_must_be_whole(site: Site) ->
 
 
 def test_a_slow_resolver_ends_with_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    released = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: released.wait(60))
+    resolver_end = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: resolver_end.wait(60))
     assert refusal("http://127.0.0.1:1/", replace(LOOPBACK, seconds=0.05)).rule is FetchRule.TIME
-    released.set()
+    resolver_end.set()
 
 
 def test_an_error_shows_no_secret_of_the_address(unused_port: int) -> None:
@@ -286,9 +235,9 @@ def test_an_error_shows_no_secret_of_the_address(unused_port: int) -> None:
     error = refusal(url, LOOPBACK)
     assert str(error).startswith(f"http://127.0.0.1:{unused_port}/… gave no readable response (Connection refused)")
     assert error.__suppress_context__
-    shown = refusal(url.replace("bot123:SECRET", "status"), replace(LOOPBACK, shows_path=True))
-    assert f"{unused_port}/status/getMe gave" in str(shown)
-    assert "SECRET" not in f"{error}{shown}"
+    shown_error = refusal(url.replace("bot123:SECRET", "status"), replace(LOOPBACK, shows_path=True))
+    assert f"{unused_port}/status/getMe gave" in str(shown_error)
+    assert "SECRET" not in f"{error}{shown_error}"
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from models import Evidence, EvidenceSource, Run, Ticket
 from tickets.runs import claims
-from tickets.workflow import evidence, item_evidence
+from tickets.team.evidence_policy import STAGE_LABELS
+from tickets.workflow import evidence, evidence_gates, item_evidence, live_routes
 from tickets.workflow.item_evidence import ItemEvidence
 
 from . import ticket_detail
@@ -20,7 +21,7 @@ View = dict[str, Any]
 def build_tab(session: Session, ticket: Ticket, run_id: int | None) -> View:
     """Build the tab for this run, or for the last one with evidence. `proofs` are the runs to choose from."""
     recorded_rows = evidence.list_evidence(session, ticket.id)
-    rows = [row for row in recorded_rows if row.kind != item_evidence.JUDGEMENT]
+    rows = [row for row in recorded_rows if row.kind not in evidence_gates.DECISIONS]
     run_ids = {row.run_id for row in rows}
     runs = claims.list_runs(session, ticket.id)
     last = max((run or 0 for run in run_ids), default=0)
@@ -33,6 +34,9 @@ def build_tab(session: Session, ticket: Ticket, run_id: int | None) -> View:
         if chosen_id and None in run_ids
         else None,
         "chosen": chosen_id,
+        "evidence_gates": evidence.build_gates(session, ticket, recorded_rows),
+        "routes": live_routes.may_request(session, ticket),
+        "stage_labels": STAGE_LABELS,
         "items": _build_items(
             ticket,
             rows,

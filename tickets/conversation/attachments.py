@@ -209,7 +209,7 @@ def _build_claim(row: Attachment, upload: Upload) -> Evidence:
         source=EvidenceSource.CLAIM,
         status=EvidenceStatus.UNKNOWN,
         summary=upload.summary,
-        data={"attachment": row.id, "sha256": row.sha256},
+        data={"attachment": row.id, "sha256": row.sha256, "media_type": row.media_type},
         item=upload.item,
         author=row.author,
     )

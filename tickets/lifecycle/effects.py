@@ -25,6 +25,7 @@ from tickets.shared.inputs import (
     Wake,
 )
 from tickets.shared.rights import Act
+from tickets.team.evidence_policy import Stage
 from tickets.workflow import evidence, landing, ticket_phases, wake_conditions
 
 from .column_values import column_values
@@ -80,15 +81,22 @@ def _resume(_session: Session, _ticket: Ticket, _facts: MoveInput, _actor: Actor
     return {"resume": True, **RETRIES_RESET}
 
 
+def _submit(session: Session, ticket: Ticket, _facts: MoveInput, _actor: Actor) -> dict[str, Any]:
+    evidence.require_evidence(session, ticket, Stage.SUBMIT)
+    return {}
+
+
 def _complete(session: Session, ticket: Ticket, _facts: MoveInput, actor: Actor) -> dict[str, Any]:
-    evidence.require_complete(session, ticket)
+    evidence.require_evidence(session, ticket, Stage.COMPLETE)
     return _pass_phase(session, ticket, None, landing.plan_landing(session, ticket, actor))
 
 
 def _approve(session: Session, ticket: Ticket, facts: MoveInput, actor: Actor) -> dict[str, Any]:
     assert isinstance(facts, ApproveInput)
-    if not facts.waive:
-        evidence.require_complete(session, ticket)
+    if facts.waive:
+        rights.require(actor, Act.WAIVE_EVIDENCE)
+    else:
+        evidence.require_evidence(session, ticket, Stage.APPROVE)
     plan = landing.plan_landing(session, ticket, actor, facts.landing, facts.waive)
     return _pass_phase(session, ticket, facts.choice, plan, facts.waive)
 
@@ -173,6 +181,7 @@ _EFFECTS: dict[str, Effect] = {
     "finish": _finish,
     "release": _release,
     "answer": _resume,
+    "submit": _submit,
     "complete": _complete,
     "approve": _approve,
     "land": _land,

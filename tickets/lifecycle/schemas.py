@@ -114,6 +114,30 @@ class ItemJson(Response):
     proofs: list[ItemProofJson]
 
 
+class EvidenceGateJson(Response):
+    """Evidence that the project requires (met, missing or waived), before which move, and what there is of it."""
+
+    kind: str
+    before: str
+    state: str
+    detail: str
+    by: str | None
+    runbook: str | None
+
+
+class RouteJson(Response):
+    """A live route: pending while `state` is unknown, ok or failed with the answer or the reason in `summary`."""
+
+    id: int
+    url: str
+    state: str
+    summary: str
+    status: int | None = None
+    sha256: str | None = None
+    bytes: int = 0
+    run_id: int | None
+
+
 class AttemptJson(Response):
     """One attempt at a ticket. `check` is null while no check has run, `files` while there is no diff."""
 
@@ -332,6 +356,8 @@ class ProjectJson(Response):
     sign_landings: bool
     ticket_template: str
     phases: list[dict[str, Any]]
+    evidence_policy: list[dict[str, Any]]
+    live_hosts: list[str]
     max_runs: int
     trusted_digest: str | None
     version: int

@@ -21,6 +21,7 @@ TASKS = frozenset(
         "backup",
         "canary",
         "inbox-drain",
+        "live-routes",
         "orchestrator-board-sweep",
         "triage-untriaged",
     }

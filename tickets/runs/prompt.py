@@ -12,6 +12,7 @@ from models import (
     TERMINAL,
     ActorKind,
     CommentKind,
+    Failure,
     Gate,
     Profile,
     Project,
@@ -25,7 +26,8 @@ from protocol import AttachedFile
 from tickets.conversation import context, reviews
 from tickets.planning import plans
 from tickets.shared import runtime_flags
-from tickets.workflow import evidence, relationships, ticket_phases
+from tickets.team.evidence_policy import KIND_LABELS, STAGE_LABELS
+from tickets.workflow import evidence, evidence_gates, relationships, ticket_phases
 
 from . import claims, forks, prompt_attachments, takeover
 
@@ -92,9 +94,10 @@ EVIDENCE = (
 )
 PROOF = (
     "For each item that you have met, report a claim with its number and a `proof`: the project's check (kind check), the"
-    " command that you ran (kind event, with the command as its ref), or a line of your last commit (kind diff, as in"
-    " src/a.py:10)."
+    " command that you ran (kind event, with the command as its ref), a line of your last commit (kind diff, as in"
+    " src/a.py:10), or an address that mc_check_route fetched (kind route)."
 )
+REQUIRED_EVIDENCE = "This project requires the following evidence, of exactly these kinds:"
 
 
 BOARD_TOOLS = (
@@ -155,6 +158,7 @@ def _describe_ticket(session: Session, ticket: Ticket, run: Run) -> list[str]:
         _describe_phase(session, ticket, run),
         _describe_plan(session, ticket, run),
         _describe_check(session, ticket),
+        _describe_required_evidence(session, ticket),
         _render_section("Context", "\n".join(list_context_lines(session, ticket))),
         _describe_failure(ticket),
         _render_section("What was said so far", _quote_comments(comments)),
@@ -364,6 +368,16 @@ def _describe_check(session: Session, ticket: Ticket) -> str:
     )
 
 
+def _describe_required_evidence(session: Session, ticket: Ticket) -> str:
+    """Describe the evidence that the project requires, with how each kind is provided."""
+    lines = [
+        f"- {KIND_LABELS[rule.kind]} ({STAGE_LABELS[rule.before].lower()}): {evidence_gates.INSTRUCTIONS[rule.kind]}."
+        + (f" Runbook: {rule.runbook}" if rule.runbook else "")
+        for rule in evidence_gates.list_rules(session, ticket)
+    ]
+    return _render_section("Required evidence", "\n".join([REQUIRED_EVIDENCE, "", *lines]) if lines else "")
+
+
 def list_context_lines(session: Session, ticket: Ticket) -> list[str]:
     """List the ticket's links and relationships as lines of a prompt."""
     linked = [
@@ -378,7 +392,9 @@ def list_context_lines(session: Session, ticket: Ticket) -> list[str]:
 def _describe_failure(ticket: Ticket) -> str:
     if not ticket.failure_reason or ticket.status in TERMINAL:
         return ""
-    return _render_section("The last attempt", f"It ended without a verdict: {_clip(ticket.failure_reason)}")
+    is_refused = ticket.failure_reason.startswith(f"{Failure.CHECK_FAILED.value}: ")
+    result = "Its report was refused" if is_refused else "It ended without a verdict"
+    return _render_section("The last attempt", f"{result}: {_clip(ticket.failure_reason)}")
 
 
 def _render_section(title: str, body: str) -> str:

@@ -115,7 +115,9 @@ def apply_report(session: Session, run_id: int, body: RunReport, policy: RetryPo
             _end_refused_run(session, run, ticket, body, reason, policy)
         return Receipt(False, get_ticket(session, run.ticket_id), reason)
     _record_evidence(session, run, body)
-    if body.verdict in AGENT_VERDICTS:
+    if obstacle := verdicts.find_obstacle(session, run, ticket, body.verdict):
+        fail_run(session, run, Outcome.FAILED, Failure.CHECK_FAILED, obstacle, policy, body=body)
+    elif body.verdict in AGENT_VERDICTS:
         verdicts.apply_verdict(session, run, ticket, body.verdict, body.summary, body.question or {})
         _end_run(session, run, body.verdict, body)
     elif ticket.status is not TicketStatus.IN_PROGRESS:

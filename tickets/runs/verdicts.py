@@ -12,7 +12,9 @@ from protocol import PLAN_QUESTION, PLAN_SUMMARY
 from tickets.lifecycle.transitions import transition
 from tickets.planning import plans
 from tickets.shared.actors import Actor
+from tickets.team.evidence_policy import Stage
 from tickets.workflow import evidence, ticket_phases
+from tickets.workflow.ticket_phases import SUBMITTED_OUTCOMES
 
 MAX_SEND_BACKS = 3
 """Maximum number of send-backs without a person's comment in between, so that programs do not loop for ever."""
@@ -22,7 +24,7 @@ def apply_verdict(
     session: Session, run: Run, ticket: Ticket, verdict: str, summary: str, question: dict[str, Any]
 ) -> None:
     """Make the move that follows from a verdict. The report of a run that was to plan is its plan."""
-    if run.plans and verdict in (Outcome.DONE, Outcome.REVIEW) and plans.find_approved(session, ticket.id) is None:
+    if verdict in SUBMITTED_OUTCOMES and _is_to_plan(session, run):
         plans.propose_plan(session, run, summary.strip() or "The agent reported without a plan.")
         verdict, summary, question = Outcome.QUESTION, PLAN_SUMMARY, dict(PLAN_QUESTION)
     move, facts = _choose_move(session, run, ticket, verdict, summary, question)
@@ -42,13 +44,26 @@ def _choose_move(
     return move, {"note": summary or None}
 
 
+def find_obstacle(session: Session, run: Run, ticket: Ticket, verdict: str) -> str | None:
+    """Return what the project requires before work is handed in and this run has not provided, or None."""
+    if verdict not in SUBMITTED_OUTCOMES or _is_to_plan(session, run):
+        return None
+    missing = evidence.find_shortfalls(session, ticket, Stage.SUBMIT)
+    details = "; ".join(shortfall.detail for shortfall in missing)
+    return f"The work was not accepted, {evidence.describe_shortfalls(missing)}: {details}." if missing else None
+
+
+def _is_to_plan(session: Session, run: Run) -> bool:
+    return run.plans and plans.find_approved(session, run.ticket_id) is None
+
+
 def can_complete(session: Session, run: Run, ticket: Ticket) -> bool:
     """Return whether DONE completes the phase: no open decision, no missing evidence, no gate that waits for someone."""
     if ticket.gate is Gate.PERSON or ticket_phases.awaits_decision(session, ticket.id):
         return False
     if ticket.gate is Gate.REVIEWER and ticket_phases.find_reviewer(session, ticket, run.agent) is None:
         return False
-    return not evidence.find_shortfalls(session, ticket)
+    return not evidence.find_shortfalls(session, ticket, Stage.COMPLETE)
 
 
 def _can_send_back(session: Session, ticket: Ticket) -> bool:

@@ -32,6 +32,7 @@ class Act(StrEnum):
     CHOOSE_LANDING = "chooses another way to land than the project's own"
     ADD_TAG = "brings in a tag that no ticket has yet"
     SET_TERMS = "edits gate, acceptance or campaign owner"
+    WAIVE_EVIDENCE = "waives required evidence or signs off work"
     REMOVE_FILE = "removes a file"
     TRUST_REPOSITORY = "trusts the configuration that a repository brings"
     GIVE_ACCESS = "issues tokens"
@@ -59,6 +60,7 @@ ALLOWED: dict[Act, frozenset[ActorKind]] = {
     Act.CHOOSE_LANDING: PEOPLE,
     Act.ADD_TAG: ADMINISTRATORS | {ActorKind.SERVICE},
     Act.SET_TERMS: PEOPLE,
+    Act.WAIVE_EVIDENCE: PEOPLE,
     Act.REMOVE_FILE: PEOPLE,
     Act.TRUST_REPOSITORY: PEOPLE,
     Act.FILE_ITEM: ADMINISTRATORS | {ActorKind.ORCHESTRATOR, ActorKind.TRIAGE, ActorKind.SERVICE},

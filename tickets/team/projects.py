@@ -24,6 +24,7 @@ from tickets.shared.inputs import Body, Line, Name, Phase, Phases, Prose, Title
 from tickets.shared.rights import Act
 
 from . import agents
+from .evidence_policy import EvidencePolicy, LiveHosts
 
 Argv = list[Line]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -54,6 +55,8 @@ class NewProject(Body):
     that each run may use.
     `ticket_template` is what the description of a new ticket begins with.
     `phases` are what "Start" on a ticket begins with.
+    `evidence_policy` is what its tickets must show before they are handed in, completed or approved, `live_hosts` are
+    the hosts whose routes Mission Control may fetch for that.
     `push_address` is where branches are pushed: no remote of the repository's configuration is used.
     Agents may run `allowed_commands` with any further arguments, outside their sandbox too, and never `denied_commands`;
     `network` lets their other commands reach it.
@@ -79,6 +82,8 @@ class NewProject(Body):
     sign_landings: bool = False
     ticket_template: Prose = ""
     phases: Phases = Field(default=[])
+    evidence_policy: EvidencePolicy = Field(default=[])
+    live_hosts: LiveHosts = Field(default=[])
     max_runs: int = Field(2, ge=1, le=32)
 
 
@@ -120,10 +125,14 @@ class EditProject(Body):
     sign_landings: bool | None = None
     ticket_template: Prose | None = None
     phases: Phases | None = None
+    evidence_policy: EvidencePolicy | None = None
+    live_hosts: LiveHosts | None = None
     max_runs: int | None = Field(None, ge=1, le=32)
     archived: bool | None = None
 
 
+JSON_FIELDS = {"evidence_policy", "phases"}
+"""Fields that are stored as the JSON of their models."""
 MAY_BE_NULL = ("clone_url", "push_address", "check_command", "setup_command", "teardown_command")
 
 
@@ -139,7 +148,7 @@ def add_project(session: Session, body: NewProject, actor: Actor, branches: Coll
     _require_branch(body.folder, body.base_branch, branches)
     if session.scalar(select(Project.id).where(Project.slug == body.slug)) is not None:
         raise ConflictError(f"There is already a project named {body.slug}.", field="slug", slug=body.slug)
-    project = Project(**body.model_dump())
+    project = Project(**body.model_dump(exclude=JSON_FIELDS), **body.model_dump(mode="json", include=JSON_FIELDS))
     session.add(project)
     session.flush()
     events.append(session, None, "project_added", {"project": project.slug, "folder": project.folder}, actor)
@@ -156,8 +165,8 @@ def edit_project(
     rights.require(actor, Act.CHANGE_PROJECTS)
     _require_safe(body)
     _resolve_agents(session, body.phases or [])
-    values = body.model_dump()
-    fields = {name: values[name] for name in body.model_fields_set if name != "version"}
+    names = body.model_fields_set - {"version"}
+    fields = {name: getattr(body, name) for name in names} | body.model_dump(mode="json", include=names & JSON_FIELDS)
     empty = [name for name, value in fields.items() if value is None and name not in MAY_BE_NULL]
     if empty:
         raise Invalid("These fields cannot be empty.", fields=dict.fromkeys(empty, "must not be null"))

@@ -15,8 +15,12 @@ from database import fetch_rows, in_ids
 from models import Evidence, EvidenceSource, EvidenceStatus, Project, Run, Ticket
 from protocol import Observations
 from tickets.shared.errors import EvidenceMissing
+from tickets.team.evidence_policy import Stage
 
-from . import branch_states, ticket_phases
+from . import branch_states, evidence_gates, live_routes, ticket_phases
+from .evidence_gates import EvidenceGate
+
+REFUSALS = {Stage.SUBMIT: "handed in", Stage.COMPLETE: "completed", Stage.APPROVE: "completed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +125,15 @@ def _describe_error(observations: dict[str, Any]) -> Fact:
 
 def _describe_commits(observations: dict[str, Any]) -> Fact:
     commits = observations.get("commits") or []
+    version = {key: observations.get(key) for key in ("head_sha", "tree_sha")}
     if not commits:
-        return "commit", EvidenceStatus.MISSING, "No commit on the branch", {"head_sha": observations.get("head_sha")}
+        return "commit", EvidenceStatus.MISSING, "No commit on the branch", version
     word = "commit" if len(commits) == 1 else "commits"
     return (
         "commit",
         EvidenceStatus.OK,
         f"{len(commits)} {word} on the branch",
-        {"head_sha": observations.get("head_sha"), "commits": commits},
+        {**version, "commits": commits},
     )
 
 
@@ -166,36 +171,66 @@ def _describe_check(observations: dict[str, Any]) -> list[Fact]:
     return [("check", status, f"`{command}`: {ending}{before}", {"check": check, "check_base": base})]
 
 
-def find_shortfalls(session: Session, ticket: Ticket) -> list[Shortfall]:
-    """List what prevents completion: failed or missing facts of the last run, and unmet acceptance items.
+def find_shortfalls(session: Session, ticket: Ticket, stage: Stage) -> list[Shortfall]:
+    """List what prevents a move: unmet gates of the project's policy, wrong facts of the last run, unmet acceptance items.
 
-    Acceptance applies to the whole ticket, so it counts in the last phase only.
+    Work is handed in with whatever the facts are, since a person may judge them. Acceptance applies to the whole ticket, as
+    does the policy for its completion, so they count in the last phase only.
     """
-    unmet_items = [Shortfall("acceptance", item["text"]) for item in ticket.acceptance if not item.get("met")]
-    if unmet_items and not ticket_phases.is_last(session, ticket):
-        unmet_items = []
-    run = session.scalar(select(Run).where(Run.ticket_id == ticket.id).order_by(Run.generation.desc()).limit(1))
+    is_last = ticket_phases.is_last(session, ticket)
+    run, rows = _find_last_run(session, ticket.id), list_evidence(session, ticket.id)
+    facts = [] if stage is Stage.SUBMIT else _list_wrong_facts(session, ticket, run, rows)
+    gates = [
+        Shortfall(gate.kind.value, f"{gate.label}: {gate.detail}")
+        for gate in evidence_gates.build_gates(session, ticket, rows, run.id if run else None)
+        if gate.blocks(stage, is_last=is_last) and gate.kind.value not in {fact.kind for fact in facts}
+    ]
+    has_items = is_last and stage is not Stage.SUBMIT
+    items = [Shortfall("acceptance", item["text"]) for item in ticket.acceptance if has_items and not item.get("met")]
+    return facts + gates + items
+
+
+def list_gates(session: Session, ticket: Ticket) -> list[EvidenceGate]:
+    """List the evidence that the project requires of a ticket, with what there is of it."""
+    return build_gates(session, ticket, list_evidence(session, ticket.id))
+
+
+def build_gates(session: Session, ticket: Ticket, rows: Sequence[Evidence]) -> list[EvidenceGate]:
+    """Build the gates of a ticket from all its evidence."""
+    run = _find_last_run(session, ticket.id)
+    return evidence_gates.build_gates(session, ticket, rows, run.id if run else None)
+
+
+def _find_last_run(session: Session, ticket_id: int) -> Run | None:
+    return session.scalar(select(Run).where(Run.ticket_id == ticket_id).order_by(Run.generation.desc()).limit(1))
+
+
+def _list_wrong_facts(session: Session, ticket: Ticket, run: Run | None, rows: Sequence[Evidence]) -> list[Shortfall]:
+    """List failed and missing facts of the last run. Of an address that was fetched several times the last answer counts."""
     project = session.get(Project, ticket.project_id) if ticket.project_id else None
     if run is None or project is None:
-        return unmet_items
-    rows = [row for row in list_evidence(session, ticket.id, run.id) if row.source is EvidenceSource.FACT]
-    failed = [Shortfall(row.kind, row.summary) for row in rows if row.status is not EvidenceStatus.OK]
-    kinds = {row.kind for row in rows}
+        return []
+    facts = [row for row in rows if row.source is EvidenceSource.FACT and row.run_id == run.id]
+    routes = {(row.data or {}).get("url"): row.id for row in facts if row.kind == live_routes.KIND}
+    present = [row for row in facts if row.kind != live_routes.KIND or row.id in routes.values()]
+    failed = [Shortfall(row.kind, row.summary) for row in present if row.status is not EvidenceStatus.OK]
+    kinds = {row.kind for row in facts}
     required_kinds = ["commit", *(["check"] if project.check_command else [])]
     absent = [
         Shortfall(kind, f"Mission Control has not observed any {kind}")
         for kind in required_kinds
         if kind not in kinds and "observation" not in kinds
     ]
-    return failed + absent + unmet_items
+    return failed + absent
 
 
-def require_complete(session: Session, ticket: Ticket) -> None:
-    missing = find_shortfalls(session, ticket)
+def require_evidence(session: Session, ticket: Ticket, stage: Stage) -> None:
+    """Raise `EvidenceMissing` when something prevents a move."""
+    missing = find_shortfalls(session, ticket, stage)
     if missing:
         details = "; ".join(shortfall.detail for shortfall in missing)
         raise EvidenceMissing(
-            f"{ticket.identifier} cannot be completed, {describe_shortfalls(missing)}: {details}.",
+            f"{ticket.identifier} cannot be {REFUSALS[stage]}, {describe_shortfalls(missing)}: {details}.",
             ticket=ticket.identifier,
             missing=[{"kind": s.kind, "detail": s.detail} for s in missing],
         )

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -33,10 +34,18 @@ from tickets.shared import events, rights
 from tickets.shared.actors import Actor
 from tickets.shared.rights import Act
 
-from . import branch_states
+from . import branch_states, live_routes
 
 JUDGEMENT = "judgement"
 """The kind of evidence that is a person's decision on an item."""
+SIGN_OFF = "sign_off"
+"""The kind of evidence that is a person's sign-off of the whole work."""
+DECISIONS_ON_FILES = frozenset({JUDGEMENT, SIGN_OFF})
+"""Decisions that do not hold for a branch which came into being after them."""
+PROOFS_BY_CLAIM: Mapping[str, tuple[ProofKind, ...]] = MappingProxyType(
+    {"tests": (ProofKind.CHECK, ProofKind.EVENT), "route": (ProofKind.ROUTE,)}
+)
+"""Kinds of claims that only a proof of certain kinds proves."""
 MAX_CALLS = 1000
 """Tool calls of a run among which a command is searched, the newest first."""
 LINE_REFERENCE = re.compile(r"(?P<path>[^\x00-\x1f]+?)(?::(?P<first>[1-9]\d{0,8})(?:-(?P<last>[1-9]\d{0,8}))?)?")
@@ -61,8 +70,12 @@ STATE_LABELS = {ItemState.VERIFIED: "Verified", ItemState.GAPS: "With gaps", Ite
 
 @dataclass(frozen=True, slots=True)
 class ItemProof:
-    """One proof of an item: where it is, whether it holds, and for which commit. `problem` says why it does not hold."""
+    """One proof of an item: where it is, whether it holds, and for which commit. `problem` says why it does not hold.
 
+    `claim_id` is the evidence that names it.
+    """
+
+    claim_id: int
     label: str
     href: str
     by: str
@@ -97,7 +110,7 @@ class ItemEvidence:
 
 def record_claims(session: Session, run: Run, claims: Sequence[Mapping[str, Any]]) -> None:
     """Record the worker's statements as claims, with the files that they hold for and what they point to."""
-    ticket, version = session.get_one(Ticket, run.ticket_id), _read_version(session, run.ticket_id)
+    ticket, version = session.get_one(Ticket, run.ticket_id), read_version(session, run.ticket_id)
     calls = _load_calls(session, run, claims)
     for claim in claims:
         proof = _resolve_proof(session, run, claim["proof"], calls) if claim.get("proof") else None
@@ -116,7 +129,7 @@ def record_claims(session: Session, run: Run, claims: Sequence[Mapping[str, Any]
         )
 
 
-def _read_version(session: Session, ticket_id: int) -> dict[str, Any]:
+def read_version(session: Session, ticket_id: int) -> dict[str, Any]:
     """Return commit and tree of the ticket's branch as evidence holds for them, or nothing without a branch."""
     state = branch_states.find_state(session, ticket_id)
     return {"commit": state.head_sha, "tree": state.tree_sha} if state else {}
@@ -137,12 +150,15 @@ def _load_calls(session: Session, run: Run, claims: Iterable[Mapping[str, Any]])
         return []
     own = TicketMessage.run_id == run.id, TicketMessage.kind == MessageKind.TOOL_CALL
     calls = session.scalars(select(TicketMessage).where(*own).order_by(TicketMessage.seq.desc()).limit(MAX_CALLS))
-    return [(_get_command(call), call) for call in calls]
+    return [(get_command(call), call) for call in calls]
 
 
 def _resolve_proof(session: Session, run: Run, proof: Mapping[str, Any], calls: Calls) -> dict[str, Any]:
     """Resolve a reference while its run is known. A command becomes the number of the event that ran it."""
     stored = {"kind": str(proof["kind"]), "ref": proof["ref"].strip()}
+    if stored["kind"] == ProofKind.ROUTE:
+        route = live_routes.find_newest(session, run.ticket_id, stored["ref"])
+        return stored | {"fact": route.id if route else None}
     return stored | _resolve_event(session, run, stored["ref"], calls) if stored["kind"] == ProofKind.EVENT else stored
 
 
@@ -152,18 +168,29 @@ def _resolve_event(session: Session, run: Run, ref: str, calls: Calls) -> dict[s
     if number.isascii() and number.isdigit() and len(number) < 10:
         own = TicketEvent.ticket_id == run.ticket_id, TicketEvent.seq == int(number)
         seq = session.scalar(select(TicketEvent.seq).where(*own))
-        own_message = TicketMessage.ticket_id == run.ticket_id, TicketMessage.seq == int(number)
-        call = session.scalar(select(TicketMessage).where(*own_message))
+        own_calls = TicketMessage.run_id == run.id, TicketMessage.kind == MessageKind.TOOL_CALL
+        numbered = TicketMessage.ticket_id == run.ticket_id, TicketMessage.seq == int(number)
+        call = session.scalar(select(TicketMessage).where(*own_calls, *numbered))
     else:
         call = next((call for command, call in calls if ref and ref in command), None)
         seq = call.seq if call else None
-    failed = bool(call and (call.data or {}).get("error"))
-    return {"seq": seq, "entry": call.id if call else None, "failed": failed}
+    facts = {"failed": _has_failed(call), "is_command": bool(_get_input(call))} if call else {}
+    return {"seq": seq, "entry": call.id if call else None, **facts}
 
 
-def _get_command(call: TicketMessage) -> str:
+def _has_failed(call: TicketMessage) -> bool:
+    data = call.data or {}
+    return bool(data.get("error") or data.get("exit_code"))
+
+
+def get_command(call: TicketMessage) -> str:
+    return f"{call.text}\n{_get_input(call)}"
+
+
+def _get_input(call: TicketMessage) -> str:
+    """Return the command line of a tool call, empty for a tool that runs none."""
     tool_input = (call.data or {}).get("input")
-    return f"{call.text}\n{tool_input.get('command') if isinstance(tool_input, dict) else ''}"
+    return str(tool_input.get("command") or "") if isinstance(tool_input, dict) else ""
 
 
 def record_marks(
@@ -202,7 +229,7 @@ def _add_judgement(
             status=status,
             summary=note,
             item=place,
-            data={**_read_version(session, ticket.id), "of": text},
+            data={**read_version(session, ticket.id), "of": text},
             author=actor.name,
         )
     )
@@ -218,12 +245,44 @@ def build_items(session: Session, ticket: Ticket, rows: Sequence[Evidence]) -> l
     return [reader.build_item(place, item) for place, item in enumerate(ticket.acceptance)]
 
 
+class StaleTest:
+    """Test whether evidence was given for other files than those that a ticket's branch has now.
+
+    What was uploaded or fetched during a run holds for the files that the run left.
+    """
+
+    def __init__(self, branch: BranchState | None, rows: Sequence[Evidence]) -> None:
+        self._branch = branch
+        commits = (row for row in rows if row.source is EvidenceSource.FACT and row.kind == "commit")
+        self._versions = {row.run_id: _get_version(row.data, "head_sha", "tree_sha") for row in commits}
+
+    def find_version(self, row: Evidence) -> tuple[str | None, str | None]:
+        """Find commit and tree of the files that evidence holds for, or None for each that is not known."""
+        commit, tree = _get_version(row.data, "commit", "tree")
+        if commit is None and row.run_id is not None:
+            return self._versions.get(row.run_id, (None, None))
+        return commit, tree
+
+    def __call__(self, row: Evidence) -> bool:
+        commit, tree = self.find_version(row)
+        if self._branch is None or commit == self._branch.head_sha:
+            return False
+        if commit is None:
+            return row.run_id is None and row.kind in DECISIONS_ON_FILES
+        return tree is None or tree != self._branch.tree_sha
+
+
+def _get_version(data: Mapping[str, Any] | None, commit: str, tree: str) -> tuple[str | None, str | None]:
+    return (data or {}).get(commit), (data or {}).get(tree)
+
+
 class _Reader:
     """The evidence of one ticket beside the present state of its branch."""
 
     def __init__(self, ticket: Ticket, rows: Sequence[Evidence], branch: BranchState | None) -> None:
-        self._ticket, self._branch = ticket, branch
+        self._ticket, self._branch, self._is_stale = ticket, branch, StaleTest(branch, rows)
         self._rows = [row for row in reversed(rows) if row.source is EvidenceSource.CLAIM and row.item is not None]
+        self._routes = {row.id: row for row in rows if row.kind == live_routes.KIND}
         self._checks = {row.run_id: row for row in rows if row.source is EvidenceSource.FACT and row.kind == "check"}
 
     def build_item(self, place: int, item: Mapping[str, Any]) -> ItemEvidence:
@@ -245,19 +304,11 @@ class _Reader:
         reason += ", but the files have changed since" if is_stale else ""
         return ItemEvidence(state, reason, is_stale, proofs, row.author, row.created)
 
-    def _is_stale(self, row: Evidence) -> bool:
-        """Return whether the branch has other files now, or came into being since a person decided."""
-        commit, tree = (row.data or {}).get("commit"), (row.data or {}).get("tree")
-        if self._branch is None or commit == self._branch.head_sha:
-            return False
-        if commit is None:
-            return row.kind == JUDGEMENT
-        return tree is None or tree != self._branch.tree_sha
-
     def _build_proof(self, row: Evidence) -> ItemProof:
         data = row.data or {}
         label, href, problem = self._describe(row, data["proof"])
-        return ItemProof(label, href, row.author, row.run_id, data.get("commit"), self._is_stale(row), problem)
+        problem = problem or _find_mismatch(row.kind, data["proof"]["kind"])
+        return ItemProof(row.id, label, href, row.author, row.run_id, data.get("commit"), self._is_stale(row), problem)
 
     def _describe(self, row: Evidence, proof: Mapping[str, Any]) -> tuple[str, str, str]:
         """Return the label of a proof, the address that opens it, and why it does not hold."""
@@ -267,6 +318,8 @@ class _Reader:
                 return self._describe_check(page, row)
             case ProofKind.EVENT:
                 return _describe_event(page, proof)
+            case ProofKind.ROUTE:
+                return self._describe_route(page, proof)
             case ProofKind.DIFF:
                 return self._describe_line(page, row, proof["ref"])
             case kind:
@@ -278,6 +331,13 @@ class _Reader:
             return "Check command", "", "Mission Control has run no check command"
         problem = "" if check.status is EvidenceStatus.OK else "The check command failed"
         return check.summary.replace("`", ""), f"{page}?tab=evidence&run={row.run_id}#fact-{check.id}", problem
+
+    def _describe_route(self, page: str, proof: Mapping[str, Any]) -> tuple[str, str, str]:
+        route = self._routes.get(proof.get("fact") or 0)
+        if route is None:
+            return proof["ref"] or "Live route", "", "Mission Control has not fetched this address"
+        problem = "" if route.status is EvidenceStatus.OK else route.summary
+        return proof["ref"], f"{page}?tab=evidence&run={route.run_id or 0}#fact-{route.id}", problem
 
     def _describe_line(self, page: str, row: Evidence, ref: str) -> tuple[str, str, str]:
         match = LINE_REFERENCE.fullmatch(ref)
@@ -294,6 +354,12 @@ class _Reader:
         return not is_known or (branch is not None and path in branch.spans)
 
 
+def _find_mismatch(claim: str, proof: str) -> str:
+    """Return why proofs of this kind prove no claim of that kind, or nothing."""
+    kinds = PROOFS_BY_CLAIM.get(claim)
+    return f"A claim of kind {claim} is proven by {' or '.join(kinds)}" if kinds and proof not in kinds else ""
+
+
 def _is_about(row: Evidence, place: int, text: str) -> bool:
     """Return whether evidence is about an item: by its text, or by its place where the text was not recorded."""
     recorded_text = (row.data or {}).get("of")
@@ -305,8 +371,9 @@ def _describe_event(page: str, proof: Mapping[str, Any]) -> tuple[str, str, str]
     if seq is None:
         return proof["ref"] or "Event", "", "The run's transcript has no such step"
     before = f"before={seq + 1}"
-    href = f"{page}?{before}#entry-m{entry}" if entry else f"{page}?tab=events&{before}#event-{seq}"
-    return proof["ref"], href, "The command failed" if proof.get("failed") else ""
+    if not entry:
+        return proof["ref"], f"{page}?tab=events&{before}#event-{seq}", "This event is not a command of its run"
+    return proof["ref"], f"{page}?{before}#entry-m{entry}", "The command failed" if proof.get("failed") else ""
 
 
 def _build_proven(proofs: tuple[ItemProof, ...], *, has_claims: bool) -> ItemEvidence:

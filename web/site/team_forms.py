@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from werkzeug.datastructures import MultiDict
@@ -12,12 +13,19 @@ from protocol import find_price
 from settings import Limits, Settings
 from tickets.shared.errors import Invalid
 from tickets.shared.limits import BUDGETS
+from tickets.team.evidence_policy import KIND_LABELS, STAGE_LABELS, Stage
 
 Form = MultiDict[str, str]
 Values = dict[str, Any]
 UNITS = {"runs": "Runs", "tokens": "Tokens", "cost_usd": "US dollars", "turns": "Turns", "minutes": "Minutes"}
 SCOPES = {"": "One run", "ticket_": "One ticket", "day_": "One day"}
 LIMIT = "limit."
+RULE_FIELDS = ("kind", "before", "tags", "runbook")
+EMPTY_RULES = 2
+RULE_CHOICES = {
+    "kind": [("", "None"), *((kind.value, label) for kind, label in KIND_LABELS.items())],
+    "before": [(stage.value, label.removeprefix("Before ").capitalize()) for stage, label in STAGE_LABELS.items()],
+}
 
 
 def read_text(form: Form, name: str) -> str | None:
@@ -31,6 +39,23 @@ def parse_argv(form: Form, name: str) -> list[str]:
         return shlex.split(form.get(name, ""))
     except ValueError as error:
         raise Invalid(f"The quotes do not match: {error}.", field=name) from None
+
+
+def build_rules(policy: Sequence[Mapping[str, Any]]) -> list[Values]:
+    """Build the rows of the rules of an evidence policy, with empty ones for further rules."""
+    rows = [{**rule, "tags": " ".join(rule["tags"]), "runbook": rule["runbook"] or ""} for rule in policy]
+    return rows + [{"kind": "", "before": Stage.APPROVE.value, "tags": "", "runbook": ""}] * EMPTY_RULES
+
+
+def parse_rules(form: Form) -> list[Values]:
+    """Parse the rules of an evidence policy from the rows of a form, without those that have no kind."""
+    rows = zip(*(form.getlist(f"rule_{name}") for name in RULE_FIELDS), strict=False)
+    rules = [dict(zip(RULE_FIELDS, row, strict=True)) for row in rows]
+    return [
+        {**rule, "tags": rule["tags"].replace(",", " ").split(), "runbook": rule["runbook"].strip() or None}
+        for rule in rules
+        if rule["kind"]
+    ]
 
 
 def build_agent_values(agent: Agent) -> Values:

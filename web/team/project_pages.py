@@ -44,7 +44,7 @@ TRUST_NOTES = {
 DEFAULTS = {"max_runs": 2, "gate": Gate.PERSON.value, "landing": Landing.LEAVE.value, "ports": 4}
 """Initial values of a new project's form."""
 COMMANDS = ("check_command", "setup_command", "teardown_command")
-LISTS = ("copy_files", "link_files", "allowed_commands", "denied_commands")
+LISTS = ("copy_files", "link_files", "allowed_commands", "denied_commands", "live_hosts")
 """Fields of which each line is one value."""
 OPERATOR = auth.allow(Right.OPERATOR)
 
@@ -220,7 +220,8 @@ def _read_body() -> View:
         "ticket_template": form.get("ticket_template", "").replace("\r\n", "\n"),
     }
     optional |= {"phases": phase_forms.parse_phases(form)} if phase_forms.parse_rows(form) else {}
-    return plain | optional | where | commands | lists | {"network": "network" in form}
+    required = {"evidence_policy": team_forms.parse_rules(form)} if "rule_kind" in form else {}
+    return plain | optional | required | where | commands | lists | {"network": "network" in form}
 
 
 def _parse_refusal(error: ValidationError | DomainError) -> tuple[dict[str, str], int]:
@@ -245,6 +246,8 @@ def _render_form(
     context: View = {"form": values, "errors": errors, "row": project, "choices": choices, "message": message}
     context |= {"phases": phase_forms.parse_rows(request.form) or phase_forms.build_rows(template)}
     context |= {"confinement": confinement, "offered_phases": offered_phases}
+    policy = team_forms.parse_rules(request.form) if request.form else project.evidence_policy if project else []
+    context |= {"rules": team_forms.build_rules(policy), "rule_choices": team_forms.RULE_CHOICES}
     if project:
         days = auth.get_instance().settings.retention.slots
         context |= {"machines": _load_machines(project), "days": days}

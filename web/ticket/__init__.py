@@ -15,6 +15,7 @@ BLUEPRINTS = (
     "review_queue",
     "review_page",
     "print_view",
+    "evidence_page",
     "replay",
     "workflow_page",
     "plan_page",

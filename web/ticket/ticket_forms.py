@@ -48,10 +48,15 @@ def render_refused_form(reference: str, part: str, title: str, refusal: DomainEr
     return render_form(ticket, part, title, form=form, **context), refusal.status
 
 
+def is_for_dialog() -> bool:
+    """Return whether a script of the page shows the form, in a dialog or in the place of a refused one."""
+    return bool(request.headers.get("HX-Request")) or layout.is_script_request()
+
+
 def render_form(ticket: Ticket, part: str, title: str, **context: Any) -> str:
     """Render a form, for a script as a fragment, else as a page of its own."""
     context["ticket"] = {"identifier": ticket.identifier, "title": ticket.title}
-    if layout.is_script_request():
+    if is_for_dialog():
         return layout.render_part(part, **context)
     crumbs = [("Board", "/board"), (ticket.identifier, f"/ticket/{ticket.identifier}"), (title, None)]
     return layout.render_page("ticket/form_page.html", "board", crumbs, form_part=part, form_title=title, **context)

@@ -27,6 +27,7 @@ from tickets.shared.errors import DomainError, EvidenceMissing, Invalid, NotFoun
 from tickets.shared.lookup import get_ticket
 from tickets.shared.rights import Act
 from tickets.team import permission_view
+from tickets.team.evidence_policy import Stage
 from tickets.team.permission_view import PermissionView
 from tickets.workflow import branch_states, evidence, landing, wake_conditions
 from tickets.workflow.attempts import AttemptGroup, find_group
@@ -149,7 +150,7 @@ def _build_shared_context(session: Session, view: TicketView) -> View:
 
 def _list_shortfalls(session: Session, ticket: Ticket) -> list[Shortfall]:
     """List what an approval lacks. Only a ticket in review can be approved."""
-    return evidence.find_shortfalls(session, ticket) if ticket.status is TicketStatus.IN_REVIEW else []
+    return evidence.find_shortfalls(session, ticket, Stage.APPROVE) if ticket.status is TicketStatus.IN_REVIEW else []
 
 
 def _build_href(ticket: Ticket, tab: str) -> str:

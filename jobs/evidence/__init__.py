@@ -1,0 +1,1 @@
+"""Evidence that jobs observe for tickets."""
