@@ -9,9 +9,10 @@
 4. Inspect project drafts and land approved tickets, each in a thread of its own.
 5. Every few seconds check the health of this host and of the store, and try the merges of branches that have moved,
    each in a thread of its own, and store the results for all who show them.
-6. Make a pass for `mc_pickup.py`, which requests it over a socket in the run folder.
-7. Record every run with its real outcome, from the program's own JSON line or its exit code.
-8. On a stop signal: let running tasks end, for a few seconds. Agents are in tmux's own session and stay alive.
+6. Send the alerts of each channel that is set up, in a thread of its own.
+7. Make a pass for `mc_pickup.py`, which requests it over a socket in the run folder.
+8. Record every run with its real outcome, from the program's own JSON line or its exit code.
+9. On a stop signal: let running tasks end, for a few seconds. Agents are in tmux's own session and stay alive.
 
 `--run NAME` runs one task now, `--once` the tasks that are due now; both then end.
 """
@@ -33,6 +34,7 @@ with bootstrap.quick_imports():
 
     from database import writing
     from jobs import job_context, landing, pickup, single_flight, watchdog
+    from jobs.alerts.alert_runner import AlertRunner
     from jobs.event_watcher import ChangeDetector, EventWatcher
     from jobs.health.look import Looker
     from jobs.job_context import JobContext
@@ -106,7 +108,8 @@ def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
     watch_thread.start()
     server = _open_socket(context, scheduler, fingerprint)
     prober, lander = Prober(context, _log), _build_lander(context, scheduler)
-    ticker = Ticker(context, scheduler, prober, lander, Looker(context, _log), TrialMerger(context, _log))
+    merger, alert_runner = TrialMerger(context, _log), AlertRunner(context, _log)
+    ticker = Ticker(context, scheduler, prober, lander, Looker(context, _log), merger, alert_runner)
     while not stopping.wait(TICK_SECONDS):
         try:
             ticker.tick()
@@ -116,6 +119,7 @@ def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
     _limit_stop()
     watcher.stop()
     server.stop()
+    alert_runner.stop()
     scheduler.stop()
     lander.stop()
     watch_thread.join(RETRY_SECONDS)
@@ -145,6 +149,7 @@ class Ticker:
         lander: Lander,
         looker: Looker,
         merger: TrialMerger,
+        alert_runner: AlertRunner,
     ) -> None:
         self._context = context
         self._scheduler = scheduler
@@ -152,6 +157,7 @@ class Ticker:
         self._lander = lander
         self._looker = looker
         self._merger = merger
+        self._alert_runner = alert_runner
         self._gate = ChangeDetector(context.engine)
         self._owed = True
         self._heartbeat_time = datetime.min.replace(tzinfo=UTC)
@@ -167,6 +173,7 @@ class Ticker:
             _record_heartbeat(self._context, self._scheduler)
         self._looker.tick()  # after the first heartbeat, which it looks at
         self._merger.tick()
+        self._alert_runner.tick(is_changed=is_changed)
         self._owed = any(are_busy)
 
 

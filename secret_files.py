@@ -7,6 +7,7 @@ is in no answer, log or environment that others can read.
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Callable
@@ -45,6 +46,25 @@ def build_browser_url(settings: Settings) -> str:
     return f"http://{ensure_browser_host(settings)}:{settings.api_port}"
 
 
+def read_channel_secrets(settings: Settings, channel: str) -> dict[str, str]:
+    """Read the secrets of a channel of alerts, by name. Empty when it has none."""
+    try:
+        secrets_by_name: dict[str, str] = json.loads(_locate_channel_secrets(settings, channel).read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    return secrets_by_name
+
+
+def write_channel_secrets(settings: Settings, channel: str, secrets_by_name: dict[str, str]) -> None:
+    """Replace the secrets of a channel of alerts."""
+    file = _locate_channel_secrets(settings, channel)
+    _write_private(file, json.dumps(secrets_by_name).encode()).replace(file)
+
+
+def _locate_channel_secrets(settings: Settings, channel: str) -> Path:
+    return settings.secrets_dir / f"alerts-{channel}.json"
+
+
 def _make_host_name(settings: Settings) -> str:
     characters = "".join(secrets.choice(HOST_ALPHABET) for _ in range(HOST_CHARACTERS))
     return f"mc-{settings.instance}-{characters}.localhost"
@@ -58,12 +78,22 @@ def _read_or_create(file: Path, create: Callable[[], bytes]) -> bytes:
 
 def _write_once(file: Path, content: bytes) -> None:
     """Write a private file completely, then link it to its name unless another process was faster."""
-    new_file = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    new_file.touch(mode=0o600, exist_ok=False)
+    new_file = _write_private(file, content)
     try:
-        new_file.write_bytes(content)
         file.hardlink_to(new_file)
     except FileExistsError:
         pass
     finally:
         new_file.unlink()
+
+
+def _write_private(file: Path, content: bytes) -> Path:
+    """Write a file beside another one that only this user can read, and return it."""
+    new_file = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    new_file.touch(mode=0o600, exist_ok=False)
+    try:
+        new_file.write_bytes(content)
+    except BaseException:
+        new_file.unlink()
+        raise
+    return new_file

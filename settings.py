@@ -231,6 +231,7 @@ class Retention(_Frozen):
     task_runs: PositiveInt = Field(60, description="days a scheduled run is listed")
     heartbeats: PositiveInt = Field(14, description="days a heartbeat is kept")
     inbox_items: PositiveInt = Field(90, description="days a settled inbox item is kept")
+    alerts: PositiveInt = Field(30, description="days a delivered alert is listed")
     incidents: PositiveInt = Field(365, description="days a closed incident is kept")
     quarantine: PositiveInt = Field(30, description="days a refused payload is kept")
     runs: PositiveInt = Field(30, description="days the files of an ended run are kept")

@@ -17,6 +17,7 @@ from sqlalchemy import event, select, update
 import mc_scheduler
 from database import StoreUnavailable, reading, writing
 from jobs import dispatch_pass, pickup, scheduler, single_flight, trial_merges, watchdog
+from jobs.alerts.alert_runner import AlertRunner
 from jobs.health.look import Looker
 from jobs.landing import Lander
 from jobs.program_probes import Prober
@@ -229,7 +230,9 @@ def test_a_tick_reads_the_store_only_where_it_has_changed(
     lander = Lander(context, lambda: JobResult(TaskOutcome.NOOP), lambda: True, log)
     looker = Looker(context, log)
     merger = TrialMerger(context, log)
-    ticker = mc_scheduler.Ticker(context, task_scheduler.scheduler, Prober(context, log), lander, looker, merger)
+    ticker = mc_scheduler.Ticker(
+        context, task_scheduler.scheduler, Prober(context, log), lander, looker, merger, AlertRunner(context, log)
+    )
     ticker.tick()
     wait_until(lambda: not looker.is_looking and not merger.is_trying, description="the first look and trial")
     for _ in range(3):  # the first beats, which is a change of its own
@@ -257,7 +260,9 @@ def test_the_scheduler_shows_that_it_is_alive_at_once_after_a_step_of_the_clock(
     lander = Lander(context, lambda: JobResult(TaskOutcome.NOOP), lambda: True, log)
     looker = Looker(context, log)
     merger = TrialMerger(context, log)
-    ticker = mc_scheduler.Ticker(context, task_scheduler.scheduler, Prober(context, log), lander, looker, merger)
+    ticker = mc_scheduler.Ticker(
+        context, task_scheduler.scheduler, Prober(context, log), lander, looker, merger, AlertRunner(context, log)
+    )
     moments: list[datetime] = []
     heartbeats: list[datetime] = []
     monkeypatch.setattr(mc_scheduler, "now", lambda: moments[-1])
