@@ -89,3 +89,17 @@ def show(session: Session, ticket: Ticket) -> list[dict[str, Any]]:
     """Build the views of a ticket's questions."""
     views = ticket_detail.build_conversation(session, ticket, timeline.list_entries(session, ticket.id))
     return [view for view in views if view["kind"] == "question"]
+
+
+@pytest.mark.parametrize("text", ["REVIEW: It is painted.", "It is painted."])
+def test_a_report_that_repeats_the_last_text_of_the_agent_is_shown_once(engine: Engine, text: str) -> None:
+    ticket_id, run_id, _ = ask(engine)
+    tell(engine, run_id, 2, "agent.text", {"text": "It is not dry yet."})
+    tell(engine, run_id, 3, "agent.text", {"text": text})
+    with writing(engine) as session:
+        report = reports.RunReport(verdict="review", summary="It is painted.")
+        reports.apply_report(session, run_id, report, reports.RetryPolicy())
+        entries = timeline.list_entries(session, ticket_id)
+        views = ticket_detail.build_conversation(session, get_ticket(session, ticket_id), entries)
+    texts = [(view["kind"], view["markdown"]) for view in views if view["kind"] in ("text", "verdict")]
+    assert texts == [("text", "It is not dry yet."), ("verdict", "It is painted.")]

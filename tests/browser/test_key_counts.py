@@ -146,3 +146,52 @@ def test_ten_jobs_take_few_keys_and_clicks(furnished_site: BoardSite, page: Page
         expect(page.locator("[role=option][aria-selected=true]")).to_contain_text("Which colour?")
         counting.press("Enter")
         expect(page).to_have_url(f"{site.base}/ticket/{asking}")
+
+
+SLOW_LINE = {"offline": False, "latency": 150, "downloadThroughput": 200_000, "uploadThroughput": 94_000}
+"""Fast 3G, in milliseconds and bytes per second."""
+
+
+@contextmanager
+def slow_line(page: Page) -> Iterator[None]:
+    """Slow the network of a page down."""
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.send("Network.emulateNetworkConditions", SLOW_LINE)
+    yield
+    session.detach()
+
+
+def tab_to(page: Page, target: Locator) -> None:
+    """Press Tab until the target has the focus."""
+    expect(target).to_be_visible()
+    for _ in range(120):
+        if target.evaluate("element => element === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{target} is not reached by Tab")
+
+
+def test_the_whole_path_is_walked_by_keyboard_over_3g(site: BoardSite, page: Page) -> None:
+    state = page.locator("#ticket-head .state")
+    with slow_line(page):
+        go(page, "/board")
+        page.keyboard.press("c")
+        expect(page.get_by_label("Title")).to_be_focused()
+        page.keyboard.type("Greet by name @script")
+        page.keyboard.press("Control+Enter")
+        expect(state).to_have_text("To do")
+        ticket = page.url.rpartition("/")[2]
+
+        site.report_verdict(ticket, "question")
+        expect(state).to_have_text("Needs input")
+        tab_to(page, page.get_by_label("Your answer"))
+        page.keyboard.type("By the first name.")
+        page.keyboard.press("Control+Enter")
+        expect(state).to_have_text("To do")
+
+        site.report_verdict(ticket, "review")
+        expect(state).to_have_text("In review")
+        tab_to(page, page.get_by_role("button", name="Approve").first)
+        page.keyboard.press("Enter")
+        expect(state).to_have_text("Done")

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from jobs import landing, trial_merges
 from jobs.landing import Lander
 from jobs.scheduler import ROOT, Scheduler, run_landing
 from models import (
+    BranchState,
     Evidence,
     LandingState,
     Project,
@@ -521,6 +523,12 @@ def test_conflicts_and_overlaps_are_known_before_the_approval(
     trial_merges.make_pass(context, tried)
     note = load_notes()[2]
     assert note is not None and "unrelated histories" in note.problem
+    for checked, is_tried in ((now(), True), (now() - timedelta(hours=1), False)):
+        with writing(engine) as session:
+            session.execute(update(BranchState).values(checked=checked))
+        with reading(engine) as session:
+            [work] = [work for work in branch_states.list_work(session, context.host) if work.ticket_id == third]
+        assert (work.tried_base is not None) is is_tried, "git may be able to try it later"
 
 
 def test_a_repository_in_which_git_hangs_keeps_no_other_from_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
@@ -60,19 +60,33 @@ def build_conversation(session: Session, ticket: Ticket, entries: list[Entry]) -
     question_ids = sorted(entry.id for entry in entries if _is_question(entry))
     answers = _load_answers(session, ticket.id, question_ids)
     last_question = max(question_ids, default=None)
+    reports = {(entry.run_id, entry.body.strip()) for entry in entries if _is_report(entry)}
     views = []
     for entry in entries:
         if isinstance(entry, TicketComment):
             views.append(_build_comment(ticket, entry, verdicts, answers.get(entry.id), entry.id == last_question))
         elif isinstance(entry, QueuedMessage):
             views.append(_build_queued(entry))
-        elif not _is_noise(entry):
+        elif not _is_noise(entry) and (entry.run_id, _strip_signal(entry)) not in reports:
             views.append(_build_message(entry, run_requests))
     return views
 
 
 def _is_question(entry: Entry) -> bool:
     return isinstance(entry, TicketComment) and entry.kind is CommentKind.QUESTION
+
+
+REPORT_KINDS = (CommentKind.QUESTION, CommentKind.VERDICT)
+SIGNAL = re.compile(r"(?:DONE|REVIEW|CHANGES|QUESTION):\s*")
+
+
+def _is_report(entry: Entry) -> TypeGuard[TicketComment]:
+    return isinstance(entry, TicketComment) and entry.kind in REPORT_KINDS
+
+
+def _strip_signal(entry: TicketMessage) -> str | None:
+    """Return an agent's text without the word of a signal, as the comment of the run's report has it. None for other messages."""
+    return SIGNAL.sub("", entry.text.strip(), count=1) if entry.kind is MessageKind.TEXT else None
 
 
 def _is_noise(entry: TicketMessage) -> bool:

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import combinations, islice
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import and_, bindparam, case, func, select
 from sqlalchemy.orm import Session, aliased
 
 from database import fetch_rows, in_ids
-from models import Attempt, BranchState, Project, Run, Ticket, TicketStatus, now
+from models import Attempt, BranchState, Project, Run, Ticket, TicketStatus, ago, now
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.ticket_row import AnyTicket
@@ -23,6 +24,7 @@ from tickets.shared.ticket_row import AnyTicket
 OPEN_WORK = (TicketStatus.IN_PROGRESS, TicketStatus.NEEDS_INPUT, TicketStatus.IN_REVIEW)
 """States in which a ticket's branch is compared with those of others."""
 MAX_TICKETS = 200
+RETRY_INTERVAL = timedelta(minutes=5)
 MAX_CONFLICTS = 50
 MAX_OVERLAPS = 20
 MAX_PLACES = 4
@@ -121,7 +123,10 @@ OPEN_BRANCHES = (
         Run.repository,
         Run.branch,
         Project.base_branch,
-        BranchState.tried_base,
+        case(
+            (and_(BranchState.problem != "", BranchState.checked < ago(RETRY_INTERVAL)), None),
+            else_=BranchState.tried_base,
+        ),
         BranchState.tried_head,
     )
     .join(Project, Project.id == Ticket.project_id)
@@ -134,7 +139,10 @@ OPEN_BRANCHES = (
 
 
 def list_work(session: Session, host: str) -> list[BranchWork]:
-    """List the open tickets whose branches are on this host, the newest first."""
+    """List the open tickets whose branches are on this host, the newest first.
+
+    A merge that git could not try counts as not tried after `RETRY_INTERVAL`.
+    """
     return [
         BranchWork(ticket_id, repository or "", branch or "", base, *tried)
         for ticket_id, repository, branch, base, *tried in session.execute(OPEN_BRANCHES, {"host": host})
