@@ -1236,6 +1236,7 @@ class AlertDelivery(Base):
         UniqueConstraint("channel", "key"),
         Index("alert_deliveries_due", "channel", "due"),
         Index("alert_deliveries_by_subject", "subject", "channel"),
+        Index("alert_deliveries_by_ticket", "ticket_id"),
         Index("alert_deliveries_created", "created"),
         one_of("kind", AlertKind),
         one_of("state", AlertState),

@@ -61,6 +61,7 @@ def upgrade() -> None:
     )
     op.create_index("alert_deliveries_due", "alert_deliveries", ["channel", "due"])
     op.create_index("alert_deliveries_by_subject", "alert_deliveries", ["subject", "channel"])
+    op.create_index("alert_deliveries_by_ticket", "alert_deliveries", ["ticket_id"])
     op.create_index("alert_deliveries_created", "alert_deliveries", ["created"])
     op.create_table(
         "push_subscriptions",

@@ -140,43 +140,21 @@ def list_working(session: Session) -> dict[str, datetime]:
     return {row.name: row.changed for row in fetch_rows(session, WORKING)}
 
 
-def save_rules(session: Session, name: str, rules: ChannelRules, actor: Actor) -> AlertChannel:
-    """Save what a channel sends. When it is enabled it begins with the next event; disabled, it drops what waits."""
-    rights.require(actor, Act.ADMINISTER)
-    row = _ensure_row(session, name)
+def save_channel(session: Session, kind: ChannelType, rules: ChannelRules, options: Body, actor: Actor) -> AlertChannel:
+    """Save what a channel sends and how. When it is enabled it begins with the next event; disabled, it drops what waits."""
+    rights.require(actor, Act.CHANGE_ALERTS)
+    row = session.get(AlertChannel, kind.name) or AlertChannel(name=kind.name, enabled=False)
     if rules.enabled and not row.enabled:
         row.cursor = events.get_last_id(session)
     if not rules.enabled:
-        _drop_pending(session, name)
+        _drop_pending(session, kind.name)
     for column, value in rules.model_dump(mode="json").items():
         setattr(row, column, value)
-    _record_change(session, row, actor)
-    return row
-
-
-def save_options(session: Session, name: str, options: Body, actor: Actor) -> AlertChannel:
-    """Save the options of a channel that are no secrets."""
-    rights.require(actor, Act.ADMINISTER)
-    row = _ensure_row(session, name)
-    row.options = options.model_dump(mode="json")
-    _record_change(session, row, actor)
-    return row
-
-
-def _ensure_row(session: Session, name: str) -> AlertChannel:
-    channel_type = get_type(name)
-    row = session.get(AlertChannel, name)
-    if row is None:
-        row = AlertChannel(name=channel_type.name, kinds=DEFAULT_KINDS, projects=[], options={})
-        row.enabled, row.cursor = False, events.get_last_id(session)
-        session.add(row)
-    return row
-
-
-def _record_change(session: Session, row: AlertChannel, actor: Actor) -> None:
-    row.changed = now()
+    row.options, row.changed = options.model_dump(mode="json"), now()
+    session.add(row)
     session.flush()
-    events.append(session, None, "alert_channel_changed", {"channel": row.name, "enabled": row.enabled}, actor)
+    events.append(session, None, "alert_channel_changed", {"channel": kind.name, "enabled": row.enabled}, actor)
+    return row
 
 
 def _drop_pending(session: Session, name: str) -> None:

@@ -12,12 +12,14 @@ from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, and_, false, func, select, update
 from sqlalchemy.orm import Session
 
 from database import insert_or_ignore
 from models import AlertChannel, AlertDelivery, AlertKind, AlertState, now
+from tickets.shared import events
 from tickets.shared.actors import Actor
+from tickets.shared.errors import NotFound
 from tickets.shared.quiet_hours import find_next_time
 from tickets.shared.rights import Act, require
 
@@ -33,15 +35,16 @@ LONGEST_WAIT = timedelta(days=1)
 """Longest wait that a service may ask for."""
 ATTEMPT_TIMEOUT = timedelta(minutes=5)
 """When an attempt without a result is repeated: its process was killed."""
-DUPLICATE_WINDOW = timedelta(minutes=10)
+REPEAT_PAUSE = timedelta(minutes=10)
 REPEATING_KINDS = frozenset({AlertKind.INCIDENT, AlertKind.BUDGET})
-"""Kinds of which one about the same subject is not repeated within the window, as a condition may come and go."""
+"""Kinds of a condition that may come and go: two alerts about the same subject have a pause between them."""
 MAX_SINGLE_ALERTS = 5
 """When more alerts than this are due at once, such as after quiet hours, they are sent as one digest."""
 MAX_BATCH = 200
 CURSOR_LAG = 500
 """Events after which a cursor is stored although none of them concerned the channel."""
 PAGE_SIZE = 50
+ALERTS = Actor.system("alerts")
 MAX_REASON_BYTES = 500
 
 
@@ -66,27 +69,19 @@ def collect(session: Session, name: str, zone: ZoneInfo) -> bool:
 def has_news(session: Session, name: str) -> bool:
     """Return whether `collect` has something to write. It is asked first, as it needs no write lock."""
     channel = channels.get_channel(session, name)
+    if not channel.enabled:
+        return False
     cursor, page = derivation.list_events(session, channel.cursor)
-    return channel.enabled and (bool(page) or cursor - channel.cursor >= CURSOR_LAG)
+    return bool(page) or cursor - channel.cursor >= CURSOR_LAG
 
 
 def _store_alert(session: Session, channel: AlertChannel, alert: Alert, zone: ZoneInfo) -> None:
     mode = channels.choose_mode(channel, alert)
     if mode is None:
         return
-    moment = now()
-    is_duplicate = _is_duplicate(session, channel.name, alert, moment)
     clock = time.fromisoformat(channel.digest_time or channels.DEFAULT_DIGEST_TIME)
-    due = find_next_time(moment, clock, zone) if mode is AlertMode.DIGEST else moment
-    _insert(
-        session,
-        channel.name,
-        alert,
-        state=AlertState.SUPPRESSED if is_duplicate else AlertState.PENDING,
-        reason="the same was sent moments ago" if is_duplicate else "",
-        in_digest=mode is AlertMode.DIGEST,
-        due=None if is_duplicate else due,
-    )
+    due = find_next_time(now(), clock, zone) if mode is AlertMode.DIGEST else _find_repeat_time(session, channel, alert)
+    _insert(session, channel.name, alert, due=due, in_digest=mode is AlertMode.DIGEST)
 
 
 def _insert(session: Session, channel: str, alert: Alert, **values: object) -> int | None:
@@ -97,26 +92,31 @@ def _insert(session: Session, channel: str, alert: Alert, **values: object) -> i
     return session.scalar(statement.returning(AlertDelivery.id))
 
 
-def _is_duplicate(session: Session, channel: str, alert: Alert, moment: datetime) -> bool:
+def _find_repeat_time(session: Session, channel: AlertChannel, alert: Alert) -> datetime:
+    """Find when an alert is sent: at once, or `REPEAT_PAUSE` after the last one about a condition that comes and goes.
+
+    If the condition is over by then, nothing is sent.
+    """
+    moment = now()
     if alert.kind not in REPEATING_KINDS or alert.subject is None:
-        return False
-    same = (AlertDelivery.subject == alert.subject, AlertDelivery.channel == channel)
-    recent = (AlertDelivery.created > moment - DUPLICATE_WINDOW, AlertDelivery.state != AlertState.SUPPRESSED)
-    rows = session.scalars(select(AlertDelivery).where(*same, *recent))
-    return any(Alert.from_json(row.alert).title == alert.title for row in rows)
+        return moment
+    same = (AlertDelivery.subject == alert.subject, AlertDelivery.channel == channel.name)
+    last = session.scalar(select(func.max(AlertDelivery.sent)).where(*same))
+    return max(moment, last + REPEAT_PAUSE) if last else moment
 
 
 def _settle(session: Session, channel: str, settlement: Settlement) -> None:
     """Suppress what waits for a subject that has ended, and have channels tell it where it was sent."""
-    is_prefix = settlement.subject.endswith(":")
-    subject = AlertDelivery.subject
-    same = subject.startswith(settlement.subject, autoescape=True) if is_prefix else subject == settlement.subject
+    same = AlertDelivery.subject == settlement.subject
+    if settlement.ticket_id is not None:
+        of_run = AlertDelivery.subject.startswith(settlement.subject, autoescape=True)
+        same = and_(AlertDelivery.ticket_id == settlement.ticket_id, of_run)
     mine = (same, AlertDelivery.channel == channel)
     pending = {"state": AlertState.SUPPRESSED, "reason": f"settled before: {settlement.text}", "due": None}
     session.execute(update(AlertDelivery).where(*mine, _in_state(AlertState.PENDING)).values(**pending))
-    sent = {"settlement": settlement.text, "due": now(), "attempts": 0}
-    open_rows = (_in_state(AlertState.SENT), AlertDelivery.settlement.is_(None))
-    session.execute(update(AlertDelivery).where(*mine, *open_rows).values(**sent))
+    values = {"settlement": settlement.text, "due": now(), "attempts": 0}
+    open_rows = (_in_state(AlertState.SENT), AlertDelivery.settlement.is_(None), AlertDelivery.in_digest == false())
+    session.execute(update(AlertDelivery).where(*mine, *open_rows).values(**values))
 
 
 def _in_state(state: AlertState) -> ColumnElement[bool]:
@@ -180,16 +180,12 @@ def begin_attempt(session: Session, ids: Sequence[int]) -> bool:
     return len(rows.all()) == len(ids)
 
 
-def record_sent(session: Session, ids: Sequence[int], reference: str) -> None:
-    """Record that a message was sent. What ended while it was being sent is settled next."""
+def record_sent(session: Session, rows: Sequence[AlertDelivery], reference: str) -> None:
+    """Record that a message was sent. What ends while it is being sent is settled next."""
     values = {"state": AlertState.SENT, "reference": reference, "sent": now(), "reason": "", "due": None, "attempts": 0}
-    sent = session.execute(
-        update(AlertDelivery)
-        .where(AlertDelivery.id.in_(ids), AlertDelivery.state.in_((AlertState.PENDING, AlertState.SUPPRESSED)))
-        .values(**values)
-        .returning(AlertDelivery.id)
-    )
-    sent.all()
+    values["in_digest"] = len(rows) > 1 or rows[0].in_digest
+    session.execute(update(AlertDelivery).where(AlertDelivery.id.in_([row.id for row in rows])).values(**values))
+    _report_tests(session, rows, AlertState.SENT)
 
 
 def record_settled(session: Session, delivery_id: int, reason: str = "") -> None:
@@ -202,17 +198,27 @@ def record_failure(
     session: Session, rows: Sequence[AlertDelivery], reason: str, retry_after: float | None, is_permanent: bool
 ) -> None:
     """Record a failed attempt and when the next one is made. With `retry_after` seconds the whole channel waits."""
+    counts = select(AlertDelivery.id, AlertDelivery.attempts).where(AlertDelivery.id.in_([row.id for row in rows]))
+    attempts_by_id = {delivery_id: attempts for delivery_id, attempts in session.execute(counts)}  # noqa: C416
     for row in rows:
-        attempts = row.attempts + 1
+        attempts = attempts_by_id.get(row.id, 0)
         is_last = is_permanent or attempts >= MAX_ATTEMPTS or row.kind is AlertKind.TEST
         due = None if is_last else now() + _compute_wait(attempts, retry_after)
         values = {"reason": clean_line(reason, MAX_REASON_BYTES), "due": due}
         state = {"state": _choose_end(row)} if is_last else {}
         session.execute(update(AlertDelivery).where(AlertDelivery.id == row.id).values(**values, **state))
+    _report_tests(session, rows, AlertState.FAILED)
     if retry_after is not None and rows:
         until = now() + min(timedelta(seconds=retry_after), LONGEST_WAIT)
         waiting = (AlertDelivery.channel == rows[0].channel, AlertDelivery.due < until)
         session.execute(update(AlertDelivery).where(*waiting).values(due=until))
+
+
+def _report_tests(session: Session, rows: Sequence[AlertDelivery], state: AlertState) -> None:
+    """Append the events by which the page of the settings shows the result of a test."""
+    for row in rows:
+        if row.kind is AlertKind.TEST:
+            events.append(session, None, "alert_tested", {"channel": row.channel, "state": state.value}, ALERTS)
 
 
 def _choose_end(row: AlertDelivery) -> AlertState:
@@ -229,7 +235,7 @@ def _compute_wait(attempts: int, retry_after: float | None) -> timedelta:
 
 def request_test(session: Session, name: str, actor: Actor) -> int:
     """Have a channel send a test, enabled or not, and return the id of its delivery."""
-    require(actor, Act.ADMINISTER)
+    require(actor, Act.CHANGE_ALERTS)
     channel = channels.get_channel(session, name)
     title = "Test alert from Mission Control"
     moment = now()
@@ -245,8 +251,12 @@ def request_test(session: Session, name: str, actor: Actor) -> int:
     return delivery_id
 
 
-def get_delivery(session: Session, delivery_id: int) -> AlertDelivery | None:
-    return session.get(AlertDelivery, delivery_id)
+def find_alert(session: Session, channel: str, key: str) -> Alert:
+    """Find the alert that a channel has sent under a key. Raises `NotFound`."""
+    row = session.scalar(select(AlertDelivery).where(AlertDelivery.channel == channel, AlertDelivery.key == key))
+    if row is None:
+        raise NotFound("This alert is no longer known. Open the ticket instead.")
+    return Alert.from_json(row.alert)
 
 
 def list_latest(session: Session, limit: int = PAGE_SIZE) -> list[AlertDelivery]:

@@ -57,11 +57,12 @@ class WatchedEvent:
 class Settlement:
     """The end of a subject: its alerts need nobody any more, for the reason in `text`.
 
-    `subject` is one subject, or the beginning of several when it ends with a colon.
+    With the `ticket_id` of an ended run, `subject` is the beginning of all subjects of that run.
     """
 
     subject: str
     text: str
+    ticket_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +266,8 @@ def _settle_request(event: WatchedEvent) -> Derivation:
 
 
 def _settle_run(event: WatchedEvent) -> Derivation:
-    return Derivation(None, Settlement(name_request_subject(event.run_id, ""), "The run has ended."))
+    subject = name_request_subject(event.run_id, "")
+    return Derivation(None, Settlement(subject, "The run has ended.", event.ticket_id))
 
 
 # -------------------------------------------------------------------------------------- incidents, budgets and messages

@@ -34,6 +34,7 @@ class Act(StrEnum):
     GIVE_ACCESS = "issues tokens"
     CHANGE_PROFILES = "changes profiles"
     CHANGE_PROJECTS = "changes projects"
+    CHANGE_ALERTS = "changes where alerts are sent"
     FILE_ITEM = "files an inbox item"
     WORK_INBOX = "works the inbox"
     ADMINISTER = "changes team, workspaces, tasks or the pause, or revokes tokens"
@@ -61,13 +62,21 @@ ALLOWED: dict[Act, frozenset[ActorKind]] = {
     Act.GIVE_ACCESS: ADMINISTRATORS,
     Act.CHANGE_PROFILES: ADMINISTRATORS,
     Act.CHANGE_PROJECTS: ADMINISTRATORS,
+    Act.CHANGE_ALERTS: ADMINISTRATORS,
     Act.ADMINISTER: ADMINISTRATORS,
 }
 """A program never lets an agent use a tool, takes no conversation from a person, and does not lower the bar it is held to."""
 PROOF_REQUIRED = frozenset(
-    {Act.GIVE_ACCESS, Act.CHANGE_PROFILES, Act.CHANGE_PROJECTS, Act.PARK_ON_PROBE, Act.TRUST_REPOSITORY}
+    {
+        Act.GIVE_ACCESS,
+        Act.CHANGE_ALERTS,
+        Act.CHANGE_PROFILES,
+        Act.CHANGE_PROJECTS,
+        Act.PARK_ON_PROBE,
+        Act.TRUST_REPOSITORY,
+    }
 )
-"""Acts that give access or choose commands that run on this machine: a browser proves anew who uses it."""
+"""Acts that give access, send texts elsewhere or choose commands that run on this machine: a browser proves anew who uses it."""
 EVENTS_OF_READERS = frozenset({"logged_out"})
 
 
