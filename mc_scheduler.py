@@ -34,7 +34,7 @@ with bootstrap.quick_imports():
 
     from database import writing
     from jobs import job_context, landing, pickup, single_flight, watchdog
-    from jobs.alerts.alert_runner import AlertRunner
+    from jobs.alerts.alert_starter import AlertStarter
     from jobs.event_watcher import ChangeDetector, EventWatcher
     from jobs.health.look import Looker
     from jobs.job_context import JobContext
@@ -108,8 +108,8 @@ def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
     watch_thread.start()
     server = _open_socket(context, scheduler, fingerprint)
     prober, lander = Prober(context, _log), _build_lander(context, scheduler)
-    merger, alert_runner = TrialMerger(context, _log), AlertRunner(context, _log)
-    ticker = Ticker(context, scheduler, prober, lander, Looker(context, _log), merger, alert_runner)
+    merger, alert_starter = TrialMerger(context, _log), AlertStarter(context, _log)
+    ticker = Ticker(context, scheduler, prober, lander, Looker(context, _log), merger, alert_starter)
     while not stopping.wait(TICK_SECONDS):
         try:
             ticker.tick()
@@ -119,7 +119,7 @@ def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
     _limit_stop()
     watcher.stop()
     server.stop()
-    alert_runner.stop()
+    alert_starter.stop()
     scheduler.stop()
     lander.stop()
     watch_thread.join(RETRY_SECONDS)
@@ -149,7 +149,7 @@ class Ticker:
         lander: Lander,
         looker: Looker,
         merger: TrialMerger,
-        alert_runner: AlertRunner,
+        alert_starter: AlertStarter,
     ) -> None:
         self._context = context
         self._scheduler = scheduler
@@ -157,7 +157,7 @@ class Ticker:
         self._lander = lander
         self._looker = looker
         self._merger = merger
-        self._alert_runner = alert_runner
+        self._alert_starter = alert_starter
         self._gate = ChangeDetector(context.engine)
         self._owed = True
         self._heartbeat_time = datetime.min.replace(tzinfo=UTC)
@@ -173,7 +173,7 @@ class Ticker:
             _record_heartbeat(self._context, self._scheduler)
         self._looker.tick()  # after the first heartbeat, which it looks at
         self._merger.tick()
-        self._alert_runner.tick(is_changed=is_changed)
+        self._alert_starter.tick(is_changed=is_changed)
         self._owed = any(are_busy)
 
 

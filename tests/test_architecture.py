@@ -63,6 +63,8 @@ ALLOWED_TO_MODULE: dict[str, set[str]] = {
     "web/runs/console.py": {"workers"},
     "web/runs/changes.py": {"workers"},
     "web/runs/line_comments.py": {"workers"},
+    "web/team/alert_page.py": SECRETS,
+    "web/team/push_page.py": SECRETS | {"workers"},
     "web/team/project_branches.py": {"workers"},
     "web/team/project_trust.py": {"workers"},
     "web/operations/spool_status.py": {"workers"},

@@ -1,6 +1,6 @@
 """The channels of alerts in the scheduler: a thread each, so that one that hangs stops neither another nor the scheduler.
 
-1. Read which channels are enabled or have something to send, when the store has changed.
+1. Read which channels of this home are enabled or have something to send, when the store has changed.
 2. For each, in its thread: collect new alerts from the event log, then send and settle what is due, one after the other.
 3. Load a channel's module when it first has something to do.
 4. Run the inbound side of a channel that has one in another thread, again after a while when it fails.
@@ -65,23 +65,25 @@ class AlertRunner:
 
     def _load_workers(self) -> None:
         with reading(self._context.engine) as session:
-            working = channels.list_working(session)
+            rows = channels.list_working(session)
+        settings = self._context.settings
+        working = {name: rows[name] for name in rows if secret_files.is_channel_set_up(settings, name)}
         for name, worker in list(self._workers.items()):
-            if working.get(name) != worker.changed:
+            if working.get(name) != worker.change_time:
                 worker.stop()
                 del self._workers[name]
-        for name, changed in working.items():
-            if name in CHANNEL_MODULES and name not in self._workers:
-                self._workers[name] = ChannelWorker(self._context, name, changed, self._log)
+        for name, change_time in working.items():
+            if name not in self._workers:
+                self._workers[name] = ChannelWorker(self._context, name, change_time, self._log)
 
 
 class ChannelWorker:
-    """One channel as it was set up at the time `changed`."""
+    """One channel as it was set up at `change_time`."""
 
-    def __init__(self, context: JobContext, name: str, changed: datetime, log: Callable[[str], None]) -> None:
+    def __init__(self, context: JobContext, name: str, change_time: datetime, log: Callable[[str], None]) -> None:
         self._context = context
         self._name = name
-        self.changed = changed
+        self.change_time = change_time
         self._log = log
         self._channel: Channel | None = None
         self._stopping = threading.Event()
@@ -159,7 +161,7 @@ class ChannelWorker:
             self._record_failure(rows, error)
             return
         with writing(self._context.engine) as session:
-            deliveries.record_sent(session, ids, reference)
+            deliveries.record_sent(session, rows, reference)
 
     def _settle(self, row: AlertDelivery) -> None:
         if not self._begin([row.id]):
@@ -190,8 +192,7 @@ class ChannelWorker:
                 options = dict(channels.get_channel(session, self._name).options)
             settings = self._context.settings
             secrets = secret_files.read_channel_secrets(settings, self._name)
-            board_url = secret_files.build_browser_url(settings)
-            setup = ChannelSetup(self._context, options, secrets, board_url, self._log)
+            setup = ChannelSetup(self._context, options, secrets, self._log)
             self._channel = importlib.import_module(CHANNEL_MODULES[self._name]).build_channel(setup)
         channel: Channel = self._channel
         return channel

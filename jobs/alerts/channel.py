@@ -50,12 +50,14 @@ class InboundChannel(Channel, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChannelSetup:
-    """What a channel is built from: its options, its secrets by name, the URL of the board for links, and a log."""
+    """What a channel is built from: its options, its secrets by name, and a log.
+
+    Links in messages begin with `public_url` or are left out, as the board's own host name is a secret.
+    """
 
     context: JobContext
     options: Mapping[str, Any]
     secrets: Mapping[str, str]
-    board_url: str
     log: Callable[[str], None]
 
 
