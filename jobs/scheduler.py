@@ -25,7 +25,7 @@ from workers.run.task_process import ProcessResult
 from . import housekeeping, landing, pickup, single_flight, spec_builder, watchdog
 from .health import canary, look
 from .job_context import JobContext
-from .task_recorder import REPEAT, JobResult, choose_status
+from .task_recorder import JobResult, choose_status
 
 ROOT = Path(__file__).resolve().parent.parent
 GRACE_SECONDS = 8.0
@@ -229,7 +229,9 @@ class Scheduler:
         log = self._context.settings.logs_dir / "tasks" / f"{task.name}.log"
         process_result = programs.run(argv, ROOT, task.head.timeout, log, self._stopping, self._redaction)
         summary = process_result.summary or {}
-        return JobResult(self._record(task, trigger, started_at, process_result), summary, again=REPEAT in summary)
+        return JobResult(
+            self._record(task, trigger, started_at, process_result), summary, again=tasks.REPEAT in summary
+        )
 
     def run_enabled(self, name: str, job: Job, trigger: Trigger) -> JobResult:
         """Run a job as its task, at once and in this thread, unless the task is disabled."""
@@ -267,7 +269,7 @@ class Scheduler:
             facts = {**summary, **({"error": process_result.cut} if process_result.cut else {})}
             if not self._stopping.is_set():
                 detail = facts or {"error": f"{task.head.command[0]} ended with exit code {process_result.code}"}
-                tasks.record_heartbeat(session, task.name, choose_status(outcome), summary=detail)
+                tasks.record_outcome(session, task.name, choose_status(outcome), detail)
             tasks.record_run(
                 session,
                 task.name,

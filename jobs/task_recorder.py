@@ -15,14 +15,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 import migrations
-from database import Session, StoreUnavailable, UnsafeSQLite, open_engine, writing
+from database import StoreUnavailable, UnsafeSQLite, open_engine, writing
 from models import TaskOutcome, Trigger, now
 from redaction import SHAPES
 from settings import Settings, SettingsError, load
 from tickets.operations import tasks
 
-REPEAT = "repeat"
-"""Key of a failed task's summary, present when it may succeed in a moment."""
 START_FAILED_CODE = 2
 """Exit code of a program that could not open its store."""
 
@@ -65,7 +63,9 @@ def run_with_store(work: Callable[[Settings, Engine], int]) -> int:
     except (SettingsError, StoreOutdated, DBAPIError, UnsafeSQLite) as error:
         message = str(error.orig) if isinstance(error, DBAPIError) else str(error)
         print(message, file=sys.stderr)
-        _print_summary({"outcome": TaskOutcome.FAILED.value, "error": message.splitlines()[0]})
+        summary = {"outcome": TaskOutcome.FAILED.value, "error": message.splitlines()[0]}
+        is_repeatable = isinstance(error, SettingsError | DBAPIError)
+        _print_summary(summary | ({tasks.REPEAT: True} if is_repeatable else {}))
         return START_FAILED_CODE
 
 
@@ -84,8 +84,8 @@ def run_and_record(engine: Engine, task: str, trigger: Trigger, work: Callable[[
     result, trace = _try_work(work)
     summary = {"task": task, "outcome": result.outcome.value, **result.summary}
     summary["seconds"] = round(time.monotonic() - clock, 3)
-    if result.again and result.outcome is TaskOutcome.FAILED:
-        summary[REPEAT] = True
+    repeat = {tasks.REPEAT: True} if result.again and result.outcome is TaskOutcome.FAILED else {}
+    summary |= repeat
     code = get_exit_code(result)
     idle = trigger is Trigger.EVENT and result.outcome in (TaskOutcome.NOOP, TaskOutcome.SKIPPED)
     if not idle:
@@ -95,18 +95,9 @@ def run_and_record(engine: Engine, task: str, trigger: Trigger, work: Callable[[
             )
             summary["task_run"] = row
             if trigger is not Trigger.EVENT:
-                _record_heartbeat(session, task, result)
+                tasks.record_outcome(session, task, choose_status(result.outcome), result.summary | repeat)
     _print_summary(summary)
     return replace(result, summary=summary)
-
-
-def _record_heartbeat(session: Session, task: str, result: JobResult) -> None:
-    """Record that the task's timer works, with the outcome, and for skipped runs since when all have been skipped."""
-    detail = dict(result.summary)
-    if "held_by" in detail:
-        beat = tasks.load_heartbeats(session).get(task)
-        detail[tasks.SKIPPED_SINCE] = (tasks.find_skipped_since(beat) or now()).isoformat()
-    tasks.record_heartbeat(session, task, choose_status(result.outcome), summary=detail)
 
 
 def _try_work(work: Callable[[], JobResult]) -> tuple[JobResult, str]:

@@ -226,6 +226,19 @@ def test_a_task_that_is_skipped_for_longer_than_it_may_take_has_not_run(alive: E
     assert "because pid 4 is doing the same work" in examine(alive, tmp_path).reasons[0]
 
 
+def test_a_task_that_met_an_obstacle_is_wrong_when_it_meets_it_again(alive: Engine, tmp_path: Path) -> None:
+    """It is repeated within 30 seconds, and its failure may be stored only when the obstacle is gone."""
+    locked = {"error": "The store was not available: database is locked.", tasks.REPEAT: True}
+    with writing(alive) as session:
+        tasks.record_outcome(session, "queue-reaper", "failed", locked)
+    assert examine(alive, tmp_path).verdict == "working"
+    with writing(alive) as session:
+        since = {tasks.HINDERED_SINCE: (now() - timedelta(minutes=2)).isoformat()}
+        tasks.record_heartbeat(session, "queue-reaper", "failed", summary=locked | since)
+        tasks.record_outcome(session, "queue-reaper", "failed", locked)
+    assert "database is locked" in examine(alive, tmp_path).reasons[0]
+
+
 def test_work_that_nobody_lands_degrades(alive: Engine, tmp_path: Path) -> None:
     ticket_id, plan = pending(alive)
     assert examine(alive, tmp_path).verdict == "working"

@@ -20,6 +20,8 @@ from .health_check import HealthCheck, format_span
 SCHEDULER_LIMIT = timedelta(seconds=90)
 LATE_LIMIT = timedelta(seconds=60)
 """How long after its time a task may begin, or end where it takes no longer."""
+HINDERED_LIMIT = timedelta(seconds=90)
+"""How long a task may fail because of an obstacle that may go in a moment. It is repeated every 30 seconds."""
 RUN_NOW = "Run it from the Tasks page and check its output."
 
 
@@ -117,6 +119,9 @@ def _check_task(task: Task, beat: Heartbeat | None, start: datetime, is_late: bo
         return HealthCheck(task.name, wrong, text, "Stop that process if it hangs.")
     if beat.status == HealthStatus.OK:
         return HealthCheck(task.name, HealthStatus.OK, f"ran {age} ago")
+    hindered_since = tasks.find_time(beat, tasks.HINDERED_SINCE)
+    if hindered_since and now() - hindered_since < HINDERED_LIMIT:
+        return HealthCheck(task.name, HealthStatus.OK, f"was hindered {age} ago, and is about to run again")
     trouble = _describe_trouble(beat) or f"it ended as {beat.status}"
     status = wrong if beat.status == HealthStatus.FAILED else HealthStatus.WARNING
     return HealthCheck(
@@ -126,7 +131,7 @@ def _check_task(task: Task, beat: Heartbeat | None, start: datetime, is_late: bo
 
 def _find_lasting_holder(task: Task, beat: Heartbeat) -> str | None:
     """Return who has kept a task from running for longer than one run of it may take."""
-    since = tasks.find_skipped_since(beat)
+    since = tasks.find_time(beat, tasks.SKIPPED_SINCE)
     if since is None or now() - since < timedelta(seconds=task.head.timeout):
         return None
     return str(tasks.read_summary(beat).get("held_by", "another program"))

@@ -23,8 +23,12 @@ MAX_TEXT_CHARACTERS = 500
 """Limits of a summary in a heartbeat: items of each list in it, and characters of each text."""
 RUN_REQUESTED = "task_run_requested"
 SCHEDULER = "scheduler"
+REPEAT = "repeat"
+"""Key in the summary of a failed run that may succeed in a moment."""
 SKIPPED_SINCE = "skipped_since"
 """Key in the detail of a heartbeat: since when every run of the task was skipped, as another program did its work."""
+HINDERED_SINCE = "hindered_since"
+"""Key in the detail of a heartbeat: since when every run has failed because of an obstacle that may go in a moment."""
 MAX_SILENCE = timedelta(seconds=90)
 """Age of the scheduler's heartbeat after which it counts as ended."""
 
@@ -181,10 +185,18 @@ def read_texts(beat: Heartbeat, key: str) -> list[str]:
     return [str(item) for item in value if item] if isinstance(value, list) else []
 
 
-def find_skipped_since(beat: Heartbeat | None) -> datetime | None:
-    """Return since when every run of the task has been skipped, or None."""
+def record_outcome(session: Session, task: str, status: str, summary: Mapping[str, Any]) -> None:
+    """Store the heartbeat of a task that has run, with since when its runs have been skipped or hindered."""
+    marks = {SKIPPED_SINCE: "held_by" in summary, HINDERED_SINCE: REPEAT in summary}
+    beat = load_heartbeats(session).get(task) if any(marks.values()) else None
+    times = {key: (find_time(beat, key) or now()).isoformat() for key, is_set in marks.items() if is_set}
+    record_heartbeat(session, task, status, summary={**summary, **times})
+
+
+def find_time(beat: Heartbeat | None, key: str) -> datetime | None:
+    """Return the time that the summary of a heartbeat has under this key, or None."""
     try:
-        since = datetime.fromisoformat(str(read_summary(beat).get(SKIPPED_SINCE) if beat else None))
+        since = datetime.fromisoformat(str(read_summary(beat).get(key) if beat else None))
     except ValueError:
         return None
     return since if since.tzinfo else None
