@@ -9,9 +9,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, select, update
 
 from database import reading, writing
-from models import DeliveryState, QueuedMessage
+from models import DeliveryState, Login, QueuedMessage, now
 from settings import Settings
 from tickets.alerts import channels, subscriptions
+from tickets.operations import tokens
 
 from .conftest import OWN_PAGE, Api, csrf_token
 
@@ -57,6 +58,10 @@ def test_a_channel_is_set_up_and_tested_and_its_secret_is_never_shown_again(
     assert "Save its settings first" in post(browser, "/settings/alerts/apprise/test", {})[1]
     assert "The test is on its way" in post(browser, "/settings/alerts/email/test", {})[1]
     assert "Test alert from Mission Control" in browser.get("/settings/alerts/deliveries").text
+    with writing(engine) as session:
+        session.execute(update(Login).values(created=now() - tokens.PROOF_LIFETIME))
+    status, page = post(browser, "/settings/alerts/email", EMAIL)
+    assert (status, "Passwords cannot be kept" in page, EMAIL["secret-password"] in page) == (403, True, False)
 
 
 def test_only_known_push_services_are_subscribed_to(browser: FlaskClient, operator: Api, engine: Engine) -> None:
