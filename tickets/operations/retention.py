@@ -38,6 +38,7 @@ from models import (
     RunRequest,
     RunState,
     TaskRun,
+    TaskSlot,
     Ticket,
     now,
 )
@@ -87,9 +88,10 @@ def list_rules(days: dict[str, int]) -> list[RetentionRule]:
         ),
         RetentionRule("tickets", days["canary"], _build_pruner(Ticket, Ticket.created, _ENDED_CANARY)),
         RetentionRule("task_runs", days["task_runs"], _build_pruner(TaskRun, TaskRun.started)),
+        RetentionRule("task_slots", days["task_runs"], _build_pruner(TaskSlot, TaskSlot.until)),
         RetentionRule("heartbeats", days["heartbeats"], _build_pruner(Heartbeat, Heartbeat.ts)),
         RetentionRule("health_checks", HEALTH_DAYS, _build_pruner(HealthResult, HealthResult.seen)),
-        RetentionRule("inbox_items", days["inbox_items"], _build_pruner(InboxItem, InboxItem.created, _SETTLED_ITEM)),
+        RetentionRule("inbox_items", days["inbox_items"], _build_pruner(InboxItem, InboxItem.settled, _SETTLED_ITEM)),
         RetentionRule(
             "alert_deliveries",
             days["alerts"],
@@ -115,6 +117,7 @@ PERMANENT_TABLES: dict[str, str] = {
     "agents": "made by people",
     "ticket_phases": "part of their ticket",
     "ticket_tags": "part of their ticket",
+    "triage_notes": "at most one row a ticket of the inbox, deleted by the pass after it has left",
     "ticket_relationships": "part of their ticket",
     "ticket_context": "part of their ticket",
     "ticket_comments": "part of their ticket",
