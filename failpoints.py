@@ -31,6 +31,8 @@ class Failpoint(enum.StrEnum):
     """The server has applied the report, and its answer is not recorded in the run's folder."""
     MERGED = "merged"
     """The base branch has the work, and the ticket is not completed."""
+    ALERT_SENT = "alert-sent"
+    """A channel has sent an alert, and that is not recorded."""
     COMMITTED = "committed"
     """A write over the API is committed, and its client has no answer."""
 

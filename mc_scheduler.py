@@ -9,9 +9,10 @@
 4. Inspect project drafts, land approved tickets and fetch live routes, each in a thread of its own.
 5. Every few seconds check the health of this host and of the store, and try the merges of branches that have moved,
    each in a thread of its own, and store the results for all who show them.
-6. Make a pass for `mc_pickup.py`, which requests it over a socket in the run folder.
-7. Record every run with its real outcome, from the program's own JSON line or its exit code.
-8. On a stop signal: let running tasks end, for a few seconds. Agents are in tmux's own session and stay alive.
+6. Send the alerts of each channel that is set up, in a thread of its own.
+7. Make a pass for `mc_pickup.py`, which requests it over a socket in the run folder.
+8. Record every run with its real outcome, from the program's own JSON line or its exit code.
+9. On a stop signal: let running tasks end, for a few seconds. Agents are in tmux's own session and stay alive.
 
 `--run NAME` runs one task now, `--once` the tasks that are due now; both then end.
 """
@@ -35,6 +36,7 @@ with bootstrap.quick_imports():
 
     from database import writing
     from jobs import job_context, landing, pickup, single_flight, watchdog
+    from jobs.alerts.alert_starter import AlertStarter
     from jobs.event_watcher import ChangeDetector, EventWatcher
     from jobs.evidence import live_routes
     from jobs.evidence.live_routes import RouteChecker
@@ -110,9 +112,10 @@ def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
     watch_thread = threading.Thread(target=_watch_store, args=(watcher, stopping), name="watch", daemon=True)
     watch_thread.start()
     server = _open_socket(context, scheduler, fingerprint)
-    lander = _build_lander(context, scheduler)
+    lander, alert_starter = _build_lander(context, scheduler), AlertStarter(context, _log)
     workers: list[Worker] = [Prober(context, _log), lander, _build_route_checker(context, scheduler)]
-    ticker = Ticker(context, scheduler, workers, Looker(context, _log), TrialMerger(context, _log))
+    looker, merger = Looker(context, _log), TrialMerger(context, _log)
+    ticker = Ticker(context, scheduler, workers, looker, merger, alert_starter)
     while not stopping.wait(TICK_SECONDS):
         try:
             ticker.tick()
@@ -122,6 +125,7 @@ def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
     _limit_stop()
     watcher.stop()
     server.stop()
+    alert_starter.stop()
     scheduler.stop()
     lander.stop()
     watch_thread.join(RETRY_SECONDS)
@@ -156,12 +160,14 @@ class Ticker:
         workers: Sequence[Worker],
         looker: Looker,
         merger: TrialMerger,
+        alert_starter: AlertStarter,
     ) -> None:
         self._context = context
         self._scheduler = scheduler
         self._workers = workers
         self._looker = looker
         self._merger = merger
+        self._alert_starter = alert_starter
         self._gate = ChangeDetector(context.engine)
         self._owed = True
         self._heartbeat_time = datetime.min.replace(tzinfo=UTC)
@@ -177,6 +183,7 @@ class Ticker:
             _record_heartbeat(self._context, self._scheduler)
         self._looker.tick()  # after the first heartbeat, which it looks at
         self._merger.tick()
+        self._alert_starter.tick(is_changed=is_changed)
         self._owed = any(are_busy)
 
 

@@ -280,6 +280,29 @@ class HealthStatus(enum.StrEnum):
     FAILED = "failed"
 
 
+class AlertKind(enum.StrEnum):
+    """The reason of an alert. A digest collects alerts of other kinds, and a test is sent from the settings."""
+
+    NEEDS_YOU = "needs_you"
+    INCIDENT = "incident"
+    BLOCKED = "blocked"
+    BUDGET = "budget"
+    MESSAGE = "message"
+    DONE = "done"
+    DIGEST = "digest"
+    TEST = "test"
+
+
+class AlertState(enum.StrEnum):
+    """State of an alert on one channel: an alert that was sent is settled when others need no longer react to it."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    FAILED = "failed"
+    SUPPRESSED = "suppressed"
+    SETTLED = "settled"
+
+
 class DraftState(enum.StrEnum):
     """State of a request to examine a possible project: requested, ready, or failed."""
 
@@ -433,7 +456,7 @@ ENUMS: tuple[type[enum.Enum], ...] = (
     TicketStatus, Priority, ActorKind, RelationKind, WakeKind, Gate, PhaseState, RunState, Outcome, RunMode, Failure,
     AgentKind, CommentKind, MessageKind, DeliveryState, DeliveryMode, RequestState, EvidenceSource, EvidenceStatus,
     Scope, TaskOutcome, Trigger, InboxState, IncidentState, HealthStatus, DraftState, Landing, LandingState, Planning, PlanState,
-    SlotAction, CatchUp, MissReason,
+    SlotAction, CatchUp, MissReason, AlertKind, AlertState,
 )  # fmt: skip
 
 
@@ -1000,6 +1023,9 @@ class AgentSession(Base):
     last_seen: Mapped[datetime] = mapped_column(default=now)
 
 
+UNDELIVERED = text("state IN ('expired', 'failed') AND dismissed IS NULL")
+
+
 class QueuedMessage(Base):
     __tablename__ = "queued_messages"
     __table_args__ = log_table(
@@ -1007,6 +1033,7 @@ class QueuedMessage(Base):
         Index("queued_messages_by_ticket", "ticket_id", "seq"),
         Index("queued_messages_changed", "ticket_id", "changed"),
         Index("queued_messages_state", "state", "created"),
+        partial_index("queued_messages_undelivered", "ticket_id", where=UNDELIVERED),
         one_of("state", DeliveryState),
         one_of("mode", DeliveryMode),
     )
@@ -1026,6 +1053,8 @@ class QueuedMessage(Base):
     offered: Mapped[datetime | None]
     delivered: Mapped[datetime | None]
     accepted: Mapped[datetime | None]
+    dismissed: Mapped[datetime | None]
+    """When a person sent it again or dismissed it. Until then one that was not delivered needs a person."""
 
 
 class Controller(Base):
@@ -1222,6 +1251,74 @@ class Incident(Base):
     last_seen: Mapped[datetime] = mapped_column(default=now)
     opened: Mapped[datetime] = mapped_column(default=now)
     """When it was opened or reopened. Escalation counts from here."""
+
+
+class AlertChannel(Base):
+    """The rules of a channel. `kinds` maps each kind of alert that is sent to `now` or `digest`, `projects` lists slugs.
+
+    `cursor` is the id of the last event that was read for it. `options` are its settings that are no secrets.
+    """
+
+    __tablename__ = "alert_channels"
+    __table_args__ = table()
+    name: Mapped[str] = mapped_column(primary_key=True)
+    enabled: Mapped[bool] = mapped_column(default=False)
+    kinds: Mapped[dict[str, Any]]
+    projects: Mapped[list[Any]]
+    quiet_hours: Mapped[str | None]
+    digest_time: Mapped[str | None]
+    options: Mapped[dict[str, Any]]
+    cursor: Mapped[int] = mapped_column(default=0)
+    changed: Mapped[datetime] = mapped_column(default=now)
+
+
+class AlertDelivery(Base):
+    """One alert on one channel, found by `key` so that each is delivered once.
+
+    `due` is when it is to be sent or, with a `settlement`, when that is to be told; `reference` names what was sent.
+    """
+
+    __tablename__ = "alert_deliveries"
+    __table_args__ = log_table(
+        UniqueConstraint("channel", "key"),
+        Index("alert_deliveries_due", "channel", "due"),
+        Index("alert_deliveries_by_subject", "subject", "channel"),
+        Index("alert_deliveries_by_ticket", "ticket_id"),
+        Index("alert_deliveries_created", "created"),
+        one_of("kind", AlertKind),
+        one_of("state", AlertState),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    channel: Mapped[str]
+    key: Mapped[str]
+    kind: Mapped[AlertKind]
+    subject: Mapped[str | None]
+    """Question, incident or ticket state whose end settles the alert."""
+    ticket_id: Mapped[int | None] = mapped_column(ForeignKey("tickets.id", ondelete="CASCADE"))
+    alert: Mapped[dict[str, Any]]
+    state: Mapped[AlertState] = mapped_column(default=AlertState.PENDING)
+    reason: Mapped[str] = mapped_column(default="")
+    in_digest: Mapped[bool] = mapped_column(default=False)
+    attempts: Mapped[int] = mapped_column(default=0)
+    due: Mapped[datetime | None]
+    reference: Mapped[str | None]
+    settlement: Mapped[str | None]
+    created: Mapped[datetime] = mapped_column(default=now)
+    sent: Mapped[datetime | None]
+
+
+class PushSubscription(Base):
+    """A browser that a person has subscribed to push notifications."""
+
+    __tablename__ = "push_subscriptions"
+    __table_args__ = table()
+    id: Mapped[int] = mapped_column(primary_key=True)
+    endpoint: Mapped[str] = mapped_column(unique=True)
+    p256dh: Mapped[str]
+    auth: Mapped[str]
+    person: Mapped[str]
+    agent: Mapped[str] = mapped_column(default="")
+    created: Mapped[datetime] = mapped_column(default=now)
 
 
 class HealthResult(Base):

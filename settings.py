@@ -29,6 +29,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PositiveInt,
+    StringConstraints,
     ValidationError,
     create_model,
     model_validator,
@@ -132,6 +133,10 @@ def _is_shared(host: str) -> bool:
 
 
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(_require_host)], ...], BeforeValidator(_split_list)]
+PushHosts = Annotated[
+    tuple[Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9.:\[\]-]{1,253}$")], ...],
+    BeforeValidator(_split_list),
+]
 StoreUrl = Annotated[str, AfterValidator(_name_driver)]
 Zone = Annotated[str, AfterValidator(_require_zone)]
 
@@ -234,6 +239,7 @@ class Retention(_Frozen):
     task_runs: PositiveInt = Field(60, description="days a scheduled run is listed")
     heartbeats: PositiveInt = Field(14, description="days a heartbeat is kept")
     inbox_items: PositiveInt = Field(90, description="days a settled inbox item is kept")
+    alerts: PositiveInt = Field(30, description="days a delivered alert is listed")
     incidents: PositiveInt = Field(365, description="days a closed incident is kept")
     quarantine: PositiveInt = Field(30, description="days a refused payload is kept")
     runs: PositiveInt = Field(30, description="days the files of an ended run are kept")
@@ -356,6 +362,10 @@ class Settings(_Programs):
         None,
         pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$",
         description="when no run is started or resumed, such as 22:00-07:00 by the clock of `timezone`",
+    )
+    push_hosts: PushHosts = Field(
+        ("fcm.googleapis.com", "updates.push.services.mozilla.com", "*.push.apple.com", "*.notify.windows.com"),
+        description="push services that alerts may be sent to; a loopback address with its port is one of your own",
     )
     coordinator: str = Field("Luci", min_length=1, max_length=64, description="name of who coordinates the next step")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")

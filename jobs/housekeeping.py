@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import secret_files
 from database import reading, writing
 from models import TaskOutcome, Trigger, now
 from store_files import backup_database
@@ -88,6 +89,7 @@ def apply_retention(context: JobContext) -> JobResult:
 
 def back_up_store(context: JobContext) -> JobResult:
     """Make a verified copy of a SQLite store and remove old copies. PostgreSQL is backed up with its own tools."""
+    secret_files.back_up_push_key(context.settings)
     if context.engine.dialect.name != "sqlite":
         return JobResult(TaskOutcome.SKIPPED, {"reason": "a PostgreSQL store is backed up with pg_dump"})
     folder = context.settings.backups_dir

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from tickets.runs import landing_results
 from tickets.shared.errors import DomainError
 from tickets.workflow import landing
 from tickets.workflow.landing import LandingPlan
+from workers.host.job_thread import JobThread
 from workers.host.ports import NoFreePorts
 from workers.host.private_dirs import make_private_dir
 from workers.repository import checks, git, linked_files, pull_requests
@@ -111,13 +111,12 @@ class Lander:
         self._context = context
         self._make_pass = work
         self._enabled = enabled
-        self._log = log
-        self._thread = threading.Thread()
+        self._thread = JobThread("landing", "landing", log)
         self._tried: set[tuple[int, int]] = set()
 
     def tick(self) -> bool:
         """Start a pass for new pending tickets. True when there may be more soon, even if the store does not change."""
-        if self._thread.is_alive():
+        if self._thread.is_alive:
             return True
         with reading(self._context.engine) as session:
             waiting = {
@@ -128,21 +127,16 @@ class Lander:
         if not waiting - self._tried or not self._enabled():
             return False
         self._tried = waiting
-        self._thread = threading.Thread(target=self._work, name="landing", daemon=True)
-        self._thread.start()
+        self._thread.start(self._work)
         return True
 
     def stop(self) -> None:
         """Wait a moment for the running pass. An interrupted landing is restarted by the next pass."""
-        if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS)
+        self._thread.join(STOP_SECONDS)
 
     def _work(self) -> None:
-        try:
-            if self._make_pass().again:
-                self._tried.clear()
-        except Exception as error:  # the thread has no other place to report it
-            self._log(f"landing: {type(error).__name__}: {error}")
+        if self._make_pass().again:
+            self._tried.clear()
 
 
 class _LandingAttempt:

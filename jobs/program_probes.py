@@ -6,7 +6,6 @@ The results are stored, and the pages show them with their age. None of this run
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from tickets.team import repositories as slot_requests
 from tickets.team.projects import DraftResult
 from workers.agents import probe
 from workers.agents.probe import ProbeResult
+from workers.host.job_thread import JobThread
 from workers.repository import landing
 from workers.repository import projects as folders
 from workers.repository.git import GitError
@@ -86,27 +86,22 @@ class Prober:
 
     def __init__(self, context: JobContext, log: Callable[[str], None]) -> None:
         self._context = context
-        self._log = log
-        self._thread = threading.Thread()
+        self._thread = JobThread("probing", "looking at projects", log)
 
     def tick(self) -> bool:
         """Start on open drafts and requests. True when there may be more soon, even if the store does not change."""
-        if self._thread.is_alive():
+        if self._thread.is_alive:
             return True
         with reading(self._context.engine) as session:
             is_open = bool(projects.list_open_drafts(session, limit=1))
             is_open = is_open or bool(slot_requests.list_requests(session, self._context.host, limit=1))
         if is_open:
-            self._thread = threading.Thread(target=self._work, name="probing", daemon=True)
-            self._thread.start()
+            self._thread.start(self._work)
         return is_open
 
     def _work(self) -> None:
-        try:
-            answer_drafts(self._context)
-            repositories.answer_requests(self._context)
-        except Exception as error:  # the thread has no other place to report it
-            self._log(f"looking at projects: {type(error).__name__}: {error}")
+        answer_drafts(self._context)
+        repositories.answer_requests(self._context)
 
 
 def _inspect_draft(settings: Settings, draft: ProjectDraft) -> DraftResult:

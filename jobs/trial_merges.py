@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from database import reading, writing
 from redaction import SHAPES
 from tickets.workflow import branch_states
 from tickets.workflow.branch_states import BranchWork, TrialResult
+from workers.host.job_thread import JobThread
 from workers.repository import git, trial_merge
 from workers.repository.trial_merge import BranchHead
 
@@ -90,25 +90,20 @@ class TrialMerger:
 
     def __init__(self, context: JobContext, log: Callable[[str], None]) -> None:
         self._context = context
-        self._log = log
         self._last = -math.inf
         self._compared: Tried = frozenset()
-        self._thread = threading.Thread()
+        self._thread = JobThread("trial-merge", "trying merges", log)
 
     @property
     def is_trying(self) -> bool:
-        return self._thread.is_alive()
+        return self._thread.is_alive
 
     def tick(self) -> None:
         """Begin a pass when one is due and none is running."""
         if self.is_trying or time.monotonic() - self._last < INTERVAL_SECONDS:
             return
         self._last = time.monotonic()
-        self._thread = threading.Thread(target=self._work, name="trial-merge", daemon=True)
-        self._thread.start()
+        self._thread.start(self._work)
 
     def _work(self) -> None:
-        try:
-            self._compared = make_pass(self._context, self._compared)
-        except Exception as error:  # the thread has no other place to report it
-            self._log(f"trying merges: {type(error).__name__}: {error}")
+        self._compared = make_pass(self._context, self._compared)

@@ -146,10 +146,34 @@ async function closeNotifications({ tickets }) {
   for (const notification of notifications.flat()) notification.close();
 }
 
+addEventListener("push", (event) => event.waitUntil(showPush(event.data.json())));
+
+/** Show the notification of a push message, always: browsers withdraw the permission from a site that shows none. */
+async function showPush({ key, tag, title, body, href, actions, silent = false }) {
+  const fitting = actions.slice(0, Notification.maxActions ?? 0);
+  await registration.showNotification(title, { body, tag: PREFIX + tag, renotify: !silent, silent, icon: SITE.icon, actions: fitting, data: { href, key } });
+}
+
 addEventListener("notificationclick", (event) => {
-  event.notification.close();
-  event.waitUntil(focusTab(event.notification.data.href));
+  const { action, notification } = event;
+  notification.close();
+  event.waitUntil(action ? answer(notification, action) : focusTab(notification.data.href));
 });
+
+/** Answer the question of a notification with one of its choices. Where that fails, say so, and a click opens the page. */
+async function answer({ title, tag, data }, choice) {
+  const problem = await sendAnswer(data.key, choice).catch(() => "Mission Control is unreachable. Tap to answer there.");
+  if (problem) await registration.showNotification(title, { body: problem, tag, icon: SITE.icon, data });
+}
+
+/** Send an answer with the form token of a page, and return the problem, if any. */
+async function sendAnswer(key, choice) {
+  const page = await fetch("/help");
+  const [, token] = (await page.text()).match(/name="csrf" (?:value|content)="([^"]*)"/) ?? [];
+  if (!token) return "Log in to answer. Tap to open Mission Control.";
+  const response = await fetch("/alerts/answer", { method: "POST", headers: { Accept: "application/json", "X-CSRF-Token": token }, body: new URLSearchParams({ key, choice }) });
+  return response.ok ? null : (await response.json()).message;
+}
 
 async function focusTab(href) {
   const tabs = await clients.matchAll({ type: "window" });

@@ -9,9 +9,11 @@ from sqlalchemy import Engine, select, update
 
 from database import reading, writing
 from models import DeliveryState, QueuedMessage, Run, now
+from tickets.board import overview, review_queue
 from tickets.conversation import messages
 from tickets.runs import claims, heartbeat, reports
-from tickets.shared import lookup
+from tickets.shared import events, lookup
+from tickets.shared.errors import ConflictError
 
 from .test_spine import ALICE, make
 
@@ -145,3 +147,29 @@ def test_a_message_that_could_not_be_given_is_tried_three_times_with_runs_of_its
         with writing(engine) as session:
             assert messages.retry_failed(session) == (1 if attempt < 2 else 0)
     assert state(engine, uuid) is DeliveryState.FAILED
+
+
+@pytest.mark.both_databases
+def test_what_was_not_delivered_needs_a_person_until_it_is_sent_again_or_dismissed(engine: Engine) -> None:
+    ticket_id = make(engine)
+    run_id = begin(engine, ticket_id)
+    refused_uuid, unconfirmed_uuid, retried_uuid = send_messages(engine, ticket_id, "one", "two", "three")
+    list_offered(engine, run_id)
+    record_receipt(engine, run_id, refused_uuid, "refused")
+    record_receipt(engine, run_id, unconfirmed_uuid, "delivered")
+    record_receipt(engine, run_id, retried_uuid, "failed")
+    end(engine, run_id)
+    with writing(engine) as session:
+        ticket = lookup.get_ticket(session, ticket_id)
+        rows = messages.list_undelivered(session, ticket_id)
+        assert [row.body for row in rows] == ["one", "two"]  # the third is queued again by itself
+        assert events.count_events(session, run_id, "message_failed") == 2
+        assert overview.list_queue(session) == [ticket.identifier] and overview.count_needs(session) == 1
+        assert [need["line"] for need in overview.list_needs(session)] == [overview.UNDELIVERED_TEXT]
+        assert messages.resend_message(session, ticket, rows[0].id, ALICE).body == "one"
+        for number in (rows[0].id, rows[0].id + 99):
+            with pytest.raises(ConflictError, match="already been sent again or dismissed"):
+                messages.dismiss_message(session, ticket, number, ALICE)
+        assert review_queue.find_next(session, ticket.identifier, 1) == ticket.identifier
+        messages.dismiss_message(session, ticket, rows[1].id, ALICE)
+        assert messages.list_undelivered(session, ticket_id) == [] and overview.count_needs(session) == 0

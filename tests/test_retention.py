@@ -16,6 +16,8 @@ from jobs import housekeeping, job_context
 from jobs.job_context import JobContext
 from models import (
     AgentSession,
+    AlertDelivery,
+    AlertKind,
     Base,
     CatchUp,
     DeliveryState,
@@ -104,6 +106,10 @@ EXAMPLES: dict[str, Row] = {
     "inbox_items": lambda t, r: [
         InboxItem(kind="question", title="t", state=state, created=OLD, settled=settled)
         for state, settled in [(InboxState.ACTED, OLD), (InboxState.PENDING, None), (InboxState.ACTED, NEW)]
+    ],
+    "alert_deliveries": lambda t, r: [
+        AlertDelivery(channel="email", key=f"{n}", kind=AlertKind.DONE, ticket_id=t, alert={}, created=created, due=due)
+        for n, (created, due) in enumerate([(OLD, None), (OLD, OLD), (NEW, None)])
     ],
     "incidents": lambda t, r: [
         Incident(fingerprint=str(n), title="t", state=state, last_seen=OLD)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -29,6 +28,7 @@ from tickets.operations.health_check import HealthCheck
 from tickets.operations.start_grace import StartGrace
 from tickets.shared import events
 from workers.host import processes
+from workers.host.job_thread import JobThread
 
 from . import host_checks
 
@@ -143,26 +143,24 @@ class Looker:
 
     def __init__(self, context: JobContext, log: Callable[[str], None]) -> None:
         self._context = context
-        self._log = log
         self._grace = StartGrace(health.LOOK_SECONDS)
         self._last = -health.LOOK_SECONDS
-        self._thread = threading.Thread()
+        self._thread = JobThread("health", "checking health", log)
 
     @property
     def is_looking(self) -> bool:
-        return self._thread.is_alive()
+        return self._thread.is_alive
 
     def tick(self) -> None:
         """Begin a look when one is due and none is being made."""
         if self.is_looking or time.monotonic() - self._last < health.LOOK_SECONDS:
             return
         self._last = time.monotonic()
-        self._thread = threading.Thread(target=self._work, name="health", daemon=True)
-        self._thread.start()
+        self._thread.start(self._work)
 
     def _work(self) -> None:
         try:
             make_look(self._context, just_started=self._grace.is_starting())
-        except Exception as error:  # readers see that the results are old
+        except Exception:  # readers see that the results are old
             self._grace.restart()
-            self._log(f"checking health: {type(error).__name__}: {error}")
+            raise

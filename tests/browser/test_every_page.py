@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+import auth
+import secret_files
 from database import writing
+from models import AlertDelivery, DeliveryState
+from tickets.alerts import channels, deliveries, subscriptions
+from tickets.alerts.channels import ChannelRules, PushOptions
+from tickets.alerts.subscriptions import NewSubscription
+from tickets.conversation import messages
+from tickets.conversation.messages import NewMessage
 from tickets.planning import phase_editing
 from tickets.shared.lookup import get_run, get_ticket
 from tickets.team import projects, repositories
@@ -48,6 +56,23 @@ REPOSITORY: dict[str, Any] = {
 
 KINDS = ("commit", "screenshot", "sign_off")
 RUNBOOK = "https://docs.example.com/evidence"
+
+
+def set_up_alerts(site: BoardSite, identifier: str) -> None:
+    """Set up a channel with a browser, an alert that waits and one that could not be sent."""
+    instance: auth.Instance = site.app.extensions["mission_control"]
+    secret_files.ensure_push_key(instance.settings)
+    kind, options = channels.get_type("push"), PushOptions(contact="mailto:me@example.com")
+    subscription = {"endpoint": "https://fcm.googleapis.com/fcm/send/abc", "p256dh": "A" * 87, "auth": "A" * 22}
+    with writing(site.store) as session:
+        channels.save_channel(session, kind, ChannelRules(enabled=True, quiet_hours="22:00-07:00"), options, OPERATOR)
+        subscriptions.add_subscription(session, NewSubscription.model_validate(subscription), "Firefox", OPERATOR)
+        deliveries.request_test(session, "push", OPERATOR)
+        row = session.get_one(AlertDelivery, deliveries.request_test(session, "push", OPERATOR))
+        deliveries.record_failure(session, [row], "fcm.googleapis.com answered 503.", None, False)
+        body = NewMessage(body="Use the other file.")
+        message = messages.queue_message(session, get_ticket(session, identifier), body, OPERATOR)
+        message.state, message.failure = DeliveryState.FAILED, messages.UNCONFIRMED
 
 
 def paths(site: BoardSite, folder: Path) -> list[str]:
@@ -106,6 +131,7 @@ def paths(site: BoardSite, folder: Path) -> list[str]:
             "events&at=5",
         )
     ]
+    set_up_alerts(site, ticket)
     return [
         "/",
         "/board?view=columns",
@@ -139,6 +165,7 @@ def paths(site: BoardSite, folder: Path) -> list[str]:
         f"/ticket/{reviewed}/move/approve",
         f"/ticket/{failed}",
         "/settings",
+        "/settings/alerts",
         "/settings/projects/project-1",
         f"/ticket/{ticket}/edit/description",
         f"/ticket/{ticket}/move/park",

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Page, Route, Worker, expect
 
+from database import writing
+from jobs.alerts.push_channel import build_payload
 from tests.waiting import wait_until
+from tickets.alerts import channels, deliveries
+from tickets.alerts.alert import Alert
+from tickets.alerts.channels import ChannelRules, PushOptions
 
-from .conftest import BoardSite, OpenContext
+from .conftest import OPERATOR, BoardSite, OpenContext
 
 pytestmark = pytest.mark.browser
 
@@ -22,6 +29,12 @@ WATCH = """() => {
   registration.showNotification = async (...given) => { await show(...given); self.told += 1; };
 }"""
 """Counted, as Chromium drops a notification for which it is asked while it comes up."""
+ANSWER = """async (action) => {
+  const [notification] = await registration.getNotifications();
+  const titles = notification.actions.map(({ title }) => title);
+  dispatchEvent(new NotificationEvent("notificationclick", { notification, action }));
+  return titles;
+}"""
 CLICK = """async (open) => {
   const led = [];
   clients.openWindow = (href) => led.push(`opened ${href}`);
@@ -165,6 +178,47 @@ def test_who_did_not_ask_is_told_nothing_and_who_asked_can_end_it(site: BoardSit
     site.report_verdict(two, "question")
     expect(page).to_have_title("(2) Board · Mission Control")
     assert list_notifications(page) == []
+
+
+def deliver_push(page: Page, payload: dict[str, Any]) -> None:
+    """Deliver a push message as the push service of the browser would."""
+    session = page.context.new_cdp_session(page)
+    registrations: list[dict[str, Any]] = []
+    session.on("ServiceWorker.workerRegistrationUpdated", lambda event: registrations.extend(event["registrations"]))
+    session.send("ServiceWorker.enable")
+    wait_until(lambda: page.evaluate("1") and registrations, description="the registration of the worker")
+    origin = page.evaluate("location.origin")
+    place = {"origin": origin, "registrationId": registrations[-1]["registrationId"]}
+    session.send("ServiceWorker.deliverPushMessage", place | {"data": json.dumps(payload)})
+    session.detach()
+
+
+def test_a_push_message_is_shown_answered_once_and_replaced(site: BoardSite, open_context: OpenContext) -> None:
+    name = site.ticket()
+    rules = ChannelRules.model_validate({"enabled": True, "kinds": {"needs_you": "now"}})
+    with writing(site.store) as session:
+        options = PushOptions(contact="mailto:me@example.com")
+        channels.save_channel(session, channels.get_type("push"), rules, options, OPERATOR)
+    site.report_verdict(name, "review")
+    with writing(site.store) as session:
+        deliveries.collect(session, "push", ZoneInfo("UTC"))
+        [row] = deliveries.list_latest(session)
+        payload = build_payload(Alert.from_json(row.alert))
+    page = enter(open_context, "/tasks")
+    worker_of(page).evaluate(WATCH)
+    deliver_push(page, payload)
+    assert wait_for_notifications(page) == [f"{name} is ready for review: Write a line: Well?"]
+    action = worker_of(page).evaluate(ANSWER, "approve")
+    assert action == ["Approve"]
+    wait_until(lambda: site.load_ticket(name)["status"] == "done", description="the approval")
+
+    deliver_push(page, payload)  # as to another browser, which has not been told yet
+    wait_for_notifications(page, 2)
+    worker_of(page).evaluate(ANSWER, "approve")
+    [refusal] = wait_for_notifications(page, 3)
+    assert "has already been settled: browser was first." in refusal
+    deliver_push(page, payload | {"body": "Approved by operator.", "actions": [], "silent": True})
+    assert wait_for_notifications(page, 4) == [f"{name} is ready for review: Write a line: Approved by operator."]
 
 
 def test_a_browser_that_forbids_it_is_not_asked_for_ever(site: BoardSite, open_context: OpenContext) -> None:

@@ -15,17 +15,20 @@ import pytest
 from sqlalchemy import event, select, update
 
 import mc_scheduler
+import secret_files
 from database import StoreUnavailable, reading, writing
 from jobs import dispatch_pass, pickup, scheduler, single_flight, trial_merges, watchdog
+from jobs.alerts.alert_starter import AlertStarter
 from jobs.health.look import Looker
 from jobs.landing import Lander
 from jobs.program_probes import Prober
 from jobs.scheduler import ROOT, Scheduler, run_pickup
 from jobs.task_recorder import JobResult
 from jobs.trial_merges import TrialMerger
-from models import Heartbeat, TaskOutcome, TaskRun, TicketStatus, Trigger
+from models import AlertDelivery, Heartbeat, TaskOutcome, TaskRun, TicketStatus, Trigger
 from redaction import SHAPES
 from tests.waiting import wait_until
+from tickets.alerts import channels, deliveries
 from tickets.operations import cron, health, ledger, tasks
 from tickets.operations.cron import Task, TaskFile
 from workers.run import task_process as programs
@@ -229,7 +232,9 @@ def test_a_tick_reads_the_store_only_where_it_has_changed(
     lander = Lander(context, lambda: JobResult(TaskOutcome.NOOP), lambda: True, log)
     looker = Looker(context, log)
     merger = TrialMerger(context, log)
-    ticker = mc_scheduler.Ticker(context, task_scheduler.scheduler, [Prober(context, log), lander], looker, merger)
+    workers: list[mc_scheduler.Worker] = [Prober(context, log), lander]
+    alert_starter = AlertStarter(context, log)
+    ticker = mc_scheduler.Ticker(context, task_scheduler.scheduler, workers, looker, merger, alert_starter)
     ticker.tick()
     wait_until(lambda: not looker.is_looking and not merger.is_trying, description="the first look and trial")
     for _ in range(3):  # the first beats, which is a change of its own
@@ -246,6 +251,16 @@ def test_a_tick_reads_the_store_only_where_it_has_changed(
     task_scheduler.scheduler.wait()
     assert [run.task for run in task_scheduler.history()] == ["reap"]
 
+    with writing(task_scheduler.installation.engine) as session:
+        kind = channels.get_type("apprise")
+        channels.save_channel(session, kind, channels.ChannelRules(), channels.NoOptions(), ALICE)
+        delivery_id = deliveries.request_test(session, "apprise", ALICE)
+    secret_files.write_channel_secrets(context.settings, "apprise", {})
+    ticker.tick()
+    wait_until(lambda: not alert_starter.is_busy, description="the end of the channel's pass")
+    with reading(task_scheduler.installation.engine) as session:
+        assert session.get_one(AlertDelivery, delivery_id).reason == "No Apprise URL is set. Enter one in the settings."
+
 
 @pytest.mark.parametrize("step", [timedelta(hours=8), -timedelta(hours=8)])
 def test_the_scheduler_shows_that_it_is_alive_at_once_after_a_step_of_the_clock(
@@ -257,7 +272,9 @@ def test_the_scheduler_shows_that_it_is_alive_at_once_after_a_step_of_the_clock(
     lander = Lander(context, lambda: JobResult(TaskOutcome.NOOP), lambda: True, log)
     looker = Looker(context, log)
     merger = TrialMerger(context, log)
-    ticker = mc_scheduler.Ticker(context, task_scheduler.scheduler, [Prober(context, log), lander], looker, merger)
+    workers: list[mc_scheduler.Worker] = [Prober(context, log), lander]
+    alert_starter = AlertStarter(context, log)
+    ticker = mc_scheduler.Ticker(context, task_scheduler.scheduler, workers, looker, merger, alert_starter)
     moments: list[datetime] = []
     heartbeats: list[datetime] = []
     monkeypatch.setattr(mc_scheduler, "now", lambda: moments[-1])

@@ -15,6 +15,9 @@ from sqlalchemy import Engine, event, update
 import auth
 from database import open_engine, reading, writing
 from models import (
+    AlertDelivery,
+    AlertKind,
+    AlertState,
     DeliveryState,
     HealthResult,
     HealthStatus,
@@ -299,8 +302,14 @@ def test_messages_check_ins_and_tickets_that_nobody_saw_degrade(alive: Engine, t
         session.add(
             QueuedMessage(uuid="a", state=DeliveryState.EXPIRED, offered=now() - timedelta(minutes=40), **values)
         )
-    assert [cause.check.name for cause in examine(alive, tmp_path).causes] == ["messages", "check-ins", "needs-you"]
+        for kind in (AlertKind.DONE, AlertKind.TEST):
+            alert = {"key": kind.value, "kind": kind, "alert": {}, "state": AlertState.FAILED}
+            session.add(AlertDelivery(channel=f"by-{kind}", **alert))
+    causes = examine(alive, tmp_path).causes
+    assert [cause.check.name for cause in causes] == ["messages", "check-ins", "needs-you", "alerts"]
+    assert causes[-1].check.detail == "Alerts could not be sent: by-done."
     with writing(alive) as session:
+        session.execute(update(AlertDelivery).values(created=now() - store_checks.ALERT_WINDOW))
         session.add(QueuedMessage(uuid="b", state=DeliveryState.QUEUED, offered=now(), **values))
         tasks.record_heartbeat(session, store_checks.VISIT, "ok", "alice")
     assert [cause.check.name for cause in examine(alive, tmp_path).causes] == ["check-ins"]

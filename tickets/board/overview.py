@@ -14,6 +14,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    exists,
     false,
     func,
     literal_column,
@@ -25,9 +26,11 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from database import fetch_rows, in_ids, once_per_session
 from models import (
+    TERMINAL,
     CommentKind,
     Incident,
     IncidentState,
+    QueuedMessage,
     Run,
     RunState,
     Ticket,
@@ -35,6 +38,7 @@ from models import (
     TicketStatus,
     now,
 )
+from tickets.conversation import messages
 from tickets.operations.tasks import load_latest
 from tickets.runs import runtime
 from tickets.runs.runtime import NEEDS_PERSON
@@ -54,6 +58,7 @@ DECIDING_MOVES = ("answer", "approve")
 DAYS = 14
 MAX_LINE_CHARACTERS = 200
 ASKING_TEXT = "The agent is waiting for an answer."
+UNDELIVERED_TEXT = "A message did not reach the agent: send it again or dismiss it."
 OUTSIDE_TEXT = "Runs outside Mission Control and has been silent for too long."
 MAX_MEASURED = 2000
 """Maximum number of finished tickets for the cycle time."""
@@ -62,7 +67,8 @@ MAX_MEASURED = 2000
 def list_needs(session: Session, limit: int = PAGE_SIZE) -> list[View]:
     """List what waits for a person, longest waiting first.
 
-    Tickets whose running agent asks something come first, then questions, reviews and blocked tickets.
+    Tickets whose running agent asks something come first, then questions, reviews and blocked tickets, then those with a
+    message that was not delivered.
     """
     return [_build_need(ticket, line) for ticket, line in _load_needs(session, limit)]
 
@@ -95,8 +101,10 @@ def _load_needs(session: Session, limit: int) -> list[tuple[Ticket, str]]:
         for ticket, run in session.execute(_select_asking(limit))
     ]
     waiting = list(session.scalars(_select_waiting(limit)))
+    undelivered = list(session.scalars(_select_undelivered(limit)))
     last_words = _load_last_words(session, [ticket.id for ticket in waiting])
     needs += [(ticket, _describe_cause(ticket) or last_words.get(ticket.id, "")) for ticket in waiting]
+    needs += [(ticket, UNDELIVERED_TEXT) for ticket in undelivered]
     return needs[:limit]
 
 
@@ -117,13 +125,14 @@ def count_needs(session: Session) -> int:
 def _build_count() -> Select[*tuple[int, ...]]:
     """Build the counting statement once, as every page runs it and building costs more than running."""
     asking = _select_asking(MAX_COUNT).with_only_columns(Ticket.id).order_by(None).subquery()
-    both = (asking, _select_longest_waiting(MAX_COUNT).subquery())
-    return select(*(select(func.count()).select_from(subquery).scalar_subquery() for subquery in both))
+    undelivered = _select_undelivered(MAX_COUNT).with_only_columns(Ticket.id).order_by(None).subquery()
+    parts = (asking, _select_longest_waiting(MAX_COUNT).subquery(), undelivered)
+    return select(*(select(func.count()).select_from(subquery).scalar_subquery() for subquery in parts))
 
 
 def list_queue(session: Session) -> list[str]:
     """List the identifiers of what waits for a person, in the order of `list_needs`, up to a thousand."""
-    statements = _select_asking(MAX_COUNT), _select_waiting(MAX_COUNT)
+    statements = _select_asking(MAX_COUNT), _select_waiting(MAX_COUNT), _select_undelivered(MAX_COUNT)
     rows = [fetch_rows(session, statement.with_only_columns(Ticket.identifier)) for statement in statements]
     return list(dict.fromkeys(identifier for (identifier,) in chain(*rows)))
 
@@ -157,6 +166,15 @@ def _select_longest_waiting(limit: int) -> CompoundSelect[int]:
         for status in sorted(ATTENTION_STATES)
     )
     return union_all(*(select(subquery.c.id) for subquery in subqueries))
+
+
+@cache
+def _select_undelivered(limit: int) -> Select[Ticket]:
+    """Select the open tickets with a message that was not delivered, unless they need a person already."""
+    asking = exists().where(Run.ticket_id == Ticket.id, NEEDS_PERSON)
+    senders = select(QueuedMessage.ticket_id).where(messages.NEEDS_PERSON)
+    others = (Ticket.status.not_in([*ATTENTION_STATES, *TERMINAL]), Ticket.archived == false(), ~asking)
+    return select(Ticket).where(Ticket.id.in_(senders), *others).order_by(Ticket.updated).limit(limit)
 
 
 def _describe_cause(ticket: Ticket) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from models import Ticket
-from tickets.conversation import timeline
+from tickets.conversation import messages, timeline
 from tickets.shared.lookup import get_ticket
 from tickets.shared.paging import MAX_COUNT
 from tickets.workflow import relationships
@@ -64,7 +64,8 @@ def _select_cyclic(queue: Sequence[str], at: int) -> str | None:
 
 def _waits_for_decision(session: Session, ticket: Ticket) -> bool:
     """Return whether there is something to decide. A run that has been answered is in the queue until it goes on."""
-    return ticket.status in ATTENTION_STATES or bool(timeline.list_pending_requests(session, ticket.id))
+    waiting = timeline.list_pending_requests(session, ticket.id) or messages.list_undelivered(session, ticket.id)
+    return ticket.status in ATTENTION_STATES or bool(waiting)
 
 
 @dataclass(frozen=True, slots=True)

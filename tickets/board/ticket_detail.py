@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from models import (
+    TERMINAL,
     ActorKind,
     Attachment,
     CommentKind,
@@ -28,7 +29,7 @@ from models import (
     TicketStatus,
 )
 from protocol import ApprovalPayload, Question, TextPayload, ToolCallPayload, ToolResultPayload
-from tickets.conversation import attachments, image_size, timeline
+from tickets.conversation import attachments, image_size, messages, timeline
 from tickets.conversation.timeline import Entry
 from tickets.runs import refusals
 from tickets.shared import display_names, payloads
@@ -99,10 +100,16 @@ ATTENTION_KINDS = {TicketStatus.NEEDS_INPUT: CommentKind.QUESTION, TicketStatus.
 
 
 def list_attention(session: Session, ticket: Ticket) -> list[Entry]:
-    """List the entries that a person is to act on: requests of the live run, and the open question or the verdict."""
+    """List the entries that a person is to act on.
+
+    They are requests of the live run, the open question or the verdict, and messages of an open ticket that were not
+    delivered.
+    """
     kind = ATTENTION_KINDS.get(ticket.status)
     reports = timeline.list_newest_reports(session, ticket.id) if kind else []
-    return [*timeline.list_pending_requests(session, ticket.id), *(row for row in reports if row.kind is kind)]
+    undelivered = messages.list_undelivered(session, ticket.id) if ticket.status not in TERMINAL else []
+    asking = timeline.list_pending_requests(session, ticket.id)
+    return [*asking, *(row for row in reports if row.kind is kind), *undelivered]
 
 
 def get_view_id(entry: Entry) -> str:

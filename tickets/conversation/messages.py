@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, not_, or_, select, update
 from sqlalchemy.orm import Session
 
 from database import seconds_between
-from models import DeliveryMode, DeliveryState, QueuedMessage, Run, RunState, Ticket, now
+from models import UNDELIVERED, DeliveryMode, DeliveryState, QueuedMessage, Run, RunState, Ticket, now
 from protocol import OfferedMessage, ReceiptState
 from tickets.lifecycle.transitions import transition
-from tickets.shared import events
+from tickets.shared import events, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, RuntimeBusy
 from tickets.shared.inputs import Body, Words
 from tickets.shared.lookup import find_live_run
+from tickets.shared.rights import Act
 
 OPEN_STATES = (DeliveryState.QUEUED, DeliveryState.DELIVERED)
 NOT_INJECTED = "[failed_to_inject]"
 UNCONFIRMED = "[unconfirmed] The run ended before its agent confirmed it: it may have been read or not."
 MAX_TRIES = 3
 MAX_OFFERED = 20
+MAX_EVENT_LENGTH = 500
+REAPER = Actor.system("reaper")
 
 
 class NewMessage(Body):
@@ -121,15 +125,11 @@ def apply_receipt(session: Session, run: Run, receipt: dict[str, Any], seq: int)
         values["offered"] = None  # its wrapper has it, for as long as the turn lasts, so it no longer expires
     else:
         values[state.value] = now()
-    session.execute(
-        update(QueuedMessage)
-        .where(
-            QueuedMessage.uuid == str(receipt.get("uuid")),
-            QueuedMessage.ticket_id == run.ticket_id,
-            QueuedMessage.state.in_(before),
-        )
-        .values(**values)
-    )
+    mine = (QueuedMessage.uuid == str(receipt.get("uuid")), QueuedMessage.ticket_id == run.ticket_id)
+    statement = update(QueuedMessage).where(*mine, QueuedMessage.state.in_(before)).values(**values)
+    message = session.scalar(statement.returning(QueuedMessage))
+    if message is not None and state is DeliveryState.FAILED:
+        _report_failures(session, [message])
 
 
 def release_messages(session: Session, run_id: int) -> None:
@@ -145,7 +145,60 @@ def fail_unconfirmed(session: Session, run_id: int, seq: int) -> None:
     """
     conditions = (QueuedMessage.run_id == run_id, QueuedMessage.state == DeliveryState.DELIVERED)
     failed = {"state": DeliveryState.FAILED, "failure": UNCONFIRMED, "changed": seq}
-    session.execute(update(QueuedMessage).where(*conditions).values(**failed))
+    statement = update(QueuedMessage).where(*conditions).values(**failed)
+    _report_failures(session, session.scalars(statement.returning(QueuedMessage)).all())
+
+
+def _report_failures(session: Session, failed_messages: Sequence[QueuedMessage]) -> None:
+    """Append an event for each message that is not queued again by itself and so needs a person."""
+    for message in failed_messages:
+        if not _is_retried(message):
+            payload = {"message": message.id, "reason": message.failure, "body": message.body[:MAX_EVENT_LENGTH]}
+            events.append(session, message.ticket_id, "message_failed", payload, REAPER, message.run_id)
+
+
+def _is_retried(message: QueuedMessage) -> bool:
+    return (message.failure or "").startswith(NOT_INJECTED) and message.tries < MAX_TRIES - 1
+
+
+IS_RETRIED = and_(QueuedMessage.failure.startswith(NOT_INJECTED, autoescape=True), QueuedMessage.tries < MAX_TRIES - 1)
+"""`_is_retried` as a condition of a query, for messages that failed."""
+NEEDS_PERSON = and_(
+    UNDELIVERED, or_(QueuedMessage.state == DeliveryState.EXPIRED, QueuedMessage.failure.is_(None), not_(IS_RETRIED))
+)
+"""The condition of messages that were not delivered, and which a person has neither sent again nor dismissed."""
+
+
+def list_undelivered(session: Session, ticket_id: int) -> list[QueuedMessage]:
+    """List the messages of a ticket that a person is to send again or to dismiss, oldest first."""
+    mine = (QueuedMessage.ticket_id == ticket_id, NEEDS_PERSON)
+    return list(session.scalars(select(QueuedMessage).where(*mine).order_by(QueuedMessage.id).limit(MAX_OFFERED)))
+
+
+def resend_message(session: Session, ticket: Ticket, message_id: int, actor: Actor) -> QueuedMessage:
+    """Queue the text of a message that was not delivered again. Raises `ConflictError` when somebody was faster."""
+    rights.require(actor, Act.SPEAK)
+    message = _settle_undelivered(session, ticket, message_id, "message_resent", actor)
+    return queue_message(session, ticket, NewMessage(body=message.body), actor)
+
+
+def dismiss_message(session: Session, ticket: Ticket, message_id: int, actor: Actor) -> None:
+    """Dismiss a message that was not delivered. Raises `ConflictError` when somebody was faster."""
+    rights.require(actor, Act.SPEAK)
+    _settle_undelivered(session, ticket, message_id, "message_dismissed", actor)
+
+
+def _settle_undelivered(
+    session: Session, ticket: Ticket, message_id: int, event_type: str, actor: Actor
+) -> QueuedMessage:
+    mine = (QueuedMessage.id == message_id, QueuedMessage.ticket_id == ticket.id, NEEDS_PERSON)
+    statement = update(QueuedMessage).where(*mine).values(dismissed=now()).returning(QueuedMessage)
+    message = session.scalar(statement)
+    if message is None:
+        raise ConflictError("The message has already been sent again or dismissed.", number=message_id)
+    event = events.append(session, ticket.id, event_type, {"message": message_id}, actor)
+    message.changed = event.seq or 0
+    return message
 
 
 def list_messages(session: Session, ticket_id: int, limit: int = 100) -> list[QueuedMessage]:
@@ -182,8 +235,7 @@ def retry_failed(session: Session) -> int:
     ended = select(Run.id).where(Run.state == RunState.ENDED)
     failed = (
         QueuedMessage.state == DeliveryState.FAILED,
-        QueuedMessage.failure.startswith(NOT_INJECTED, autoescape=True),
-        QueuedMessage.tries < MAX_TRIES - 1,
+        IS_RETRIED,
         QueuedMessage.run_id.in_(ended),
     )
     again = {"state": DeliveryState.QUEUED, "run_id": None, "offered": None, "tries": QueuedMessage.tries + 1}
@@ -198,6 +250,6 @@ def _update_messages(
         update(QueuedMessage).where(*conditions).values(**values).returning(QueuedMessage.id, QueuedMessage.ticket_id)
     ).all()
     for message_id, ticket_id in rows:
-        event = events.append(session, ticket_id, event_type, {"message": message_id}, Actor.system("reaper"))
+        event = events.append(session, ticket_id, event_type, {"message": message_id}, REAPER)
         session.execute(update(QueuedMessage).where(QueuedMessage.id == message_id).values(changed=event.seq))
     return len(rows)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, time
+from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -18,6 +18,7 @@ from models import Agent, Profile, Project, Run, RunState, Ticket, TicketStatus,
 from settings import Settings
 from tickets.shared import display_names, lookup, runtime_flags
 from tickets.shared.canary import CANARY
+from tickets.shared.quiet_hours import QuietHours
 from tickets.shared.ticket_row import AnyTicket
 from tickets.team import agents, profiles, projects, repositories
 from tickets.workflow import attempts, landing, relationships, wake_conditions
@@ -45,18 +46,16 @@ class DispatchLimits:
     total: int = 4
     attempts: int = 3
     budgets: Budgets = NO_LIMITS
-    quiet_hours: tuple[time, time] | None = None
+    quiet_hours: QuietHours | None = None
     host: str | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> DispatchLimits:
-        ends = settings.quiet_hours.split("-") if settings.quiet_hours else None
-        quiet_hours = (time.fromisoformat(ends[0]), time.fromisoformat(ends[1])) if ends else None
         return cls(
             settings.max_workers,
             settings.retry_limit,
             Budgets.from_settings(settings),
-            quiet_hours,
+            QuietHours.parse(settings.quiet_hours),
             settings.machine_name,
         )
 
@@ -219,11 +218,11 @@ def _check_quiet_hours(_case: GateInput, shared_state: SharedState) -> GateAnswe
     hours = shared_state.limits.quiet_hours
     if hours is None:
         return True, "No quiet hours are set."
-    start, end = hours
     clock = shared_state.moment.astimezone(shared_state.limits.budgets.zone).time()
-    is_quiet = start <= clock < end if start < end else clock >= start or clock < end
-    text = f"quiet hours from {start:%H:%M} to {end:%H:%M}"
-    return (False, f"Nothing starts during the {text}.") if is_quiet else (True, f"It is outside the {text}.")
+    text = f"quiet hours from {hours.start:%H:%M} to {hours.end:%H:%M}"
+    return (
+        (False, f"Nothing starts during the {text}.") if hours.includes(clock) else (True, f"It is outside the {text}.")
+    )
 
 
 def _check_owner(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:

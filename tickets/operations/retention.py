@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from models import (
     TERMINAL,
     AgentSession,
+    AlertDelivery,
     Attachment,
     Base,
     DeliveryState,
@@ -91,6 +92,11 @@ def list_rules(days: dict[str, int]) -> list[RetentionRule]:
         RetentionRule("heartbeats", days["heartbeats"], _build_pruner(Heartbeat, Heartbeat.ts)),
         RetentionRule("health_checks", HEALTH_DAYS, _build_pruner(HealthResult, HealthResult.seen)),
         RetentionRule("inbox_items", days["inbox_items"], _build_pruner(InboxItem, InboxItem.settled, _SETTLED_ITEM)),
+        RetentionRule(
+            "alert_deliveries",
+            days["alerts"],
+            _build_pruner(AlertDelivery, AlertDelivery.created, AlertDelivery.due.is_(None)),
+        ),
         RetentionRule("incidents", days["incidents"], _build_pruner(Incident, Incident.last_seen, _CLOSED_INCIDENT)),
         RetentionRule("quarantine", days["quarantine"], _build_pruner(Quarantined, Quarantined.created)),
         RetentionRule("project_drafts", DRAFT_DAYS, _build_pruner(ProjectDraft, ProjectDraft.answered)),
@@ -129,6 +135,8 @@ PERMANENT_TABLES: dict[str, str] = {
     "api_tokens": "made by people; revoked ones stay listed",
     "saved_views": "one row a view",
     "switches": "one row a switch",
+    "alert_channels": "one row a channel",
+    "push_subscriptions": "made by people; removed when the push service no longer has them",
 }
 
 _ENDED_CANARY = and_(Ticket.assigned_to == CANARY, Ticket.status.in_(TERMINAL))

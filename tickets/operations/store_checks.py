@@ -9,6 +9,9 @@ from sqlalchemy.orm import Session, load_only
 
 from database import fetch_rows
 from models import (
+    AlertDelivery,
+    AlertKind,
+    AlertState,
     DeliveryState,
     HealthStatus,
     Heartbeat,
@@ -39,6 +42,7 @@ MAX_NAMED = 20
 OFFER_LIMIT = timedelta(seconds=100)
 EXPIRY_WINDOW = timedelta(hours=1)
 """How long an expired message counts that nobody has sent again."""
+ALERT_WINDOW = timedelta(hours=2)
 LANDING_LIMIT = timedelta(minutes=30)
 CHECK_IN_LIMIT = timedelta(seconds=60)
 OUTCOME_WINDOW = timedelta(days=1)
@@ -68,6 +72,7 @@ def check_store(session: Session, *, just_started: bool = False) -> list[HealthC
         _check_agents(session),
         _check_unseen(session),
         _check_incidents(session),
+        _check_alerts(session),
         _check_clock(session),
         _check_wal(session),
     ]
@@ -114,7 +119,10 @@ def _check_messages(session: Session) -> HealthCheck:
     later = QueuedMessage.__table__.alias()
     sent_again = exists().where(later.c.ticket_id == QueuedMessage.ticket_id, later.c.id > QueuedMessage.id)
     expired = select(QueuedMessage.ticket_id).where(
-        QueuedMessage.state == DeliveryState.EXPIRED, QueuedMessage.offered > ago(EXPIRY_WINDOW), ~sent_again
+        QueuedMessage.state == DeliveryState.EXPIRED,
+        QueuedMessage.offered > ago(EXPIRY_WINDOW),
+        QueuedMessage.dismissed.is_(None),
+        ~sent_again,
     )
     open_tickets = select(Ticket.identifier).where(Ticket.status.not_in(CLOSED_STATES)).limit(MAX_NAMED + 1)
     late_names = sorted(name for (name,) in fetch_rows(session, open_tickets.where(Ticket.id.in_(late))))
@@ -126,6 +134,16 @@ def _check_messages(session: Session) -> HealthCheck:
         detail = f"Messages have been waiting for their agent for more than {format_span(OFFER_LIMIT)}: {_format_names(late_names)}."
         return _warn("messages", detail, "Check whether the agent still responds, and stop the run if it does not.")
     return _pass("messages", "none delayed")
+
+
+def _check_alerts(session: Session) -> HealthCheck:
+    """Check for alerts that could not be sent, so that another channel tells of it."""
+    failed = (AlertDelivery.state == AlertState.FAILED, AlertDelivery.created > ago(ALERT_WINDOW))
+    query = select(AlertDelivery.channel).where(*failed, AlertDelivery.kind != AlertKind.TEST).distinct()
+    names = sorted(name for (name,) in fetch_rows(session, query))
+    if not names:
+        return _pass("alerts", "none could not be sent")
+    return _warn("alerts", f"Alerts could not be sent: {', '.join(names)}.", "Open Alerts to see why, and send a test.")
 
 
 def _check_check_ins(session: Session) -> HealthCheck:

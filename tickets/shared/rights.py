@@ -38,6 +38,7 @@ class Act(StrEnum):
     GIVE_ACCESS = "issues tokens"
     CHANGE_PROFILES = "changes profiles"
     CHANGE_PROJECTS = "changes projects"
+    CHANGE_ALERTS = "changes where alerts are sent"
     FILE_ITEM = "files an inbox item"
     WORK_INBOX = "works the inbox"
     ADMINISTER = "changes team, workspaces, tasks or the pause, or revokes tokens"
@@ -68,6 +69,7 @@ ALLOWED: dict[Act, frozenset[ActorKind]] = {
     Act.GIVE_ACCESS: ADMINISTRATORS,
     Act.CHANGE_PROFILES: ADMINISTRATORS,
     Act.CHANGE_PROJECTS: ADMINISTRATORS,
+    Act.CHANGE_ALERTS: ADMINISTRATORS,
     Act.ADMINISTER: ADMINISTRATORS,
 }
 """A program never lets an agent use a tool, takes no conversation from a person, and does not lower the bar it is held to."""
@@ -79,6 +81,7 @@ EDITABLE_FIELDS: dict[ActorKind, frozenset[str]] = {
 PROOF_REQUIRED = frozenset(
     {
         Act.GIVE_ACCESS,
+        Act.CHANGE_ALERTS,
         Act.CHANGE_PROFILES,
         Act.CHANGE_PROJECTS,
         Act.SCHEDULE_COMMAND,
@@ -86,7 +89,7 @@ PROOF_REQUIRED = frozenset(
         Act.TRUST_REPOSITORY,
     }
 )
-"""Acts that give access or choose commands that run on this machine: a browser proves anew who uses it."""
+"""Acts that give access, send texts elsewhere or choose commands that run on this machine: a browser proves anew who uses it."""
 EVENTS_OF_READERS = frozenset({"logged_out"})
 
 

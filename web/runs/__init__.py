@@ -2,6 +2,7 @@
 
 BLUEPRINTS = (
     "conversation",
+    "undelivered_messages",
     "agent_requests",
     "run_api",
     "changes",

@@ -5,6 +5,8 @@ BLUEPRINTS = (
     "token_api",
     "team_page",
     "settings_page",
+    "alert_page",
+    "push_page",
     "project_pages",
     "project_trust",
 )

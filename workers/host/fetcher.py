@@ -136,6 +136,11 @@ def fetch(
     raise FetchError(FetchRule.REDIRECT, f"{place} redirects, but {limit}. Use the last address itself.")
 
 
+def check_url(url: str, policy: FetchPolicy) -> None:
+    """Check a URL before it is stored. Raises the `FetchError` that `fetch` would raise for it without a connection."""
+    _judge_url(url, policy)
+
+
 def describe_url(url: SplitResult, policy: FetchPolicy) -> str:
     """Describe a URL without what may be secret: login, query, fragment, and the path unless the policy shows it."""
     port = f":{url.port}" if url.port else ""
