@@ -15,6 +15,9 @@ Without an option, every five minutes:
 `--canary`, every ten minutes:
 7. Let a ticket of Mission Control's own travel the whole path, and time each leg (`jobs/health/canary.py`).
 
+`--mc-auto-review`, every minute:
+8. Start the reviews of submitted work, and settle those that brought no report (`jobs/loops/auto_review.py`).
+
 Then print one JSON line, and record it in `task_runs` with an outcome and a heartbeat.
 """
 

@@ -20,6 +20,7 @@ from . import dispatch_pass, repositories, single_flight
 from .health import canary
 from .host_state import ObservationError
 from .job_context import JobContext
+from .loops import auto_review
 from .task_recorder import JobResult, run_and_record
 
 MAX_BATCHES = 25
@@ -183,6 +184,7 @@ JOBS: dict[str, Callable[[JobContext], JobResult]] = {
     RETENTION: apply_retention,
     "backup": back_up_store,
     "canary": canary.make_pass,
+    auto_review.TASK: auto_review.make_pass,
 }
 """By the name of the task that each is recorded under."""
 

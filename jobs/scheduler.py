@@ -25,6 +25,7 @@ from workers.run.task_process import ProcessResult
 from . import housekeeping, landing, pickup, single_flight, spec_builder, watchdog
 from .health import canary, look
 from .job_context import JobContext
+from .loops import auto_review
 from .task_recorder import REPEAT, JobResult, choose_status
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,6 +77,7 @@ JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {
     ("mc_land.py",): run_landing,
     ("queue_reaper.py",): partial(run_housekeeping, "queue-reaper"),
     ("queue_reaper.py", "--canary"): run_canary,
+    ("queue_reaper.py", "--mc-auto-review"): partial(run_housekeeping, auto_review.TASK),
     ("mc_health.py",): check_health,
 }
 """Commands that the scheduler runs as jobs, since starting a program each minute takes longer than the work."""

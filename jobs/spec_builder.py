@@ -89,6 +89,11 @@ def build_spec(
     )
 
 
+def restrict_to_reading(spec: RunSpec) -> RunSpec:
+    """Restrict the run of a review: it changes nothing, whatever its profile allows, and nothing of it is checked."""
+    return replace(spec, permissions="read_only", check=None)
+
+
 def _build_run_fields(settings: Settings, claim: RunClaim) -> dict[str, Any]:
     ticket, run = claim.ticket, claim.run
     return {

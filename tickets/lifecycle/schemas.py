@@ -330,6 +330,7 @@ class ProjectJson(Response):
     landing: str
     push_address: str | None
     sign_landings: bool
+    reviewer: str | None
     ticket_template: str
     max_runs: int
     trusted_digest: str | None
@@ -345,6 +346,7 @@ class AgentJson(Response):
     runnable: bool
     profile: str | None
     capacity: int
+    members: list[str]
     live_runs: int
     cooldown_until: Moment | None
     cooldown_reason: str | None

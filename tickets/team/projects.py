@@ -23,6 +23,8 @@ from tickets.shared.errors import ConflictError, Invalid, NotFound, StaleProject
 from tickets.shared.inputs import Body, Line, Name, Prose, Title
 from tickets.shared.rights import Act
 
+from . import agents
+
 Argv = list[Line]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 MAX_COMMANDS = 64
@@ -48,6 +50,7 @@ class NewProject(Body):
     """Settings of a new project.
 
     `folder` is absolute. Commands are argument lists, started without a shell. `landing` is the action of an approval.
+    `reviewer` is the agent or council that reviews submitted work, None for a person alone.
     `copy_files` and `link_files` are paths within the folder that each workspace gets. `ports` is the number of ports
     that each run may use.
     `ticket_template` is what the description of a new ticket begins with.
@@ -71,6 +74,7 @@ class NewProject(Body):
     denied_commands: Commands = Field(default=[])
     network: bool = False
     gate: Gate = Gate.PERSON
+    reviewer: Name | None = None
     landing: Landing = Landing.LEAVE
     push_address: Line | None = None
     sign_landings: bool = False
@@ -111,6 +115,7 @@ class EditProject(Body):
     denied_commands: Commands | None = None
     network: bool | None = None
     gate: Gate | None = None
+    reviewer: Name | None = None
     landing: Landing | None = None
     push_address: Line | None = None
     sign_landings: bool | None = None
@@ -119,7 +124,7 @@ class EditProject(Body):
     archived: bool | None = None
 
 
-MAY_BE_NULL = ("clone_url", "push_address", "check_command", "setup_command", "teardown_command")
+MAY_BE_NULL = ("clone_url", "reviewer", "push_address", "check_command", "setup_command", "teardown_command")
 
 
 def add_project(session: Session, body: NewProject, actor: Actor, branches: Collection[str] | None = None) -> Project:
@@ -133,7 +138,7 @@ def add_project(session: Session, body: NewProject, actor: Actor, branches: Coll
     _require_branch(body.folder, body.base_branch, branches)
     if session.scalar(select(Project.id).where(Project.slug == body.slug)) is not None:
         raise ConflictError(f"There is already a project named {body.slug}.", field="slug", slug=body.slug)
-    project = Project(**body.model_dump())
+    project = Project(**body.model_dump() | _resolve_reviewer(session, body))
     session.add(project)
     session.flush()
     events.append(session, None, "project_added", {"project": project.slug, "folder": project.folder}, actor)
@@ -150,6 +155,7 @@ def edit_project(
     rights.require(actor, Act.CHANGE_PROJECTS)
     _require_safe(body)
     fields = {name: getattr(body, name) for name in body.model_fields_set if name != "version"}
+    fields |= _resolve_reviewer(session, body)
     empty = [name for name, value in fields.items() if value is None and name not in MAY_BE_NULL]
     if empty:
         raise Invalid("These fields cannot be empty.", fields=dict.fromkeys(empty, "must not be null"))
@@ -184,6 +190,10 @@ def _require_safe(body: NewProject | EditProject) -> None:
             if name.startswith(("/", "-")) or ".." in name.split("/"):
                 message = "Copied and linked files must be relative paths within the project's folder."
                 raise Invalid(message, field=field, value=name)
+
+
+def _resolve_reviewer(session: Session, body: NewProject | EditProject) -> dict[str, str]:
+    return {"reviewer": agents.require_reviewer(session, body.reviewer)} if body.reviewer else {}
 
 
 def _require_branch(folder: str, branch: str, branches: Collection[str] | None) -> None:

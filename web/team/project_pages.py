@@ -16,7 +16,7 @@ from database import reading, writing
 from models import DraftState, Gate, Landing, Project, ProjectDraft, now
 from tickets.shared import display_names
 from tickets.shared.errors import DomainError
-from tickets.team import installed_programs, projects, repositories
+from tickets.team import agents, installed_programs, projects, repositories
 from tickets.team.projects import EditProject, NewDraft, NewProject, TrustDecision
 from tickets.team.repositories import NewSlotRequest
 from tickets.workflow import landing
@@ -140,7 +140,7 @@ def show_project(slug: str) -> str:
     values: View = {name: getattr(project, name) for name in ("slug", "name", "folder", "clone_url", "base_branch")}
     values |= {"max_runs": project.max_runs, "gate": project.gate.value, "landing": project.landing.value}
     values |= {"push_address": project.push_address, "sign_landings": project.sign_landings}
-    values |= {"ticket_template": project.ticket_template}
+    values |= {"ticket_template": project.ticket_template, "reviewer": project.reviewer or ""}
     values |= {"version": project.version, "ports": project.ports}
     values |= {name: shlex.join(getattr(project, name) or []) for name in COMMANDS}
     values |= {name: "\n".join(getattr(project, name)) for name in LISTS} | {"network": project.network}
@@ -217,6 +217,7 @@ def _read_body() -> View:
     where = {
         "push_address": form.get("push_address", "").strip() or None,
         "sign_landings": bool(form.get("sign_landings")),
+        "reviewer": team_forms.read_text(form, "reviewer"),
         "ticket_template": form.get("ticket_template", "").replace("\r\n", "\n"),
     }
     return plain | optional | where | commands | lists | {"network": "network" in form}
@@ -239,6 +240,8 @@ def _render_form(
     }
     with reading(auth.get_instance().engine) as session:
         confinement = installed_programs.describe_confinement(session, auth.get_instance().settings.machine_name)
+        reviewers = [(agent.name, agent.name) for agent in agents.list_reviewers(session)]
+    choices["reviewer"] = [("", "None: only people review"), *reviewers]
     context: View = {"form": values, "errors": errors, "row": project, "choices": choices, "message": message}
     context["confinement"] = confinement
     if project:
