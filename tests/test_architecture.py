@@ -63,6 +63,7 @@ ALLOWED_TO_MODULE: dict[str, set[str]] = {
     "web/runs/console.py": {"workers"},
     "web/runs/changes.py": {"workers"},
     "web/runs/line_comments.py": {"workers"},
+    "web/runs/review_places.py": {"workers"},
     "web/team/project_branches.py": {"workers"},
     "web/team/project_trust.py": {"workers"},
     "web/operations/spool_status.py": {"workers"},

@@ -165,6 +165,32 @@ class LineCommentJson(Response):
     created: Moment
 
 
+class FindingJson(Response):
+    comment: int
+    severity: str
+    category: str
+    path: str
+    line: int
+    title: str
+    body: str
+    found_by: list[str]
+    ticket: str | None
+
+
+class ReviewJson(Response):
+    id: int
+    reviewer: str
+    commit_sha: str
+    base_sha: str | None
+    folder: str | None
+    verdict: str | None
+    summary: str
+    note: str
+    created: Moment
+    ended: Moment | None
+    findings: list[FindingJson]
+
+
 class MessageJson(Response):
     id: int
     uuid: str

@@ -27,13 +27,14 @@ SEVERITIES = list(Severity)
 """From the gravest to the mildest."""
 
 
-def _require_relative(path: str) -> str:
+def require_relative(path: str) -> str:
+    """Return a path within a repository. Raises ValueError for any other."""
     if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
         raise ValueError("must be the path of a file within the repository, as in src/a.py")
     return path
 
 
-RepositoryPath = Annotated[FilePath, AfterValidator(_require_relative)]
+RepositoryPath = Annotated[FilePath, AfterValidator(require_relative)]
 
 
 class NewFinding(Body):
@@ -44,14 +45,14 @@ class NewFinding(Body):
     path: RepositoryPath
     line: int = Field(ge=1, le=MAX_LINE)
     title: Title
-    detail: Prose = Field("", max_length=MAX_DETAIL_CHARACTERS)
+    detail: Annotated[Prose, Field(max_length=MAX_DETAIL_CHARACTERS)] = ""
 
 
 class NewAssessment(Body):
     """The report of one reviewer. It approves nothing that has a critical finding."""
 
     verdict: ReviewVerdict
-    summary: Words = Field(max_length=MAX_SUMMARY_CHARACTERS)
+    summary: Annotated[Words, Field(max_length=MAX_SUMMARY_CHARACTERS)]
     findings: list[NewFinding] = Field(default=[], max_length=MAX_FINDINGS)
 
     @model_validator(mode="after")

@@ -44,11 +44,11 @@ from tickets.shared.errors import DomainError
 from tickets.shared.inputs import EditTicket, NewTicket
 from tickets.team import agents
 from tickets.workflow import branch_states, code_reviews, landing, ticket_phases
+from tickets.workflow.code_reviews import CommentedFinding
 
 from . import assessments
 from .assessments import MergedFinding
 
-TAG = "review"
 MAX_AGE = timedelta(hours=12)
 """Time after which a review that has not ended needs a person."""
 WORKING_STATES = (TicketStatus.TODO, TicketStatus.IN_PROGRESS, TicketStatus.WAITING)
@@ -70,7 +70,7 @@ class ReviewSubject:
     folder: str | None = None
 
     def describe(self, ticket: Ticket) -> str:
-        return f"the folder {self.folder or 'of the project'}" if self.base is None else ticket.identifier
+        return ticket.identifier if self.base else f"the folder {self.folder}" if self.folder else "all files"
 
 
 # --------------------------------------------------------------------------------------------------------------- start
@@ -135,7 +135,12 @@ def _add_assessment(
     commit = review.commit_sha[:10]
     text = DESCRIPTION.format(reviewer=agent, subject=subject, commit=commit, ticket=ticket.identifier)
     facts: dict[str, Any] = {"title": f"Review {subject} at {commit}"[:200], "description": text}
-    facts |= {"assigned_to": agent, "project": project.slug if project else None, "tags": [TAG], "gate": Gate.NONE}
+    facts |= {
+        "assigned_to": agent,
+        "project": project.slug if project else None,
+        "tags": [code_reviews.TAG],
+        "gate": Gate.NONE,
+    }
     facts |= {"priority": ticket.priority.label}
     work = transitions.create_ticket(session, NewTicket.model_validate(facts), actor)
     work.planning = Planning.NONE
@@ -310,7 +315,7 @@ def _close_folder_ticket(session: Session, review: CodeReview) -> None:
     transitions.transition(session, ticket.id, "block", MISSION_CONTROL, owner="operator", **facts)
 
 
-def _add_finding(session: Session, review: CodeReview, finding: MergedFinding) -> tuple[ReviewFinding, LineComment]:
+def _add_finding(session: Session, review: CodeReview, finding: MergedFinding) -> CommentedFinding:
     """Store a finding as a line comment on the reviewed commit, with the facts of the finding beside it."""
     body = "\n\n".join(filter(None, [finding.title, finding.detail.strip()]))
     place: dict[str, Any] = {"path": finding.path, "line": finding.line, "commit_sha": review.commit_sha}
@@ -327,19 +332,20 @@ def _add_finding(session: Session, review: CodeReview, finding: MergedFinding) -
     )
     session.add(row)
     session.flush()
-    return row, comment
+    return CommentedFinding(row, comment, None)
 
 
-def compose_report(review: CodeReview, rows: Sequence[tuple[ReviewFinding, LineComment]]) -> str:
+def compose_report(review: CodeReview, rows: Sequence[CommentedFinding]) -> str:
     """Compose the one text of a review, in Markdown: verdict, note, summary and findings."""
     words = VERDICT_WORDS[review.verdict or ReviewVerdict.NEEDS_PERSON]
     head = f"{review.reviewer} {words} (commit {review.commit_sha[:10]}). {review.note}".strip()
-    lines = "\n".join(_format_finding(review, *row) for row in rows)
+    lines = "\n".join(_format_finding(review, row) for row in rows)
     return "\n\n".join(filter(None, [head, review.summary, lines]))
 
 
-def _format_finding(review: CodeReview, finding: ReviewFinding, comment: LineComment) -> str:
-    by = f", found by {' and '.join(finding.found_by)}" if finding.found_by != [review.reviewer] else ""
+def _format_finding(review: CodeReview, finding: CommentedFinding) -> str:
+    facts, comment = finding.facts, finding.comment
+    by = f", found by {' and '.join(facts.found_by)}" if facts.found_by != [review.reviewer] else ""
     place = f"`{comment.path}:{comment.line}`"
-    text = f"- **{finding.severity}** {finding.category}{by}. Comment {comment.id} on {place}: {comment.body}"
+    text = f"- **{facts.severity}** {facts.category}{by}. Comment {comment.id} on {place}: {comment.body}"
     return text.replace("\n", "\n  ")

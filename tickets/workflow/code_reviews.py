@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from database import fetch_rows, in_ids
-from models import CodeReview, LineComment, ReviewAssessment, ReviewFinding
+from models import CodeReview, LineComment, ReviewAssessment, ReviewFinding, Ticket
 from tickets.shared.errors import NotFound
 
+TAG = "review"
+"""The tag of tickets that a review creates."""
 MAX_REVIEWS_LISTED = 20
 MAX_OPEN_LISTED = 200
 
@@ -68,21 +71,28 @@ def find_open_reviewers(session: Session, ticket_ids: Sequence[int]) -> dict[int
     return {ticket_id: name for ticket_id, name in fetch_rows(session, OPEN_REVIEWERS, tickets=list(ticket_ids))}  # noqa: C416 - rows are not pairs to mypy
 
 
+class CommentedFinding(NamedTuple):
+    """A finding with its line comment, and the identifier of the ticket that was created from it."""
+
+    facts: ReviewFinding
+    comment: LineComment
+    ticket: str | None
+
+
 FINDINGS = (
-    select(ReviewFinding, LineComment)
+    select(ReviewFinding, LineComment, Ticket.identifier)
     .join(LineComment, LineComment.id == ReviewFinding.comment_id)
+    .outerjoin(Ticket, Ticket.id == ReviewFinding.created_ticket_id)
     .order_by(ReviewFinding.comment_id)
 )
 
 
-def list_findings(
-    session: Session, reviews: Sequence[CodeReview]
-) -> dict[int, list[tuple[ReviewFinding, LineComment]]]:
-    """List the findings of these reviews with their line comments, by review."""
-    findings: dict[int, list[tuple[ReviewFinding, LineComment]]] = {review.id: [] for review in reviews}
+def list_findings(session: Session, reviews: Sequence[CodeReview]) -> dict[int, list[CommentedFinding]]:
+    """List the findings of these reviews, by review."""
+    findings: dict[int, list[CommentedFinding]] = {review.id: [] for review in reviews}
     if findings:
-        for finding, comment in session.execute(FINDINGS.where(ReviewFinding.review_id.in_(findings))):
-            findings[finding.review_id].append((finding, comment))
+        for row in session.execute(FINDINGS.where(ReviewFinding.review_id.in_(findings))):
+            findings[row.ReviewFinding.review_id].append(CommentedFinding._make(row))
     return findings
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,21 @@ def read_lines(repository: Path, commit: str, path: str) -> list[str]:
         raise git.GitFailed(f"{path} is not a file of commit {commit[:10]}")
     lines = done.stdout.decode("utf-8", "replace").split("\n")
     return lines[:-1] if done.truncated or not lines[-1] else lines
+
+
+def count_lines(repository: Path, commit: str, paths: Iterable[str]) -> dict[str, int]:
+    """Count the lines of these files of a commit, without paths that are no file of it. Raises `git.GitError`."""
+    lengths: dict[str, int] = {}
+    for path in paths:
+        with suppress(git.GitFailed):
+            lengths[path] = len(read_lines(repository, commit, path))
+    return lengths
+
+
+def has_folder(repository: Path, commit: str, folder: str) -> bool:
+    """Return whether a commit has this folder, empty for its root. Raises `git.GitHung`."""
+    done = git.run(repository, "cat-file", "-t", f"{git.validate_revision(commit)}:{folder}")
+    return done.code == 0 and done.text.strip() == "tree"
 
 
 def _find_stored_names(repository: Path, base: str, head: str) -> dict[str, str]:
