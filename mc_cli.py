@@ -10,7 +10,7 @@ with bootstrap.quick_imports():
     import click
     from sqlalchemy.exc import DatabaseError
 
-    from cli import admin, attach, export, jobs, mcp, plans, serve, takeover, tickets, tokens
+    from cli import admin, attach, export, jobs, mcp, plans, reviews, serve, takeover, tickets, tokens
     from database import UnsafeSQLite
     from migrations import ForeignKeyViolation, StoreEmpty, StoreTooNew
     from settings import SettingsError
@@ -23,6 +23,7 @@ COMMANDS = (
     *tokens.COMMANDS,
     *tickets.COMMANDS,
     *plans.COMMANDS,
+    *reviews.COMMANDS,
     *takeover.COMMANDS,
     *attach.COMMANDS,
     *jobs.COMMANDS,

@@ -37,12 +37,9 @@ ACTED_RESULTS = frozenset({"withdrawn", "started"})
 
 
 def make_pass(context: JobContext) -> JobResult:
-    """Settle open reviews and start new ones. `skipped` while no project has a reviewer and no review is open."""
+    """Settle open reviews and start new ones."""
     with reading(context.engine) as session:
         open_reviews = stored_reviews.list_open(session)
-        has_reviewers = review_queue.has_reviewers(session)
-    if not open_reviews and not has_reviewers:
-        return JobResult(TaskOutcome.SKIPPED, {"reason": "no project has a reviewer"})
     counts: Counter[str] = Counter()
     for review in open_reviews:
         counts[_settle_review(context, review.id) or "open"] += 1

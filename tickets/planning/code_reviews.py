@@ -277,8 +277,8 @@ def _end_review(
     rows = [_add_finding(session, review, finding) for finding in findings]
     is_final = review.base_sha is not None and not note and verdict is not ReviewVerdict.NEEDS_PERSON
     is_moved = is_final and _make_move(session, review, compose_report(review, rows))
-    payload = {"review": review.id, "reviewer": review.reviewer, "note": review.note, "findings": len(rows)}
-    events.append(session, review.ticket_id, "review_ended", payload | {"verdict": verdict.value}, _build_actor(review))
+    payload = {"review": review.id, "verdict": verdict.value, "words": VERDICT_WORDS[verdict], "note": review.note}
+    events.append(session, review.ticket_id, "review_ended", payload | {"findings": len(rows)}, _build_actor(review))
     if not is_moved:
         comments.write(session, review.ticket_id, compose_report(review, rows), _build_actor(review))
     if review.base_sha is None:

@@ -50,7 +50,7 @@ def _get_or_create(
         return lookup.get_ticket(session, finding.facts.created_ticket_id)
     created = transitions.create_ticket(session, _build_ticket(session, ticket, review, finding), actor)
     finding.facts.created_ticket_id = created.id
-    payload = {"ticket": created.identifier, "comment": finding.comment.id}
+    payload = {"created": created.identifier, "comment": finding.comment.id}
     events.append(session, ticket.id, "finding_ticket_created", payload, actor)
     return created
 

@@ -44,6 +44,7 @@ SUBMITTED = (
         Ticket.archived == false(),
         landing.IS_NOT_PENDING,
         Project.reviewer.is_not(None),
+        Project.archived == false(),
         Run.base_sha.is_not(None),
         Run.host == bindparam("host"),
         ~IS_REVIEWED,
@@ -52,12 +53,6 @@ SUBMITTED = (
     .order_by(Ticket.id)
     .limit(MAX_TICKETS)
 )
-
-
-def has_reviewers(session: Session) -> bool:
-    """Return whether any project has its submitted work reviewed."""
-    query = select(Project.id).where(Project.reviewer.is_not(None), Project.archived == false())
-    return session.scalar(query.limit(1)) is not None
 
 
 def list_submitted(session: Session, host: str) -> list[SubmittedWork]:

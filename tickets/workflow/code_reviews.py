@@ -9,11 +9,13 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from database import fetch_rows, in_ids
-from models import CodeReview, LineComment, ReviewAssessment, ReviewFinding, Ticket
+from models import CodeReview, LineComment, ReviewAssessment, ReviewFinding, Ticket, TicketStatus
 from tickets.shared.errors import NotFound
 
 TAG = "review"
 """The tag of tickets that a review creates."""
+REVIEWED_STATES = (TicketStatus.IN_REVIEW, TicketStatus.WAITING)
+"""States of tickets with an open review: that of their changes, or that of a folder."""
 MAX_REVIEWS_LISTED = 20
 MAX_OPEN_LISTED = 200
 

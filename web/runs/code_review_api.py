@@ -1,4 +1,4 @@
-"""API of reviews by agents: their reports, their results, tickets from findings, and reviews of a folder."""
+"""API of reviews by agents: their reports, their results, and tickets from their findings."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from typing_extensions import TypedDict
 
 from models import Ticket
 from tickets.lifecycle.schemas import FindingJson, ReviewJson, read_tickets
-from tickets.planning import assessments, finding_tickets, folder_reviews
+from tickets.planning import assessments, finding_tickets
 from tickets.planning.assessments import NewAssessment
 from tickets.planning.finding_tickets import CreateFindingTickets
-from tickets.planning.folder_reviews import NewFolderReview
 from tickets.shared.ticket_fields import TicketJson
 from tickets.workflow import code_reviews
 from tickets.workflow.code_reviews import CommentedFinding
 from web.api.page import Page
 from web.api.resource import ANYBODY, RUNS, Call, Resource
 
-from .review_places import find_commit, read_file_lengths
+from .review_places import read_file_lengths
 
 blueprint = Resource("code_reviews", __name__)
 
@@ -53,10 +52,3 @@ def create_finding_tickets(call: Call, ticket: Ticket, review: int, body: Create
     """Create a ticket for each of these findings, or return the one that it has."""
     rows = finding_tickets.create_tickets(call.session, ticket, review, body, call.actor)
     return {"items": read_tickets(call.session, rows), "next": None}
-
-
-@blueprint.writes("POST", "/projects/<slug>/reviews", status=201, examine=find_commit)
-def review_folder(call: Call, slug: str, body: NewFolderReview) -> TicketJson:
-    """Review a folder of a project, as it is on the base branch. The findings are on the ticket in the response."""
-    ticket = folder_reviews.request_review(call.session, slug, body, call.examination, call.actor)
-    return read_tickets(call.session, [ticket])[0]

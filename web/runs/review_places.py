@@ -1,4 +1,4 @@
-"""The files and folders that reviews name, read from the repository before the transaction that depends on them."""
+"""The files that the report of a reviewer names, read from the repository before the transaction that depends on them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from pathlib import Path
 import auth
 from database import reading
 from tickets.planning.assessments import NewAssessment
-from tickets.planning.folder_reviews import NewFolderReview
 from tickets.runs import claims
 from tickets.shared import lookup
 from tickets.shared.errors import ConflictError
-from tickets.team import projects
 from tickets.workflow import code_reviews
-from workers.repository import changes, git
+from workers.repository import changes
 from workers.repository.git import GitError
-from workers.repository.projects import find_repository
 
 from .changes import hold_git_slot
 
@@ -34,18 +31,3 @@ def read_file_lengths(body: NewAssessment, ticket: str) -> dict[str, int] | None
             return changes.count_lines(Path(run.repository), review.commit_sha, paths)
     except (GitError, OSError) as error:
         raise ConflictError("The repository cannot be read now. Report again in a moment.") from error
-
-
-def find_commit(body: NewFolderReview, slug: str) -> str | None:
-    """Find the commit of a project's base branch that has this folder. None where there is no such folder here."""
-    with reading(auth.get_instance().engine) as session:
-        project = projects.get_project(session, slug)
-    try:
-        with hold_git_slot():
-            repository = find_repository(Path(project.folder))
-            commit = git.resolve_branch(repository, project.base_branch) if repository else None
-            if repository and commit and changes.has_folder(repository, commit, body.folder):
-                return commit
-    except (GitError, OSError):
-        pass
-    return None

@@ -14,6 +14,8 @@ import auth
 from auth import Right
 from database import reading, writing
 from models import DraftState, Gate, Landing, Project, ProjectDraft, now
+from tickets.planning import folder_reviews
+from tickets.planning.folder_reviews import NewFolderReview
 from tickets.shared import display_names
 from tickets.shared.errors import DomainError
 from tickets.team import agents, installed_programs, projects, repositories
@@ -174,6 +176,22 @@ def decide_trust(slug: str) -> Response:
         project = projects.decide_trust(session, slug, decision, auth.get_actor())
     layout.flash_note(TRUST_NOTES[decision.digest is not None].format(project=project.name))
     return redirect(f"/settings/projects/{slug}#brought", 303)
+
+
+@blueprint.post("/settings/projects/<slug>/reviews")
+def review_folder(slug: str) -> Response:
+    """Review a folder on demand, and show the ticket on which its findings will be."""
+    try:
+        body = NewFolderReview.model_validate(
+            {"folder": request.form.get("folder") or ".", "reviewer": team_forms.read_text(request.form, "reviewer")}
+        )
+        commit = project_branches.find_reviewed_commit(body, slug)
+        with writing(auth.get_instance().engine) as session:
+            ticket = folder_reviews.request_review(session, slug, body, commit, auth.get_actor())
+    except (ValidationError, DomainError) as error:
+        layout.flash_note(next(iter(_parse_refusal(error)[0].values())))
+        return redirect(f"/settings/projects/{slug}#review", 303)
+    return redirect(f"/ticket/{ticket.identifier}", 303)
 
 
 @blueprint.post("/settings/projects/<slug>/slots")

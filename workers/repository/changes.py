@@ -11,6 +11,7 @@ from pathlib import Path
 
 from . import git
 from .git import DiffText
+from .projects import find_repository
 
 STATUS_NAMES = {
     "A": "added",
@@ -99,10 +100,17 @@ def count_lines(repository: Path, commit: str, paths: Iterable[str]) -> dict[str
     return lengths
 
 
-def has_folder(repository: Path, commit: str, folder: str) -> bool:
-    """Return whether a commit has this folder, empty for its root. Raises `git.GitHung`."""
-    done = git.run(repository, "cat-file", "-t", f"{git.validate_revision(commit)}:{folder}")
-    return done.code == 0 and done.text.strip() == "tree"
+def find_folder_commit(project: Path, base_branch: str, folder: str) -> str | None:
+    """Find the commit of a project's base branch where it has this folder, empty for its root. None where it has none."""
+    try:
+        repository = find_repository(project)
+        commit = git.resolve_branch(repository, base_branch) if repository else None
+        if repository is None or commit is None:
+            return None
+        done = git.run(repository, "cat-file", "-t", f"{commit}:{folder}")
+        return commit if done.text.strip() == "tree" else None
+    except (git.GitError, OSError):
+        return None
 
 
 def _find_stored_names(repository: Path, base: str, head: str) -> dict[str, str]:
