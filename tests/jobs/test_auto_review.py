@@ -58,6 +58,7 @@ def submit(installation: Installation, folder: Path, lines: int = 1) -> int:
         git(folder, "commit", "--quiet", "-m", "lines")
         head = git(folder, "rev-parse", "HEAD")
         git(folder, "switch", "--quiet", "main")
+        installation.context.run_dir(run.id).mkdir()
         claims.record_workspace(session, run.id, repository=str(folder), branch=branch, base_sha=base)
         commits = [{"sha": head, "subject": "lines"}]
         end = {"verdict": "done", "observations": {"head_sha": head, "commits": commits, "files_changed": 1}}

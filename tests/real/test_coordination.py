@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from database import reading
-from models import Attachment, EvidenceSource, Ticket, TicketContext, TicketStatus
+from database import reading, writing
+from jobs.loops import auto_review
+from models import Attachment, EvidenceSource, Profile, Project, Ticket, TicketContext, TicketStatus
 from tests.agents.programs import TOOL_PREFIX, both
+from tests.jobs.test_auto_review import submit
 from workers.agents.coordination import VERSION
 
 from .agent_installation import AgentInstallation
@@ -19,6 +22,7 @@ PICTURE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 )
 """An image of one red pixel."""
+WRITE_STEP = "[[bash: echo x > written.txt]]"
 pytestmark = [pytest.mark.agents, pytest.mark.xdist_group("real test_coordination")]
 
 
@@ -76,3 +80,26 @@ def test_an_agent_files_a_ticket_links_context_and_adds_evidence(program: str, i
     assert (file.name, stored.read_text()) == ("line.txt", "hello\n")
     claims = [claim for claim in installation.evidence(ticket_id) if claim.source is EvidenceSource.CLAIM]
     assert [(claim.kind, claim.summary, claim.item) for claim in claims] == [("attachment", "The line itself", 0)]
+
+
+def test_a_reviewer_reads_the_commit_reports_a_finding_and_changes_nothing(installation: AgentInstallation) -> None:
+    """The profile allows everything; a review may read only."""
+    finding = {"severity": "MINOR", "category": "style", "path": "lines.txt", "title": "One letter says little"}
+    calls = [{"findings": [finding | {"line": line}]} for line in (2, 1)]
+    steps = [json.dumps(call | {"verdict": "request_changes", "summary": "Read it."}) for call in calls]
+    reports = "".join(f"[[tool: {TOOL_PREFIX['claude']}mc_review {step}]]" for step in steps)
+    with writing(installation.engine) as session:
+        session.execute(update(Profile).where(Profile.name == "claude-free").values(instruction=WRITE_STEP + reports))
+        session.execute(update(Project).values(reviewer="claude-free"))
+    ticket_id = submit(installation, installation.folder)
+
+    assert auto_review.make_pass(installation.context).summary == {"started": 1}
+    installation.make_pass()
+    installation.until(ticket_id, TicketStatus.TODO)
+
+    run = installation.runs()[-1]
+    assert "MINOR** style. Comment 1 on `lines.txt:1`: One letter says little" in installation.comments(ticket_id)[-1]
+    results = installation.list_payloads(run.ticket_id, "agent.tool_result")
+    assert [result["error"] for result in results] == [True, True, False], "refused, refused as line 2, reported"
+    assert "has 1 lines" in results[1]["output"]
+    assert not (Path(run.workspace or "") / "written.txt").exists()

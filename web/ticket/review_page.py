@@ -23,6 +23,7 @@ from tickets.shared import paging
 from tickets.shared.errors import Invalid
 from tickets.shared.lookup import get_ticket
 from tickets.workflow import code_reviews
+from tickets.workflow.code_reviews import CommentedFinding
 from web.runs import changes, line_comments
 from web.site import layout, markdown
 
@@ -59,8 +60,17 @@ def _load_reviews(session: Session, ticket: Ticket) -> list[View]:
     rows = code_reviews.list_reviews(session, ticket.id)
     findings = code_reviews.list_findings(session, rows)
     return [
-        {"row": row, "summary_html": markdown.render_html(row.summary), "findings": findings[row.id]} for row in rows
+        {
+            "row": row,
+            "summary_html": markdown.render_html(row.summary),
+            "findings": [_build_finding(finding, is_on_diff=bool(row.base_sha)) for finding in findings[row.id]],
+        }
+        for row in rows
     ]
+
+
+def _build_finding(finding: CommentedFinding, *, is_on_diff: bool) -> View:
+    return finding._asdict() | {"html": "" if is_on_diff else markdown.render_html(finding.comment.body)}
 
 
 def build_changes(run: Run, history: ReviewHistory) -> View:
