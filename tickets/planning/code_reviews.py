@@ -35,6 +35,8 @@ from models import (
     TicketStatus,
     now,
 )
+from redaction import cut_text
+from tickets.conversation.reviews import MAX_COMMENTS
 from tickets.lifecycle import comments, editing, transitions
 from tickets.lifecycle.comments import MISSION_CONTROL
 from tickets.lifecycle.moves import Role
@@ -49,6 +51,8 @@ from tickets.workflow.code_reviews import CommentedFinding
 from . import assessments
 from .assessments import MergedFinding
 
+MAX_FINDING_BYTES = 8000
+MAX_REPORT_BYTES = 80_000
 MAX_AGE = timedelta(hours=12)
 """Time after which a review that has not ended needs a person."""
 WORKING_STATES = (TicketStatus.TODO, TicketStatus.IN_PROGRESS, TicketStatus.WAITING)
@@ -202,7 +206,8 @@ def _find_failure(session: Session, review: CodeReview, assessment: ReviewAssess
 
 
 def _discard_report(assessment: ReviewAssessment, reason: str) -> None:
-    assessment.verdict, assessment.summary, assessment.findings = ReviewVerdict.NEEDS_PERSON, reason, []
+    assessment.verdict, assessment.findings = ReviewVerdict.NEEDS_PERSON, []
+    assessment.summary = cut_text(reason, assessments.MAX_SUMMARY_CHARACTERS)
 
 
 def _settle_assessment(session: Session, assessment: ReviewAssessment, max_rounds: int, *, move: str) -> None:
@@ -232,8 +237,9 @@ def _conclude(session: Session, review: CodeReview, parts: Sequence[ReviewAssess
     """Merge the assessments, and act on the strictest verdict where the review still applies."""
     verdict = assessments.choose_verdict(part.verdict for part in parts)
     merged = assessments.merge_findings({part.agent: part.findings for part in parts})
+    left_out = f"\n\n{len(merged) - MAX_COMMENTS} milder findings are left out." if len(merged) > MAX_COMMENTS else ""
     note = _find_stale_reason(session, review) or _find_limit(session, review, verdict, max_rounds) or ""
-    _end_review(session, review, verdict, note, _compose_summary(parts), merged)
+    _end_review(session, review, verdict, note, _compose_summary(parts) + left_out, merged[:MAX_COMMENTS])
 
 
 def _compose_summary(parts: Sequence[ReviewAssessment]) -> str:
@@ -317,7 +323,7 @@ def _close_folder_ticket(session: Session, review: CodeReview) -> None:
 
 def _add_finding(session: Session, review: CodeReview, finding: MergedFinding) -> CommentedFinding:
     """Store a finding as a line comment on the reviewed commit, with the facts of the finding beside it."""
-    body = "\n\n".join(filter(None, [finding.title, finding.detail.strip()]))
+    body = cut_text("\n\n".join(filter(None, [finding.title, finding.detail.strip()])), MAX_FINDING_BYTES)
     place: dict[str, Any] = {"path": finding.path, "line": finding.line, "commit_sha": review.commit_sha}
     comment = LineComment(ticket_id=review.ticket_id, author=review.reviewer, is_old=False, body=body, **place)
     session.add(comment)
@@ -340,7 +346,7 @@ def compose_report(review: CodeReview, rows: Sequence[CommentedFinding]) -> str:
     words = VERDICT_WORDS[review.verdict or ReviewVerdict.NEEDS_PERSON]
     head = f"{review.reviewer} {words} (commit {review.commit_sha[:10]}). {review.note}".strip()
     lines = "\n".join(_format_finding(review, row) for row in rows)
-    return "\n\n".join(filter(None, [head, review.summary, lines]))
+    return cut_text("\n\n".join(filter(None, [head, review.summary, lines])), MAX_REPORT_BYTES)
 
 
 def _format_finding(review: CodeReview, finding: CommentedFinding) -> str:
