@@ -16,6 +16,7 @@ from models import (
     CommentKind,
     Gate,
     Profile,
+    Project,
     ReviewAssessment,
     ReviewVerdict,
     Ticket,
@@ -24,11 +25,12 @@ from models import (
     now,
 )
 from tickets.lifecycle import transitions
-from tickets.planning import assessments, code_reviews, finding_tickets, folder_reviews
+from tickets.planning import assessments, code_reviews, finding_tickets, folder_reviews, review_queue
 from tickets.planning.assessments import NewAssessment, choose_verdict, merge_findings
 from tickets.planning.code_reviews import ReviewSubject
 from tickets.planning.finding_tickets import CreateFindingTickets
 from tickets.planning.folder_reviews import NewFolderReview
+from tickets.planning.review_queue import SubmittedWork
 from tickets.runs import claims, prompt, reports
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
@@ -325,6 +327,23 @@ def test_the_members_of_a_council_may_be_changed(team: Engine) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- pass and folder
+
+
+@pytest.mark.both_databases
+def test_work_waits_for_its_review_until_its_newest_commit_has_one(team: Engine) -> None:
+    ticket_id = submit(team)
+    waiting = SubmittedWork(ticket_id, "/srv/web", "b" * 40, SHA, "ada")
+    with writing(team) as session:
+        assert review_queue.list_submitted(session, "here") == [], "the project has no reviewer"
+        session.execute(update(Project).values(reviewer="ada"))
+        assert review_queue.list_submitted(session, "here") == [waiting] and review_queue.is_submitted(session, waiting)
+        assert review_queue.list_submitted(session, "elsewhere") == []
+    start(team, ticket_id)
+    with writing(team) as session:
+        assert not review_queue.list_submitted(session, "here") and not review_queue.is_submitted(session, waiting)
+        branch_states.record_head(session, ticket_id, "e" * 40, None)
+        assert review_queue.list_submitted(session, "here") == [waiting._replace(commit="e" * 40)]
+        assert not review_queue.is_submitted(session, waiting), "the branch has moved since it was read"
 
 
 def check(engine: Engine, ticket_id: int) -> str | None:

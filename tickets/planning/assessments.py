@@ -30,7 +30,7 @@ SEVERITIES = list(Severity)
 def require_relative(path: str) -> str:
     """Return a path within a repository. Raises ValueError for any other."""
     if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
-        raise ValueError("must be the path of a file within the repository, as in src/a.py")
+        raise ValueError("must be a path within the repository, as in src/a.py")
     return path
 
 
