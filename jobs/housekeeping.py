@@ -180,11 +180,11 @@ def _find_clock_doubt(context: JobContext) -> str | None:
 
 
 JOBS: dict[str, Callable[[JobContext], JobResult]] = {
+    auto_review.TASK: auto_review.make_pass,
     "queue-reaper": reap_queue,
     RETENTION: apply_retention,
     "backup": back_up_store,
     "canary": canary.make_pass,
-    auto_review.TASK: auto_review.make_pass,
 }
 """By the name of the task that each is recorded under."""
 

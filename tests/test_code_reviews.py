@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, delete, select, update
 
 from database import reading, writing
 from models import (
@@ -273,7 +273,8 @@ def test_after_some_rounds_a_person_decides(team: Engine) -> None:
         with writing(team) as session:
             session.execute(update(Ticket).where(Ticket.id == ticket_id).values(status=TicketStatus.IN_REVIEW))
             branch_states.record_head(session, ticket_id, f"{number}" * 40, None)
-        report(team, *start(team, ticket_id, commit=f"{number}" * 40), "request_changes")
+        [work_id] = start(team, ticket_id, commit=f"{number}" * 40)
+        report(team, work_id, "request_changes")
 
     status, review, _ = load(team, ticket_id)
     assert status is TicketStatus.IN_REVIEW and "3 times in a row, so a person decides" in review.note
@@ -368,6 +369,16 @@ def test_a_review_is_withdrawn_when_a_person_has_decided_and_its_run_is_stopped(
         assert lookup.get_run(session, run.id).stop_code == "cancelled"
         assert lookup.get_ticket(session, work_id).status is TicketStatus.CANCELLED
     assert check(team, ticket_id) is None
+
+
+def test_a_review_whose_tickets_were_deleted_needs_a_person(team: Engine) -> None:
+    ticket_id = submit(team)
+    start(team, ticket_id)
+    with writing(team) as session:
+        session.execute(delete(ReviewAssessment))
+
+    assert check(team, ticket_id) == "failed"
+    assert load(team, ticket_id)[1].verdict is ReviewVerdict.NEEDS_PERSON
 
 
 @pytest.mark.parametrize("is_late", [True, False])

@@ -56,33 +56,36 @@ def test_a_folder_is_reviewed_on_demand_and_its_findings_make_tickets(
     app: Flask, store: Engine, operator: Api, browser: FlaskClient, folder: Path
 ) -> None:
     missing = operator.post("/projects/web/reviews", {"folder": "src"})
-    assert missing.status_code == 422 and "has no folder src" in missing.json["message"]
+    assert missing.status_code == 422 and "has no folder src" in missing.get_json()["message"]
     refused = send(browser, "/settings/projects/web/reviews", folder="../etc", reviewer="")
     assert refused.status_code == 303 and "must be a path within the repository" in browser.get("/settings").text
     created = operator.post("/projects/web/reviews", {"folder": "."})
-    assert (created.status_code, created.json["title"]) == (201, "Review all files of Web")
-    ticket = created.json["identifier"]
+    assert (created.status_code, created.get_json()["title"]) == (201, "Review all files of Web")
+    ticket = created.get_json()["identifier"]
     assert "Being reviewed by ada" in browser.get(f"/ticket/{ticket}").text
 
     worker = claim_review(app, store, folder)
     report = {"verdict": "request_changes", "summary": "Read <b>all</b>.", "findings": [FINDING | {"line": 3}]}
     path = f"/tickets/{worker.ticket}/assessment"
-    assert "has 2 lines, and no line 3" in worker.post(path, report).json["message"]
+    assert "has 2 lines, and no line 3" in worker.post(path, report).get_json()["message"]
     other = worker.post(path, report | {"findings": [FINDING | {"path": "other.txt"}]})
-    assert other.status_code == 422 and "other.txt is no text file" in other.json["message"]
+    assert other.status_code == 422 and "other.txt is no text file" in other.get_json()["message"]
     assert operator.post(path, report).status_code == 403
-    assert worker.post(path, report | {"findings": [FINDING]}).json == {"verdict": "request_changes", "findings": 1}
+    assert worker.post(path, report | {"findings": [FINDING]}).get_json() == {
+        "verdict": "request_changes",
+        "findings": 1,
+    }
     with writing(store) as session:
         end = reports.RunReport(verdict="done", summary="Read all.")
         reports.apply_report(session, worker.run, end, reports.RetryPolicy())
 
-    [review] = operator.get(f"/tickets/{ticket}/reviews").json["items"]
+    [review] = operator.get(f"/tickets/{ticket}/reviews").get_json()["items"]
     assert (review["verdict"], review["folder"], review["findings"][0]["ticket"]) == ("request_changes", "", None)
     page = browser.get(f"/ticket/{ticket}?tab=changes").text
     assert "Critical" in page and "Names <code>x</code>" in page and "Read &lt;b&gt;all" in page
     number = review["findings"][0]["comment"]
     assert send(browser, f"/ticket/{ticket}/reviews/{review['id']}/tickets", finding=number).status_code == 303
-    [again] = operator.post(f"/tickets/{ticket}/reviews/{review['id']}/tickets", {}).json["items"]
+    [again] = operator.post(f"/tickets/{ticket}/reviews/{review['id']}/tickets", {}).get_json()["items"]
     assert (again["title"], again["status"]) == ("Names `x`", "inbox")
     assert f'href="/ticket/{again["identifier"]}"' in browser.get(f"/ticket/{ticket}?tab=changes").text
     assert operator.post(f"/tickets/{again['identifier']}/reviews/{review['id']}/tickets", {}).status_code == 404
@@ -93,9 +96,9 @@ def test_people_choose_the_members_of_a_council_and_the_reviewer_of_a_project(
 ) -> None:
     assert send(browser, "/team/agents/new", name="court", kind="council", members="ada").status_code == 303
     assert "Reviews as one: ada" in browser.get("/team").text
-    version = operator.get("/projects").json["items"][0]["version"]
+    version = operator.get("/projects").get_json()["items"][0]["version"]
     edit = {"version": version, "reviewer": "script-writer"}
     assert operator.patch("/projects/web", edit).status_code == 422
-    assert operator.patch("/projects/web", edit | {"reviewer": "court"}).json["reviewer"] == "court"
+    assert operator.patch("/projects/web", edit | {"reviewer": "court"}).get_json()["reviewer"] == "court"
     with reading(store) as session:
         assert session.get_one(Agent, "court").members == ["ada"]

@@ -173,15 +173,16 @@ def check_review(session: Session, review_id: int, max_rounds: int) -> str | Non
     if reason := _find_stale_reason(session, review):
         withdraw_review(session, review, reason)
         return "withdrawn"
+    parts = code_reviews.list_assessments(session, review.id)
     failed = [
-        (assessment, reason)
-        for assessment in code_reviews.list_assessments(session, review.id)
-        if assessment.settled is None and (reason := _find_failure(session, review, assessment))
+        (part, reason) for part in parts if part.settled is None and (reason := _find_failure(session, review, part))
     ]
-    for assessment, reason in failed:
-        _discard_report(assessment, reason)
-        _settle_assessment(session, assessment, max_rounds, move="cancel")
-    return "failed" if failed else None
+    for part, reason in failed:
+        _discard_report(part, reason)
+        _settle_assessment(session, part, max_rounds, move="cancel")
+    if not parts:  # their tickets were deleted
+        _conclude(session, review, parts, max_rounds)
+    return "failed" if failed or not parts else None
 
 
 def withdraw_review(session: Session, review: CodeReview, reason: str) -> None:
