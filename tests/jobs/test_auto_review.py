@@ -27,8 +27,7 @@ git show --stat HEAD | grep lines.txt
 cat >report.py <<'END'
 import json, os, urllib.request
 body = {json.dumps(REPORT)!r}.encode()
-token = open(os.environ["MC_API_TOKEN_FILE"]).read().strip()
-headers = {{"Authorization": "Bearer " + token, "Content-Type": "application/json"}}
+headers = {{"Authorization": "Bearer " + os.environ["MC_API_TOKEN"], "Content-Type": "application/json"}}
 address = os.environ["MC_API"] + "/api/v1/tickets/" + os.environ["MC_TICKET_ID"] + "/assessment"
 print(urllib.request.urlopen(urllib.request.Request(address, body, headers)).read())
 END

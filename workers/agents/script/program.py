@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from protocol import AGENT_EVENT_KINDS, AgentEventKind, AgentState
-from workers.agents.coordination import build_server_environment
 from workers.agents.deltas import DeltaThrottle
 from workers.agents.error_classifier import explain_exit
 from workers.contract.agent_events import AgentEvent, make_event
@@ -27,13 +26,11 @@ class ScriptAgent:
 
     def __init__(self) -> None:
         self.state: AgentState = "starting"
-        self._environment: dict[str, str] = {}
         self._deltas = DeltaThrottle(())
         self._failed = False
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         self._deltas = DeltaThrottle(spec.all_secrets)
-        self._environment = build_server_environment(spec, run_dir)  # so that a step may call the API, as a review does
 
     def command(self, spec: RunSpec) -> list[str]:
         ticket_options = ["--identifier", spec.identifier, "--title", spec.title]
@@ -41,7 +38,7 @@ class ScriptAgent:
         return [*program, *spec.argv, *ticket_options, *(["--plan"] if spec.plan else [])]
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
-        return self._environment
+        return {}
 
     def open(self, prompt: str) -> list[bytes]:
         return [format_line({"type": "prompt", "text": prompt})]
