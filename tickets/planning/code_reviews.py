@@ -137,15 +137,15 @@ def _add_assessment(
     """Create the ticket on which an agent reviews. There is nothing to plan, as it changes nothing."""
     project = session.get(Project, ticket.project_id) if ticket.project_id else None
     commit = review.commit_sha[:10]
-    text = DESCRIPTION.format(reviewer=agent, subject=subject, commit=commit, ticket=ticket.identifier)
-    facts: dict[str, Any] = {"title": f"Review {subject} at {commit}"[:200], "description": text}
-    facts |= {
+    facts = {
+        "title": f"Review {subject} at {commit}"[:200],
+        "description": DESCRIPTION.format(reviewer=agent, subject=subject, commit=commit, ticket=ticket.identifier),
+        "priority": ticket.priority.label,
         "assigned_to": agent,
         "project": project.slug if project else None,
         "tags": [code_reviews.TAG],
         "gate": Gate.NONE,
     }
-    facts |= {"priority": ticket.priority.label}
     work = transitions.create_ticket(session, NewTicket.model_validate(facts), actor)
     work.planning = Planning.NONE
     session.add(ReviewAssessment(review_id=review.id, ticket_id=work.id, agent=agent))
