@@ -259,7 +259,7 @@ def _render_form(
     with reading(auth.get_instance().engine) as session:
         confinement = installed_programs.describe_confinement(session, auth.get_instance().settings.machine_name)
         reviewers = [(agent.name, agent.name) for agent in agents.list_reviewers(session)]
-    choices["reviewer"] = [("", "None: only people review"), *reviewers]
+    choices["reviewer"] = [("", "None"), *reviewers]
     context: View = {"form": values, "errors": errors, "row": project, "choices": choices, "message": message}
     context["confinement"] = confinement
     if project:
