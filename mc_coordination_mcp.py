@@ -41,7 +41,8 @@ MAX_INLINE_BYTES = 16 << 10
 """A text of at most this size is returned with the path of its file."""
 _INSTRUCTIONS = (
     "Mission Control tracks this ticket. Say where you are with mc_progress. When you are finished call exactly "
-    "one of mc_report_done, mc_report_review, mc_request_changes or mc_ask_question, then end your turn."
+    "one of mc_report_done, mc_report_review, mc_request_changes or mc_ask_question (for a review, mc_review), then end your"
+    " turn."
 )
 _UNREACHABLE = (
     "Mission Control cannot be reached at the moment. Go on with your work; "
@@ -79,6 +80,23 @@ _CLAIMS: Json = {
     "items": _CLAIM,
     "maxItems": 200,
     "description": "Statements about the work that Mission Control can check.",
+}
+
+
+_FINDINGS: Json = {
+    "type": "array",
+    "maxItems": 50,
+    "items": build_object_schema(
+        {
+            "severity": {"type": "string", "enum": ["CRITICAL", "IMPORTANT", "MINOR"]},
+            "category": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,23}$"},
+            "path": {"type": "string", "minLength": 1, "description": "Path within the repository, as in src/a.py."},
+            "line": {"type": "integer", "minimum": 1},
+            "title": {"type": "string", "minLength": 1, "maxLength": 200},
+            "detail": {"type": "string", "maxLength": 3000},
+        },
+        ["severity", "category", "path", "line", "title"],
+    ),
 }
 
 
@@ -253,8 +271,29 @@ def _build_verdict_tools(service: CoordinationService) -> list[Tool]:
             {"feedback": _describe_text(minLength=1)},
             ["feedback"],
         ),
+        _build_review_tool(service, verdicts),
         *_build_question_tools(service, verdicts),
     ]
+
+
+def _build_review_tool(service: CoordinationService, verdicts: VerdictFile) -> Tool:
+    def review(verdict: str, summary: str, findings: Sequence[Json] = ()) -> str:
+        body = {"verdict": verdict, "summary": summary, "findings": list(findings)}
+        service.post(f"{service.ticket}/assessment", body)
+        return verdicts.record("done", summary)
+
+    return Tool(
+        "mc_review",
+        "Report a review, where the ticket is one: the verdict, a summary, and each finding at a line of the reviewed"
+        " commit. A CRITICAL finding forbids approve.",
+        review,
+        {
+            "verdict": {"type": "string", "enum": ["approve", "request_changes", "needs_person"]},
+            "summary": _describe_text(minLength=1, maxLength=8000),
+            "findings": _FINDINGS,
+        },
+        ["verdict", "summary"],
+    )
 
 
 def _build_question_tools(service: CoordinationService, verdicts: VerdictFile) -> list[Tool]:

@@ -181,6 +181,22 @@ class AgentKind(enum.StrEnum):
     CONTROLLER = "controller"
 
 
+class ReviewVerdict(enum.StrEnum):
+    """Verdict of a reviewer on a commit or a folder, from the mildest to the strictest."""
+
+    APPROVE = "approve"
+    REQUEST_CHANGES = "request_changes"
+    NEEDS_PERSON = "needs_person"
+
+
+class Severity(enum.StrEnum):
+    """Severity of a finding, from the gravest."""
+
+    CRITICAL = "CRITICAL"
+    IMPORTANT = "IMPORTANT"
+    MINOR = "MINOR"
+
+
 class CommentKind(enum.StrEnum):
     COMMENT = "comment"
     QUESTION = "question"
@@ -456,7 +472,7 @@ ENUMS: tuple[type[enum.Enum], ...] = (
     TicketStatus, Priority, ActorKind, RelationKind, WakeKind, Gate, PhaseState, RunState, Outcome, RunMode, Failure,
     AgentKind, CommentKind, MessageKind, DeliveryState, DeliveryMode, RequestState, EvidenceSource, EvidenceStatus,
     Scope, TaskOutcome, Trigger, InboxState, IncidentState, HealthStatus, DraftState, Landing, LandingState, Planning, PlanState,
-    SlotAction, CatchUp, MissReason, AlertKind, AlertState,
+    SlotAction, CatchUp, MissReason, AlertKind, AlertState, ReviewVerdict, Severity,
 )  # fmt: skip
 
 
@@ -527,6 +543,7 @@ class Project(Base):
     denied_commands: Mapped[list[Any]] = mapped_column(default=list)
     network: Mapped[bool] = mapped_column(default=False)
     gate: Mapped[Gate] = mapped_column(default=Gate.PERSON)
+    reviewer: Mapped[str | None]
     landing: Mapped[Landing] = mapped_column(default=Landing.LEAVE)
     push_address: Mapped[str | None]
     sign_landings: Mapped[bool] = mapped_column(default=False, server_default=false())
@@ -622,7 +639,7 @@ class Profile(Base):
 
 
 class Agent(Base):
-    """One member of the team, person or program, to whom work can be assigned."""
+    """One member of the team, person or program, to whom work can be assigned. `members` are the agents of a council."""
 
     __tablename__ = "agents"
     __table_args__ = table(one_of("kind", AgentKind))
@@ -635,6 +652,7 @@ class Agent(Base):
     capacity: Mapped[int] = mapped_column(default=1)
     cooldown_until: Mapped[datetime | None]
     cooldown_reason: Mapped[str | None]
+    members: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     created: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -1152,6 +1170,68 @@ class ReviewedCommit(Base):
     person: Mapped[str] = mapped_column(primary_key=True)
     commit_sha: Mapped[str]
     reviewed: Mapped[datetime] = mapped_column(default=now)
+
+
+class CodeReview(Base):
+    """A review by an agent or a council: of a ticket's changes at one commit, or of a `folder` of its project.
+
+    `verdict` is None until it has ended, and for one that was withdrawn. `note` says why a verdict was only recorded.
+    """
+
+    __tablename__ = "code_reviews"
+    __table_args__ = log_table(
+        UniqueConstraint("ticket_id", "commit_sha", "reviewer"),
+        Index("code_reviews_open", "ended", "id"),
+        one_of("verdict", ReviewVerdict),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ticket_id: Mapped[int] = ticket_key()
+    reviewer: Mapped[str]
+    commit_sha: Mapped[str]
+    base_sha: Mapped[str | None]
+    folder: Mapped[str | None]
+    verdict: Mapped[ReviewVerdict | None]
+    summary: Mapped[str] = mapped_column(default="")
+    note: Mapped[str] = mapped_column(default="")
+    created: Mapped[datetime] = mapped_column(default=now)
+    ended: Mapped[datetime | None]
+
+
+class ReviewAssessment(Base):
+    """The part of one agent in a review, made by a run of a ticket of its own, with the findings as it reported them."""
+
+    __tablename__ = "review_assessments"
+    __table_args__ = table(
+        UniqueConstraint("ticket_id"),
+        Index("review_assessments_by_review", "review_id"),
+        one_of("verdict", ReviewVerdict),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    review_id: Mapped[int] = mapped_column(ForeignKey("code_reviews.id", ondelete="CASCADE"))
+    ticket_id: Mapped[int] = ticket_key()
+    agent: Mapped[str]
+    verdict: Mapped[ReviewVerdict | None]
+    summary: Mapped[str] = mapped_column(default="")
+    findings: Mapped[list[Any]] = mapped_column(default=list)
+    settled: Mapped[datetime | None]
+
+
+class ReviewFinding(Base):
+    """What a review found at a line: the facts of that line comment, and the ticket that was created from it."""
+
+    __tablename__ = "review_findings"
+    __table_args__ = table(
+        Index("review_findings_by_review", "review_id"),
+        Index("review_findings_by_ticket", "created_ticket_id"),
+        one_of("severity", Severity),
+    )
+    comment_id: Mapped[int] = mapped_column(ForeignKey("line_comments.id", ondelete="CASCADE"), primary_key=True)
+    review_id: Mapped[int] = mapped_column(ForeignKey("code_reviews.id", ondelete="CASCADE"))
+    severity: Mapped[Severity]
+    category: Mapped[str]
+    title: Mapped[str]
+    found_by: Mapped[list[Any]] = mapped_column(default=list)
+    created_ticket_id: Mapped[int | None] = mapped_column(ForeignKey("tickets.id", ondelete="SET NULL"))
 
 
 class Evidence(Base):

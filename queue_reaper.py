@@ -28,6 +28,9 @@ Without an option, every five minutes:
 `--live-routes`, every minute:
 11. Fetch the addresses that tickets name as evidence (`jobs/evidence/live_routes.py`).
 
+`--mc-auto-review`, every minute:
+12. Start the reviews of submitted work, and settle those that brought no report (`jobs/loops/auto_review.py`).
+
 Then print one JSON line, and record it in `task_runs` with an outcome and a heartbeat.
 """
 

@@ -331,6 +331,10 @@ class _Board(_Frozen):
     max_workers: int = Field(4, ge=0, le=256, description="agents at work at once; 0 starts none")
     retry_limit: int = Field(3, ge=1, le=20, description="failed attempts before a ticket is blocked")
     retry_backoff_seconds: PositiveInt = Field(60, description="before the first retry; doubled for each further one")
+    review_max_diff_lines: PositiveInt = Field(5000, description="a larger diff is left to a person")
+    review_rounds: int = Field(
+        3, ge=1, le=20, description="change requests of reviewers in a row before a person decides"
+    )
     message_expiry_seconds: PositiveInt = Field(1800, description="until an undelivered message to a run expires")
     inbox_lease_seconds: PositiveInt = Field(900, description="until a delivered inbox item is offered again")
 

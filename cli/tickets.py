@@ -228,7 +228,7 @@ def declare_dead(reference: str) -> None:
         if run is None or run.host == settings.machine_name:
             reason = "has no live run" if run is None else "is worked on this machine: run bin/mc pickup"
             raise click.ClickException(f"{target.identifier} {reason}.")
-        retry_policy = reports.RetryPolicy(settings.retry_limit, settings.retry_backoff_seconds)
+        retry_policy = reports.RetryPolicy.from_settings(settings)
         reports.mark_lost(session, run.id, f"{actor.name} declared the run on {run.host} dead.", retry_policy)
     click.echo(
         f"The run of {target.identifier} on {run.host} is recorded as lost; the ticket continues under its retry policy."

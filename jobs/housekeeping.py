@@ -22,7 +22,7 @@ from .evidence import live_routes
 from .health import canary
 from .host_state import ObservationError
 from .job_context import JobContext
-from .loops import triage
+from .loops import auto_review, triage
 from .orchestrator import board_sweep, inbox_drain
 from .task_recorder import JobResult, run_and_record
 
@@ -185,6 +185,7 @@ def _find_clock_doubt(context: JobContext) -> str | None:
 
 JOBS: dict[str, Callable[[JobContext], JobResult]] = {
     live_routes.TASK: live_routes.make_pass,
+    auto_review.TASK: auto_review.make_pass,
     "queue-reaper": reap_queue,
     triage.TASK: triage.make_pass,
     RETENTION: apply_retention,

@@ -29,7 +29,7 @@ class JobContext:
 
     @property
     def retry(self) -> RetryPolicy:
-        return RetryPolicy(self.settings.retry_limit, self.settings.retry_backoff_seconds)
+        return RetryPolicy.from_settings(self.settings)
 
     def run_dir(self, run_id: int) -> Path:
         return self.settings.run_path(run_id)

@@ -29,7 +29,7 @@ from . import housekeeping, landing, pickup, single_flight, spec_builder, watchd
 from .evidence import live_routes
 from .health import canary, look
 from .job_context import JobContext
-from .loops import triage
+from .loops import auto_review, triage
 from .orchestrator import board_sweep
 from .schedule.task_ledger import RunningSlot, TaskLedger
 from .task_recorder import JobResult, choose_status, run_and_record
@@ -95,6 +95,7 @@ JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {
     ("queue_reaper.py", "--orchestrator-board-sweep"): run_board_sweep,
     ("queue_reaper.py", "--triage-untriaged"): partial(run_housekeeping, triage.TASK),
     ("queue_reaper.py", "--live-routes"): run_live_routes,
+    ("queue_reaper.py", "--mc-auto-review"): partial(run_housekeeping, auto_review.TASK),
     ("mc_health.py",): check_health,
 }
 """Commands that the scheduler runs as jobs: those of each minute, and those with checks that must end with it."""

@@ -89,6 +89,16 @@ def build_spec(
     )
 
 
+def restrict_to_reading(spec: RunSpec) -> RunSpec:
+    """Restrict the run of a review: it changes nothing, whatever its profile allows, and nothing of it is checked.
+
+    A program without the coordination tools gets what its steps need to report through the API.
+    """
+    access = {"MC_API": spec.api, "MC_API_TOKEN": spec.token, "MC_TICKET_ID": str(spec.ticket_id)}
+    env = {**spec.env, **({} if spec.mcp_command else access)}
+    return replace(spec, permissions="read_only", check=None, env=env)
+
+
 def _build_run_fields(settings: Settings, claim: RunClaim) -> dict[str, Any]:
     ticket, run = claim.ticket, claim.run
     return {

@@ -20,6 +20,7 @@ from tickets.runs import claims, forks, prompt, reports
 from tickets.runs.claims import RunClaim
 from tickets.shared import lookup
 from tickets.team import repositories as observations
+from tickets.workflow import code_reviews
 from workers.agents.tui.screen import format_prompt_argument
 from workers.contract.spec import RunSpec
 from workers.host import files, memory_limit
@@ -81,11 +82,14 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
     with reading(context.engine) as session:
         project = session.get(Project, claim.ticket.project_id) if claim.ticket.project_id else None
         previous_run = claims.find_last_in_repository(session, claim.ticket.id)
+        review = code_reviews.find_subject(session, claim.ticket.id)
         attached, earlier_start = run_files.load_files(session, claim.run)
-    workspace = _prepare_workspace(context, claim, project, previous_run)
+    commit = review.commit_sha if review else None
+    workspace = _prepare_workspace(context, claim, project, previous_run, commit)
     variables = workspaces.reserve_variables(context, workspaces.format_holder(claim.run.id), project)
     configuration = run_configuration.choose_configuration(context.settings, claim.profile, project, workspace)
     spec = spec_builder.build_spec(context.settings, claim, project, workspace, variables, configuration)
+    spec = spec_builder.restrict_to_reading(spec) if review else spec
     run_dir, since = context.run_dir(claim.run.id), run_files.choose_first_moment(spec, earlier_start)
     copies = run_files.copy_files(context.settings.attachments_dir, run_dir, attached, since)
     slots = repositories.describe_slots(context.settings, project) if project else []
@@ -137,14 +141,14 @@ def format_sent_prompt(context: JobContext, spec: RunSpec, prompt_text: str) -> 
 
 
 def _prepare_workspace(
-    context: JobContext, claim: RunClaim, project: Project | None, previous_run: Run | None
+    context: JobContext, claim: RunClaim, project: Project | None, previous_run: Run | None, commit: str | None
 ) -> Workspace:
     """Prepare a workspace. If the pool is full, first free the slots of runs that ended during this pass."""
     try:
-        return workspaces.prepare_workspace(context.settings, claim, project, previous_run)
+        return workspaces.prepare_workspace(context.settings, claim, project, previous_run, commit)
     except PoolFull:
         workspaces.release_ended_slots(context)
-        return workspaces.prepare_workspace(context.settings, claim, project, previous_run)
+        return workspaces.prepare_workspace(context.settings, claim, project, previous_run, commit)
 
 
 def _release_claim(context: JobContext, claim: RunClaim, error: Exception) -> None:

@@ -34,12 +34,12 @@ MAX_RELEASE_SECONDS = 90.0
 
 
 def prepare_workspace(
-    settings: Settings, claim: RunClaim, project: Project | None, previous_run: Run | None
+    settings: Settings, claim: RunClaim, project: Project | None, previous_run: Run | None, commit: str | None = None
 ) -> Workspace:
     """Prepare a workspace on the ticket's branch with the project's files and submodules. Raises `WorkspaceError`, `LinkRefused`.
 
     `previous_run` is the ticket's last run with a workspace: its branch and its base stay, even if the title has
-    changed.
+    changed. The branch of a review begins at the reviewed `commit`.
     """
     ticket = claim.ticket
     if project is None:
@@ -51,7 +51,7 @@ def prepare_workspace(
         else workspace.format_branch_name(ticket.identifier, ticket.title)
     )
     run_workspace = workspace.acquire(
-        folder, project.base_branch, branch, pool, project.max_runs, format_holder(claim.run.id)
+        folder, project.base_branch, branch, pool, project.max_runs, format_holder(claim.run.id), commit
     )
     linked_files.add_files(
         folder, run_workspace.path, project.copy_files, project.link_files, resumed=run_workspace.resumed

@@ -65,6 +65,7 @@ ALLOWED_TO_MODULE: dict[str, set[str]] = {
     "web/runs/line_comments.py": {"workers"},
     "web/team/alert_page.py": SECRETS,
     "web/team/push_page.py": SECRETS | {"workers"},
+    "web/runs/review_places.py": {"workers"},
     "web/team/project_branches.py": {"workers"},
     "web/team/project_trust.py": {"workers"},
     "web/operations/spool_status.py": {"workers"},

@@ -25,7 +25,7 @@ from tickets.planning import plans
 from tickets.runs import claims, reports
 from tickets.shared.actors import Actor
 from tickets.shared.lookup import get_ticket
-from tickets.team import projects
+from tickets.team import agents, projects
 from tickets.team.projects import NewProject
 from tickets.workflow import relationships
 
@@ -521,3 +521,15 @@ def test_control_characters_are_refused_in_a_title_and_escaped_where_they_are_st
     engine.dispose()
 
     assert "Pay\\x1b[2J\\u202eload" in mc("ticket", "list").output
+
+
+def test_a_folder_is_reviewed_and_one_that_does_not_exist_is_refused(mc: Mc, tmp_path: Path) -> None:
+    repository = create_repository(tmp_path / "repository")
+    engine = open_engine(load(os.environ).database_url)
+    with writing(engine) as session:
+        agents.seed_team(session, {"script": True})
+        projects.add_project(session, NewProject(slug="web", name="Web", folder=str(repository)), Actor.human("alice"))
+    engine.dispose()
+
+    assert "main of Web has no folder src" in mc("review", "src", "--project", "web", "--reviewer", "script").output
+    assert mc("review", ".", "--project", "web", "--reviewer", "script").output == "MC-1: Review all files of Web\n"

@@ -102,6 +102,8 @@ ADDED_FIELDS: dict[str, Any] = {
     "model": None,
     "model_order": None,
     "checklist": None,
+    "reviewer": None,
+    "members": [],
 }
 """Fields that were added to answers, with their value for what was stored before."""
 RECORDED = json.loads((FIXTURES / "runs.json").read_text())

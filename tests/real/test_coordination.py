@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from database import reading, writing
+from jobs.loops import auto_review
 from jobs.orchestrator import inbox_drain
 from models import (
     ActorKind,
@@ -17,11 +18,14 @@ from models import (
     EvidenceSource,
     InboxItem,
     InboxState,
+    Profile,
+    Project,
     Ticket,
     TicketContext,
     TicketStatus,
 )
 from tests.agents.programs import TOOL_PREFIX, both
+from tests.jobs.test_auto_review import submit
 from tickets.operations import inbox_items
 from tickets.operations.inbox_items import NewItem
 from tickets.shared import events
@@ -35,6 +39,7 @@ PICTURE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 )
 """An image of one red pixel."""
+WRITE_STEP = "[[bash: echo x > written.txt]]"
 pytestmark = [pytest.mark.agents, pytest.mark.xdist_group("real test_coordination")]
 
 
@@ -136,3 +141,26 @@ def get_ticket_id(identifier: str) -> int:
 def find_text(folder: Path, text: str) -> list[Path]:
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     return [path for path in files if text.encode() in path.read_bytes()]
+
+
+def test_a_reviewer_reads_the_commit_reports_a_finding_and_changes_nothing(installation: AgentInstallation) -> None:
+    """The profile allows everything; a review may read only."""
+    finding = {"severity": "MINOR", "category": "style", "path": "lines.txt", "title": "One letter says little"}
+    calls = [{"findings": [finding | {"line": line}]} for line in (2, 1)]
+    steps = [json.dumps(call | {"verdict": "request_changes", "summary": "Read it."}) for call in calls]
+    reports = "".join(f"[[tool: {TOOL_PREFIX['claude']}mc_review {step}]]" for step in steps)
+    with writing(installation.engine) as session:
+        session.execute(update(Profile).where(Profile.name == "claude-free").values(instruction=WRITE_STEP + reports))
+        session.execute(update(Project).values(reviewer="claude-free"))
+    ticket_id = submit(installation, installation.folder)
+
+    assert auto_review.make_pass(installation.context).summary == {"started": 1}
+    installation.make_pass()
+    installation.until(ticket_id, TicketStatus.TODO)
+
+    run = installation.runs()[-1]
+    assert "MINOR** style. Comment 1 on `lines.txt:1`: One letter says little" in installation.comments(ticket_id)[-1]
+    results = installation.list_payloads(run.ticket_id, "agent.tool_result")
+    assert [result["error"] for result in results] == [True, True, False], "refused, refused as line 2, reported"
+    assert "has 1 lines" in results[1]["output"]
+    assert not (Path(run.workspace or "") / "written.txt").exists()

@@ -34,7 +34,7 @@ from tickets.dispatch.policy import DispatchLimits
 from tickets.runs import runtime
 from tickets.shared import payloads
 from tickets.shared.ticket_row import AnyTicket
-from tickets.workflow import attempts, landing, wake_conditions
+from tickets.workflow import attempts, code_reviews, landing, wake_conditions
 
 from . import queue_notes
 from .queue_notes import QueueNotes
@@ -147,13 +147,17 @@ def _describe_cause(cause: str, ticket: AnyTicket, run: Run | None) -> StatusRea
 
 @dataclass(frozen=True, slots=True)
 class ReasonTexts:
-    """Texts of other rows for the tickets of one page: questions, requests, summaries, notes of the queue, open attempts."""
+    """Texts of other rows for the tickets of one page: questions, requests, summaries, notes of the queue, open attempts.
+
+    `reviewers` are the agents and councils that review a ticket now.
+    """
 
     questions: dict[int, str]
     requests: dict[int, str]
     summaries: dict[int, str]
     queue: QueueNotes
     attempts: dict[int, list[str]]
+    reviewers: dict[int, str]
 
 
 def load_reasons(
@@ -185,6 +189,8 @@ def _describe_state(ticket: AnyTicket, texts: ReasonTexts) -> StatusReason | Non
     """Describe the state of a ticket that is not stuck."""
     if ticket.id in texts.requests:
         return StatusReason("request", texts.requests[ticket.id])
+    if ticket.id in texts.reviewers and not ticket.landing:
+        return StatusReason("reviewing", f"Being reviewed by {texts.reviewers[ticket.id]}")
     match ticket.status:
         case TicketStatus.NEEDS_INPUT:
             return StatusReason("question", texts.questions.get(ticket.id, "Question waiting for an answer"))
@@ -251,6 +257,9 @@ def _load_texts(
             session, [ticket for ticket in tickets if ticket.status is TicketStatus.TODO], live, limits
         ),
         attempts.find_open_attempts(session, ids.get(TicketStatus.WAITING, [])),
+        code_reviews.find_open_reviewers(
+            session, [ticket.id for ticket in tickets if ticket.status in code_reviews.REVIEWED_STATES]
+        ),
     )
 
 

@@ -13,7 +13,7 @@ from tickets.dispatch import slots
 from tickets.operations import triage
 from tickets.runs import forks, runtime
 from tickets.shared import display_names
-from tickets.workflow import attempts, landing, wake_conditions
+from tickets.workflow import attempts, code_reviews, landing, wake_conditions
 
 from . import columns
 
@@ -86,9 +86,16 @@ def _read_triage(session: Session, ticket: Ticket) -> tuple[str | None, str] | N
 
 
 def _describe_choice(session: Session, ticket: Ticket) -> str:
-    """Describe what a person does with the attempts that a parked ticket waits for, empty without any."""
+    """Describe what a person does with the attempts that a parked ticket waits for, or else its review. Empty without any."""
     waits = ticket.status is TicketStatus.WAITING and attempts.find_open_attempts(session, [ticket.id])
-    return "Compare its attempts and keep one" if waits else ""
+    return "Compare its attempts and keep one" if waits else _describe_reviewer(session, ticket)
+
+
+def _describe_reviewer(session: Session, ticket: Ticket) -> str:
+    """Describe who reviews the ticket now, empty while nobody does."""
+    is_reviewable = ticket.status in code_reviews.REVIEWED_STATES and not ticket.landing
+    reviewers = code_reviews.find_open_reviewers(session, [ticket.id]) if is_reviewable else {}
+    return f"Being reviewed by {reviewers[ticket.id]}" if reviewers else ""
 
 
 def describe_next_action(ticket: Ticket, run: Run | None) -> str:

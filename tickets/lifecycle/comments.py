@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.orm import Session
 
 from database import fetch_rows
@@ -46,3 +46,12 @@ def write(
     }
     number, seq = fetch_rows(session, INSERT, ticket=ticket_id, **values).one()
     return TicketComment(id=number, seq=seq, **values)
+
+
+def count_send_backs(session: Session, ticket_id: int, by: ActorKind) -> int:
+    """Count the change requests by actors of this kind since the last comment of a person."""
+    mine = TicketComment.ticket_id == ticket_id
+    last_seq = select(func.max(TicketComment.seq)).where(mine, TicketComment.author_kind == ActorKind.HUMAN)
+    since = session.scalar(last_seq) or 0
+    conditions = (TicketComment.kind == CommentKind.FEEDBACK, TicketComment.author_kind == by)
+    return session.scalar(select(func.count()).where(mine, TicketComment.seq > since, *conditions)) or 0

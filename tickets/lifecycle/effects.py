@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from models import UNRANKED, Failure, Ticket, TicketStatus, WakeKind
+from models import UNRANKED, ActorKind, Failure, Gate, Ticket, TicketStatus, WakeKind
 from tickets.shared import rights
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Invalid
+from tickets.shared.errors import Forbidden, Invalid
 from tickets.shared.inputs import (
     ApproveInput,
     BlockInput,
@@ -93,12 +93,23 @@ def _complete(session: Session, ticket: Ticket, _facts: MoveInput, actor: Actor)
 
 def _approve(session: Session, ticket: Ticket, facts: MoveInput, actor: Actor) -> dict[str, Any]:
     assert isinstance(facts, ApproveInput)
+    if actor.kind is ActorKind.REVIEWER:
+        _require_reviewer_gate(ticket, facts, actor)
     if facts.waive:
         rights.require(actor, Act.WAIVE_EVIDENCE)
     else:
         evidence.require_evidence(session, ticket, Stage.APPROVE)
     plan = landing.plan_landing(session, ticket, actor, facts.landing, facts.waive)
     return _pass_phase(session, ticket, facts.choice, plan, facts.waive)
+
+
+def _require_reviewer_gate(ticket: Ticket, facts: ApproveInput, actor: Actor) -> None:
+    """Raise `Forbidden` where the approval of a reviewer is advice only, and where it would waive evidence."""
+    if ticket.gate is not Gate.REVIEWER:
+        words = f"The gate of {ticket.identifier} leaves the approval to a person, so that of {actor.name} is advice."
+        raise Forbidden(words, gate=ticket.gate.value)
+    if facts.waive:
+        raise Forbidden(f"Only a person waives missing evidence, and {actor.name} is a reviewer.", field="waive")
 
 
 def _pass_phase(

@@ -189,6 +189,32 @@ class LineCommentJson(Response):
     created: Moment
 
 
+class FindingJson(Response):
+    comment: int
+    severity: str
+    category: str
+    path: str
+    line: int
+    title: str
+    body: str
+    found_by: list[str]
+    ticket: str | None
+
+
+class ReviewJson(Response):
+    id: int
+    reviewer: str
+    commit_sha: str
+    base_sha: str | None
+    folder: str | None
+    verdict: str | None
+    summary: str
+    note: str
+    created: Moment
+    ended: Moment | None
+    findings: list[FindingJson]
+
+
 class MessageJson(Response):
     id: int
     uuid: str
@@ -354,6 +380,7 @@ class ProjectJson(Response):
     landing: str
     push_address: str | None
     sign_landings: bool
+    reviewer: str | None
     ticket_template: str
     phases: list[dict[str, Any]]
     evidence_policy: list[dict[str, Any]]
@@ -372,6 +399,7 @@ class AgentJson(Response):
     runnable: bool
     profile: str | None
     capacity: int
+    members: list[str]
     live_runs: int
     cooldown_until: Moment | None
     cooldown_reason: str | None

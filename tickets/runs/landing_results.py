@@ -81,7 +81,7 @@ def send_back_failed_check(
 def _send_back(session: Session, ticket_id: int, plan: LandingPlan, problem: str, details: str = "") -> bool:
     if not is_awaited(session, ticket_id, plan):
         return False
-    if not plan.approved and verdicts.count_send_backs(session, ticket_id, ActorKind.SYSTEM) >= verdicts.MAX_SEND_BACKS:
+    if not plan.approved and comments.count_send_backs(session, ticket_id, ActorKind.SYSTEM) >= verdicts.MAX_SEND_BACKS:
         reason = (
             f"{problem} It has been sent back {verdicts.MAX_SEND_BACKS} times already: approve it or request changes."
         )

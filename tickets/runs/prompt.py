@@ -27,9 +27,9 @@ from tickets.conversation import context, reviews
 from tickets.planning import plans
 from tickets.shared import runtime_flags
 from tickets.team.evidence_policy import KIND_LABELS, STAGE_LABELS
-from tickets.workflow import evidence, evidence_gates, relationships, ticket_phases
+from tickets.workflow import code_reviews, evidence, evidence_gates, relationships, ticket_phases
 
-from . import claims, forks, prompt_attachments, takeover
+from . import claims, forks, prompt_attachments, review_prompt, takeover
 
 ORDER = (
     "Work this ticket in the live tmux runtime. Use DONE:, REVIEW:, or QUESTION: when you need MC to reflect the"
@@ -121,13 +121,16 @@ def compose_prompt(session: Session, ticket: Ticket, run: Run, files: Sequence[A
     """Compose the prompt of a claimed run, in Markdown. `attached` are the files of the ticket that it is given."""
     profile = session.get(Profile, run.profile) if run.profile else None
     head = [f"{ticket.identifier}: {ticket.title}", (profile and profile.instruction) or ORDER]
-    place = _describe_place(session, ticket, run, profile)
+    review = code_reviews.find_subject(session, ticket.id)
+    permissions = review_prompt.PERMISSIONS if review else profile.permissions if profile else None
+    place = _describe_place(session, ticket, run, permissions)
     if run.resumes:
         parts = [*head, END_OF_DESCRIPTION, place, *_describe_news(session, ticket, run)]
     else:
         mark = PHASE.format(ticket.phase) if PLAIN_NAME.fullmatch(ticket.phase or "") else ""
         described = [ticket.description.strip(), mark, END_OF_DESCRIPTION]
-        parts = [*head, *described, place, *_describe_ticket(session, ticket, run)]
+        details = review_prompt.describe_review(session, review) if review else _describe_ticket(session, ticket, run)
+        parts = [*head, *described, place, *details]
     parts += [_describe_board_tools(session, run), prompt_attachments.describe_attachments(files)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -137,7 +140,7 @@ def describe_permissions(permissions: str) -> str:
     return PERMISSION_TEXTS[permissions]
 
 
-def _describe_place(session: Session, ticket: Ticket, run: Run, profile: Profile | None) -> str:
+def _describe_place(session: Session, ticket: Ticket, run: Run, permissions: str | None) -> str:
     """Describe where the agent works, what it may do there, and how it leaves it."""
     if not run.workspace:
         return ""
@@ -146,7 +149,7 @@ def _describe_place(session: Session, ticket: Ticket, run: Run, profile: Profile
     base = f"{project.base_branch} at {commit}" if project else commit
     text = WORKTREE_TEXT.format(workspace=run.workspace, branch=run.branch, base=base)
     sentences = [text if run.branch else FOLDER_TEXT.format(workspace=run.workspace)]
-    sentences += [describe_permissions(profile.permissions)] if profile else []
+    sentences += [describe_permissions(permissions)] if permissions else []
     return _render_section("Where you work", "\n\n".join([*filter(None, sentences), END_TEXT]))
 
 

@@ -16,16 +16,18 @@ from sqlalchemy.orm import Session
 
 from models import Failure, Outcome, RequestState, Run, RunRequest, RunState, Ticket, TicketEvent, TicketStatus, now
 from protocol import AGENT_VERDICTS, MAX_CLAIMS, ProofKind, StopCode
+from settings import Settings
 from tickets.conversation import messages, timeline
 from tickets.lifecycle.comments import MISSION_CONTROL
 from tickets.lifecycle.transitions import transition
+from tickets.planning import code_reviews as review_results
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ClaimLost, ConflictError
 from tickets.shared.inputs import Line, Moment, Prose, WrapperBody
 from tickets.shared.lookup import get_run, get_ticket
 from tickets.team import agents
-from tickets.workflow import evidence, item_evidence, quarantine
+from tickets.workflow import code_reviews, evidence, item_evidence, quarantine
 
 from . import failure_record, retry_policy, runtime, sessions, usage, verdicts
 from .claims import record_workspace
@@ -36,10 +38,15 @@ UNANSWERED_TEXT = "Its question was not answered in time."
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Limits of retries: `limit` counts attempts including the first."""
+    """Limits of repetitions: `limit` counts attempts including the first, `review_rounds` what reviewers request in a row."""
 
     limit: int = 3
     backoff_seconds: float = 30.0
+    review_rounds: int = 3
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> RetryPolicy:
+        return cls(settings.retry_limit, settings.retry_backoff_seconds, settings.review_rounds)
 
 
 def record_start_failure(session: Session, run_id: int, failure: Failure, message: str, policy: RetryPolicy) -> None:
@@ -115,7 +122,11 @@ def apply_report(session: Session, run_id: int, body: RunReport, policy: RetryPo
             _end_refused_run(session, run, ticket, body, reason, policy)
         return Receipt(False, get_ticket(session, run.ticket_id), reason)
     _record_evidence(session, run, body)
-    if obstacle := verdicts.find_obstacle(session, run, ticket, body.verdict):
+    assessment = code_reviews.find_assessment(session, ticket.id) if body.verdict in AGENT_VERDICTS else None
+    if assessment is not None:
+        _end_run(session, run, body.verdict, body)
+        review_results.settle_report(session, assessment, body.verdict, body.summary, policy.review_rounds)
+    elif obstacle := verdicts.find_obstacle(session, run, ticket, body.verdict):
         fail_run(session, run, Outcome.FAILED, Failure.CHECK_FAILED, obstacle, policy, body=body)
     elif body.verdict in AGENT_VERDICTS:
         verdicts.apply_verdict(session, run, ticket, body.verdict, body.summary, body.question or {})

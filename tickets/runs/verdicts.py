@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models import ActorKind, CommentKind, Gate, Outcome, Run, Ticket, TicketComment
+from models import ActorKind, Gate, Outcome, Run, Ticket
 from protocol import PLAN_QUESTION, PLAN_SUMMARY
+from tickets.lifecycle import comments
 from tickets.lifecycle.transitions import transition
 from tickets.planning import plans
 from tickets.shared.actors import Actor
@@ -69,13 +69,4 @@ def can_complete(session: Session, run: Run, ticket: Ticket) -> bool:
 def _can_send_back(session: Session, ticket: Ticket) -> bool:
     if ticket.id not in ticket_phases.find_with_earlier(session, [ticket]):
         return False
-    return count_send_backs(session, ticket.id, ActorKind.RUN) < MAX_SEND_BACKS
-
-
-def count_send_backs(session: Session, ticket_id: int, by: ActorKind) -> int:
-    """Count the change requests by actors of this kind since the last comment of a person."""
-    mine = TicketComment.ticket_id == ticket_id
-    last_seq = select(func.max(TicketComment.seq)).where(mine, TicketComment.author_kind == ActorKind.HUMAN)
-    since = session.scalar(last_seq) or 0
-    conditions = (TicketComment.kind == CommentKind.FEEDBACK, TicketComment.author_kind == by)
-    return session.scalar(select(func.count()).where(mine, TicketComment.seq > since, *conditions)) or 0
+    return comments.count_send_backs(session, ticket.id, ActorKind.RUN) < MAX_SEND_BACKS

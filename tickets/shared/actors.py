@@ -30,6 +30,10 @@ class Actor:
     def system(cls, name: str = "system") -> Actor:
         return cls(ActorKind.SYSTEM, name)
 
+    @classmethod
+    def service(cls, name: str) -> Actor:
+        return cls(ActorKind.SERVICE, name)
+
     @property
     def is_human(self) -> bool:
         return self.kind is ActorKind.HUMAN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 from pydantic import Field
 from sqlalchemy import bindparam, exists, func, or_, select, update
@@ -20,6 +21,10 @@ from tickets.shared.rights import Act
 
 from .profiles import MAX_REASON_CHARACTERS, apply_changes, sent_fields
 
+MAX_MEMBERS = 8
+Members = Annotated[list[Name], Field(max_length=MAX_MEMBERS)]
+"""The agents of a council, each of which reviews."""
+
 
 class NewAgent(Body):
     name: Name
@@ -29,6 +34,7 @@ class NewAgent(Body):
     runnable: bool = False
     profile: Name | None = None
     capacity: int = Field(1, ge=1, le=64)
+    members: Members = Field(default=[])
 
 
 class EditAgent(Body):
@@ -39,6 +45,7 @@ class EditAgent(Body):
     runnable: bool | None = None
     profile: Name | None = None
     capacity: int | None = Field(None, ge=1, le=64)
+    members: Members | None = None
     cooldown_until: None = None
 
 
@@ -109,7 +116,8 @@ def edit_agent(session: Session, name: str, body: EditAgent, actor: Actor) -> Ag
     fields = sent_fields(body, may_be_null=("profile", "cooldown_until"))
     if "cooldown_until" in fields:
         fields["cooldown_reason"] = None
-    values = {"aliases": agent.aliases, "runnable": agent.runnable, "profile": agent.profile} | fields
+    names = ("aliases", "runnable", "profile", "members")
+    values = {name: getattr(agent, name) for name in names} | fields
     others = [member for member in list_members(session) if member.name != name]
     _validate_agent(session, Agent(name=name, kind=agent.kind, **values), others)
     apply_changes(session, agent, fields, "agent_edited", {"agent": name}, actor)
@@ -139,6 +147,32 @@ def _validate_agent(session: Session, agent: Agent, others: list[Agent]) -> None
         raise Invalid(f"There is no profile named {agent.profile!r}.", field="profile")
     if agent.runnable and (agent.profile is None or agent.kind is AgentKind.HUMAN):
         raise Invalid("A runnable member must be an agent with a profile.", field="runnable")
+    if agent.members:
+        _require_council(agent, others)
+
+
+def _require_council(agent: Agent, others: list[Agent]) -> None:
+    """Raise `Invalid` unless the agent is a council of runnable agents, each named once."""
+    if agent.kind is not AgentKind.COUNCIL:
+        raise Invalid("Only a council has members. Leave them empty, or add a council.", field="members")
+    runnable = {other.name for other in others if other.runnable and other.kind is not AgentKind.COUNCIL}
+    if unfit := [name for name in agent.members if name not in runnable]:
+        raise Invalid(f"{unfit[0]} is no runnable agent, so it cannot be a member of a council.", field="members")
+    if len(set(agent.members)) < len(agent.members):
+        raise Invalid("A council names each member once.", field="members")
+
+
+def list_reviewers(session: Session) -> list[Agent]:
+    """List the members of the team that can review work: runnable agents, and councils with members."""
+    return [agent for agent in list_members(session) if agent.members or (agent.runnable and agent.profile)]
+
+
+def require_reviewer(session: Session, name: str) -> str:
+    """Resolve the name of a reviewer. Raises `Invalid` for one that can review nothing."""
+    names = [agent.name for agent in list_reviewers(session) if name in (agent.name, *agent.aliases)]
+    if not names:
+        raise Invalid(f"{name} cannot review. Choose a runnable agent, or a council with members.", field="reviewer")
+    return names[0]
 
 
 HAS_ANSWER = (

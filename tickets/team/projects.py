@@ -51,6 +51,7 @@ class NewProject(Body):
     """Settings of a new project.
 
     `folder` is absolute. Commands are argument lists, started without a shell. `landing` is the action of an approval.
+    `reviewer` is the agent or council that reviews submitted work, None for a person alone.
     `copy_files` and `link_files` are paths within the folder that each workspace gets. `ports` is the number of ports
     that each run may use.
     `ticket_template` is what the description of a new ticket begins with.
@@ -77,6 +78,7 @@ class NewProject(Body):
     denied_commands: Commands = Field(default=[])
     network: bool = False
     gate: Gate = Gate.PERSON
+    reviewer: Name | None = None
     landing: Landing = Landing.LEAVE
     push_address: Line | None = None
     sign_landings: bool = False
@@ -120,6 +122,7 @@ class EditProject(Body):
     denied_commands: Commands | None = None
     network: bool | None = None
     gate: Gate | None = None
+    reviewer: Name | None = None
     landing: Landing | None = None
     push_address: Line | None = None
     sign_landings: bool | None = None
@@ -133,7 +136,7 @@ class EditProject(Body):
 
 JSON_FIELDS = {"evidence_policy", "phases"}
 """Fields that are stored as the JSON of their models."""
-MAY_BE_NULL = ("clone_url", "push_address", "check_command", "setup_command", "teardown_command")
+MAY_BE_NULL = ("clone_url", "reviewer", "push_address", "check_command", "setup_command", "teardown_command")
 
 
 def add_project(session: Session, body: NewProject, actor: Actor, branches: Collection[str] | None = None) -> Project:
@@ -148,7 +151,8 @@ def add_project(session: Session, body: NewProject, actor: Actor, branches: Coll
     _require_branch(body.folder, body.base_branch, branches)
     if session.scalar(select(Project.id).where(Project.slug == body.slug)) is not None:
         raise ConflictError(f"There is already a project named {body.slug}.", field="slug", slug=body.slug)
-    project = Project(**body.model_dump(exclude=JSON_FIELDS), **body.model_dump(mode="json", include=JSON_FIELDS))
+    values = body.model_dump(exclude=JSON_FIELDS) | body.model_dump(mode="json", include=JSON_FIELDS)
+    project = Project(**values | _resolve_reviewer(session, body))
     session.add(project)
     session.flush()
     events.append(session, None, "project_added", {"project": project.slug, "folder": project.folder}, actor)
@@ -167,6 +171,7 @@ def edit_project(
     _resolve_agents(session, body.phases or [])
     names = body.model_fields_set - {"version"}
     fields = {name: getattr(body, name) for name in names} | body.model_dump(mode="json", include=names & JSON_FIELDS)
+    fields |= _resolve_reviewer(session, body)
     empty = [name for name, value in fields.items() if value is None and name not in MAY_BE_NULL]
     if empty:
         raise Invalid("These fields cannot be empty.", fields=dict.fromkeys(empty, "must not be null"))
@@ -210,6 +215,10 @@ def _resolve_agents(session: Session, phases: Phases) -> None:
             phase.agent = agents.resolve_name(session, phase.agent) if phase.agent else None
     except Invalid as refusal:
         raise Invalid(refusal.message, field="phases") from None
+
+
+def _resolve_reviewer(session: Session, body: NewProject | EditProject) -> dict[str, str]:
+    return {"reviewer": agents.require_reviewer(session, body.reviewer)} if body.reviewer else {}
 
 
 def _require_branch(folder: str, branch: str, branches: Collection[str] | None) -> None:

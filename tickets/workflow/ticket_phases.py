@@ -25,8 +25,9 @@ the other, on one branch.
 - DONE passes a phase whose gate is `none`, or `checks` where Mission Control has seen them pass. A gate of `person` or
   `reviewer`, a decision that is not made, and evidence that is missing or failed bring the ticket to in_review.
 - A gate of `reviewer` is answered by whoever works the next phase, unless they did any of this one's work: DONE then hands
-  the ticket on without a person. Where there is no such reviewer, a person or an orchestrator approves.
-- REVIEW always leaves a phase to a person.
+  the ticket on without a person. Where there is no such reviewer, the project's reviewer, a person or an
+  orchestrator approves.
+- REVIEW always leaves a phase to a person, or under the gate `reviewer` to the project's reviewer.
 - A run that reports CHANGES sends the ticket back to an earlier phase, with its words as feedback; so may the person who
   works a phase (`send_back`). After three such reports without a word of a person in between, or where there is no earlier
   phase, it is left to a person.

@@ -7,6 +7,7 @@ BLUEPRINTS = (
     "run_api",
     "changes",
     "line_comment_api",
+    "code_review_api",
     "conversation_socket",
     "console",
     "run_page",

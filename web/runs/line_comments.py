@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
 
-from models import LineComment
+from models import LineComment, ReviewFinding
 from web.site import markdown
 from workers.repository import changes
 from workers.repository.git import GitError
@@ -22,12 +22,16 @@ MAX_FOLLOWED_COMMITS = 20
 
 @dataclass(frozen=True, slots=True)
 class CommentView:
-    """A line comment as the page shows it, with the number that its line has now. None where it is gone."""
+    """A line comment as the page shows it, with the number that its line has now. None where it is gone.
+
+    `finding` has the severity and the category of a comment that a review by an agent made.
+    """
 
     row: LineComment
     html: Markup
     answer_html: Markup
     line: int | None
+    finding: ReviewFinding | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +50,12 @@ class Anchor:
     line: int
 
 
-def view_comment(row: LineComment, line: int | None) -> CommentView:
-    return CommentView(row, markdown.render_html(row.body), markdown.render_html(row.answer), line)
+def view_comment(row: LineComment, line: int | None, finding: ReviewFinding | None) -> CommentView:
+    return CommentView(row, markdown.render_html(row.body), markdown.render_html(row.answer), line, finding)
 
 
 def place_comments(
-    view: ChangesView, repository: Path, rows: Sequence[LineComment]
+    view: ChangesView, repository: Path, rows: Sequence[LineComment], findings: Mapping[int, ReviewFinding]
 ) -> tuple[dict[str, FileComments], list[CommentView]]:
     """Place the comments in the files of a diff, by path, and list those of other files."""
     anchors = _find_anchors(repository, view, rows)
@@ -63,7 +67,7 @@ def place_comments(
     for row in rows:
         anchor = anchors.get(row.id)
         file = paths.get((anchor.path if anchor else row.path, row.is_old))
-        comment = view_comment(row, anchor.line if anchor else None)
+        comment = view_comment(row, anchor.line if anchor else None, findings.get(row.id))
         name = f"{'-' if row.is_old else ''}{comment.line}"
         if file is None:
             rest.append(comment)

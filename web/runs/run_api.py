@@ -88,7 +88,7 @@ def report(call: Call, run: Run, body: RunReport) -> ReceiptJson | ClaimLost:
 
 
 def build_retry_policy(call: Call) -> RetryPolicy:
-    return RetryPolicy(call.settings.retry_limit, call.settings.retry_backoff_seconds)
+    return RetryPolicy.from_settings(call.settings)
 
 
 @blueprint.writes("POST", "/runs/<number:run>/model", rights=OPERATORS)

@@ -15,7 +15,7 @@ TICKET = "{ticket}"
 MAX_LENGTH = 160
 
 GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "tickets": ("Tickets", ("ticket_",)),
+    "tickets": ("Tickets", ("ticket_", "review_", "finding_")),
     "conversation": (
         "Conversation",
         ("comment_", "message_", "request_", "attachment_", "context_", "relationship_", "plan_"),
@@ -92,6 +92,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "ticket_phases_arranged": ("list-checks", "edited the later phases of {ticket}"),
     "ticket_phase_waived": ("circle-slash", "waived phase {name} of {ticket}: {reason}"),
     "ticket_phase_decided": ("flag", "decided phase {name} of {ticket}: {choice}"),
+    "review_started": ("scan-eye", "started a review of {ticket} by {reviewer}"),
+    "review_ended": ("scan-eye", "reviewed {ticket}: {words}"),
+    "review_withdrawn": ("circle-slash", "ended the review of {ticket} by {reviewer}: {reason}"),
+    "finding_ticket_created": ("plus", "created {created} from a finding on {ticket}"),
     "comment_added": ("message-square", "commented on {ticket}: {body}"),
     "comment_answered": ("message-square", "answered comment {comment} on {ticket}: {body}"),
     "comment_resolved": ("check", "resolved the comment on {place} of {ticket}"),

@@ -67,6 +67,7 @@ def build_agent_values(agent: Agent) -> Values:
         "runnable": agent.runnable,
         "profile": agent.profile or "",
         "capacity": agent.capacity,
+        "members": " ".join(agent.members),
     }
 
 
@@ -78,6 +79,7 @@ def build_agent_body(form: Form) -> Values:
         "runnable": "runnable" in form,
         "profile": read_text(form, "profile"),
         "capacity": form.get("capacity") or 1,
+        "members": form.get("members", "").split(),
     }
 
 

@@ -1,4 +1,4 @@
-"""The branches of a project's repository on this machine, read before the transaction that may depend on them."""
+"""Branches and folders of a project's repository on this machine, read before the transaction that may depend on them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import auth
 from database import reading
+from tickets.planning.folder_reviews import NewFolderReview
 from tickets.team import projects
 from tickets.team.projects import EditProject, NewProject
-from workers.repository import git
+from workers.repository import changes, git
 from workers.repository.git import GitError
 from workers.repository.projects import find_repository
 
@@ -37,3 +38,10 @@ def read_branches_for_edit(body: EditProject, slug: str) -> list[str] | None:
     with reading(auth.get_instance().engine) as session:
         folder = body.folder or projects.get_project(session, slug).folder
     return read_branches(folder)
+
+
+def find_reviewed_commit(body: NewFolderReview, slug: str) -> str | None:
+    """Find the commit of a project's base branch that has this folder. None where there is no such folder here."""
+    with reading(auth.get_instance().engine) as session:
+        project = projects.get_project(session, slug)
+    return changes.find_folder_commit(Path(project.folder), project.base_branch, body.folder)

@@ -14,9 +14,11 @@ import auth
 from auth import Right
 from database import reading, writing
 from models import DraftState, Gate, Landing, Project, ProjectDraft, now
+from tickets.planning import folder_reviews
+from tickets.planning.folder_reviews import NewFolderReview
 from tickets.shared import display_names
 from tickets.shared.errors import DomainError
-from tickets.team import installed_programs, projects, repositories
+from tickets.team import agents, installed_programs, projects, repositories
 from tickets.team.projects import EditProject, NewDraft, NewProject, TrustDecision
 from tickets.team.repositories import NewSlotRequest
 from tickets.workflow import landing
@@ -140,7 +142,7 @@ def show_project(slug: str) -> str:
     values: View = {name: getattr(project, name) for name in ("slug", "name", "folder", "clone_url", "base_branch")}
     values |= {"max_runs": project.max_runs, "gate": project.gate.value, "landing": project.landing.value}
     values |= {"push_address": project.push_address, "sign_landings": project.sign_landings}
-    values |= {"ticket_template": project.ticket_template}
+    values |= {"ticket_template": project.ticket_template, "reviewer": project.reviewer or ""}
     values |= {"version": project.version, "ports": project.ports}
     values |= {name: shlex.join(getattr(project, name) or []) for name in COMMANDS}
     values |= {name: "\n".join(getattr(project, name)) for name in LISTS} | {"network": project.network}
@@ -174,6 +176,22 @@ def decide_trust(slug: str) -> Response:
         project = projects.decide_trust(session, slug, decision, auth.get_actor())
     layout.flash_note(TRUST_NOTES[decision.digest is not None].format(project=project.name))
     return redirect(f"/settings/projects/{slug}#brought", 303)
+
+
+@blueprint.post("/settings/projects/<slug>/reviews")
+def review_folder(slug: str) -> Response:
+    """Review a folder on demand, and show the ticket on which its findings will be."""
+    try:
+        body = NewFolderReview.model_validate(
+            {"folder": request.form.get("folder") or ".", "reviewer": team_forms.read_text(request.form, "reviewer")}
+        )
+        commit = project_branches.find_reviewed_commit(body, slug)
+        with writing(auth.get_instance().engine) as session:
+            ticket = folder_reviews.request_review(session, slug, body, commit, auth.get_actor())
+    except (ValidationError, DomainError) as error:
+        layout.flash_note(next(iter(_parse_refusal(error)[0].values())))
+        return redirect(f"/settings/projects/{slug}#review", 303)
+    return redirect(f"/ticket/{ticket.identifier}", 303)
 
 
 @blueprint.post("/settings/projects/<slug>/slots")
@@ -217,6 +235,7 @@ def _read_body() -> View:
     where = {
         "push_address": form.get("push_address", "").strip() or None,
         "sign_landings": bool(form.get("sign_landings")),
+        "reviewer": team_forms.read_text(form, "reviewer"),
         "ticket_template": form.get("ticket_template", "").replace("\r\n", "\n"),
     }
     optional |= {"phases": phase_forms.parse_phases(form)} if phase_forms.parse_rows(form) else {}
@@ -243,6 +262,8 @@ def _render_form(
         offered_phases = phase_forms.load_choices(session)
         template = projects.list_phases(session, project.id) if project else []
         confinement = installed_programs.describe_confinement(session, auth.get_instance().settings.machine_name)
+        reviewers = [(agent.name, agent.name) for agent in agents.list_reviewers(session)]
+    choices["reviewer"] = [("", "None"), *reviewers]
     context: View = {"form": values, "errors": errors, "row": project, "choices": choices, "message": message}
     context |= {"phases": phase_forms.parse_rows(request.form) or phase_forms.build_rows(template)}
     context |= {"confinement": confinement, "offered_phases": offered_phases}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tickets.lifecycle.schemas import AgentJson, ProfileJson, ProjectJson
+from tickets.lifecycle.schemas import AgentJson, ProfileJson, ProjectJson, read_tickets
+from tickets.planning import folder_reviews
+from tickets.planning.folder_reviews import NewFolderReview
+from tickets.shared.ticket_fields import TicketJson
 from tickets.team import agents, profiles, projects
 from tickets.team.agents import EditAgent, NewAgent
 from tickets.team.profiles import EditProfile, NewProfile
@@ -10,7 +13,7 @@ from tickets.team.projects import EditProject, NewProject
 from web.api.page import Page
 from web.api.resource import OPERATORS, Call, Resource
 
-from .project_branches import read_branches_for_edit, read_branches_for_new_project
+from .project_branches import find_reviewed_commit, read_branches_for_edit, read_branches_for_new_project
 
 blueprint = Resource("team", __name__)
 
@@ -31,6 +34,13 @@ def add_project(call: Call, body: NewProject) -> ProjectJson:
 def edit_project(call: Call, slug: str, body: EditProject) -> ProjectJson:
     """Change a project, refused if its `version` has changed since it was read."""
     return ProjectJson.read(projects.edit_project(call.session, slug, body, call.actor, call.examination))
+
+
+@blueprint.writes("POST", "/projects/<slug>/reviews", status=201, examine=find_reviewed_commit)
+def review_folder(call: Call, slug: str, body: NewFolderReview) -> TicketJson:
+    """Review a folder of a project, as it is on the base branch. The findings are on the ticket of the response."""
+    ticket = folder_reviews.request_review(call.session, slug, body, call.examination, call.actor)
+    return read_tickets(call.session, [ticket])[0]
 
 
 @blueprint.reads("/agents")

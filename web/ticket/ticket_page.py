@@ -245,6 +245,7 @@ def _load_changes_tab(session: Session, view: TicketView) -> View:
         "live": actor_context.live is not None,
     }
     history = review_page.load_history(session, ticket)
+    facts["code_reviews"] = history.reviews
     end_read(session)  # reading with git may be slow: hold no transaction meanwhile
     return facts | (review_page.build_changes(newest, history) if newest else {"changes": None})
 

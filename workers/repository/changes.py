@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import git
 from .git import DiffText
+from .projects import find_repository
 
 STATUS_NAMES = {
     "A": "added",
@@ -87,6 +89,28 @@ def read_lines(repository: Path, commit: str, path: str) -> list[str]:
         raise git.GitFailed(f"{path} is not a file of commit {commit[:10]}")
     lines = done.stdout.decode("utf-8", "replace").split("\n")
     return lines[:-1] if done.truncated or not lines[-1] else lines
+
+
+def count_lines(repository: Path, commit: str, paths: Iterable[str]) -> dict[str, int]:
+    """Count the lines of these files of a commit, without paths that are no file of it. Raises `git.GitError`."""
+    lengths: dict[str, int] = {}
+    for path in paths:
+        with suppress(git.GitFailed):
+            lengths[path] = len(read_lines(repository, commit, path))
+    return lengths
+
+
+def find_folder_commit(project: Path, base_branch: str, folder: str) -> str | None:
+    """Find the commit of a project's base branch where it has this folder, empty for its root. None where it has none."""
+    try:
+        repository = find_repository(project)
+        commit = git.resolve_branch(repository, base_branch) if repository else None
+        if repository is None or commit is None:
+            return None
+        done = git.run(repository, "cat-file", "-t", f"{commit}:{folder}")
+        return commit if done.text.strip() == "tree" else None
+    except (git.GitError, OSError):
+        return None
 
 
 def _find_stored_names(repository: Path, base: str, head: str) -> dict[str, str]:

@@ -87,12 +87,13 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The branch to check out. `start` is the base branch's commit."""
+    """The branch to check out. `start` is the base branch's commit, `commit` the one at which a new branch begins."""
 
     repository: Path
     branch: str
     base_branch: str
     start: str
+    commit: str
 
     def workspace(self, path: Path, *, reused: bool, resumed: bool, saved_ref: str | None) -> Workspace:
         base = git.find_merge_base(path, "HEAD", self.start) or self.start
@@ -110,14 +111,16 @@ def format_branch_name(identifier: str, title: str) -> str:
     return f"mc/{_validate_identifier(identifier)}-{slugify(title)}".rstrip("-")
 
 
-def acquire(project: Path, base_branch: str, branch: str, pool: Path, limit: int, holder: str) -> Workspace:
+def acquire(
+    project: Path, base_branch: str, branch: str, pool: Path, limit: int, holder: str, commit: str | None = None
+) -> Workspace:
     """Acquire a worktree of the repository at `project` on `branch`, in an exclusive slot of `pool`.
 
     1. The slot last prepared for this branch, as it is, with uncommitted work.
     2. Else a free slot without uncommitted work, or a new one while there are fewer than `limit`.
     3. Else a free slot whose uncommitted work is saved first.
 
-    A new branch starts at `base_branch`; an existing one continues, and `base_sha` is where it left the base.
+    A new branch starts at `base_branch`, or at `commit`; an existing one continues, and `base_sha` is where it left the base.
     The project's own folder is not touched. `holder` (a run) holds the slot, even when this process dies,
     until `release` or until the same branch is acquired again. Raises `WorkspaceError`.
     """
@@ -125,7 +128,7 @@ def acquire(project: Path, base_branch: str, branch: str, pool: Path, limit: int
         raise ValueError(f"Invalid ticket branch: {branch!r}")
     try:
         repository, start = find_start(project, base_branch)
-        source = _Source(repository, branch, base_branch, start)
+        source = _Source(repository, branch, base_branch, start, commit or start)
         pool.mkdir(mode=0o700, parents=True, exist_ok=True)
         return _take_slot(source, pool, limit, holder)
     except (git.GitError, OSError) as error:
@@ -373,10 +376,10 @@ def _add_worktree(source: _Source, path: Path) -> None:
 
 
 def _choose_start(source: _Source) -> tuple[tuple[str, ...], str]:
-    """Choose the options and the start with which git checks the branch out. A new branch starts at the base."""
+    """Choose the options and the start with which git checks the branch out."""
     if git.has_branch(source.repository, source.branch):
         return (), source.branch
-    return ("--no-track", "-b", source.branch), source.start
+    return ("--no-track", "-b", source.branch), source.commit
 
 
 def _remove_slot(project: Path, slot: WorkspaceSlot) -> None:
