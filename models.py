@@ -1139,11 +1139,16 @@ class Quarantined(Base):
 
 class InboxItem(Base):
     __tablename__ = "inbox_items"
-    __table_args__ = log_table(Index("inbox_items_state", "state", "id"), one_of("state", InboxState))
+    __table_args__ = log_table(
+        Index("inbox_items_state", "state", "id"),
+        Index("inbox_items_incident", "incident_id", "id"),
+        one_of("state", InboxState),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str]
     ticket_id: Mapped[int | None] = mapped_column(ForeignKey("tickets.id", ondelete="CASCADE"))
     run_id: Mapped[int | None]
+    incident_id: Mapped[int | None]
     title: Mapped[str]
     body: Mapped[str] = mapped_column(default="")
     state: Mapped[InboxState] = mapped_column(default=InboxState.PENDING)

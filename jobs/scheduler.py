@@ -25,7 +25,8 @@ from workers.run.task_process import ProcessResult
 from . import housekeeping, landing, pickup, single_flight, spec_builder, watchdog
 from .health import canary, look
 from .job_context import JobContext
-from .task_recorder import REPEAT, JobResult, choose_status
+from .operator import follow_up, observe
+from .task_recorder import REPEAT, REPEATABLE, JobResult, choose_status
 
 ROOT = Path(__file__).resolve().parent.parent
 GRACE_SECONDS = 8.0
@@ -71,12 +72,22 @@ def check_health(call: JobCall) -> JobResult:
     return look.run_pass(call.context, call.trigger, task=call.task)
 
 
+def run_operator(call: JobCall) -> JobResult:
+    return observe.run_pass(call.context, call.trigger, task=call.task)
+
+
+def run_follow_up(call: JobCall) -> JobResult:
+    return follow_up.run_pass(call.context, call.trigger, task=call.task)
+
+
 JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {
     ("mc_pickup.py",): run_pickup,
     ("mc_land.py",): run_landing,
     ("queue_reaper.py",): partial(run_housekeeping, "queue-reaper"),
     ("queue_reaper.py", "--canary"): run_canary,
     ("mc_health.py",): check_health,
+    ("mc_operator.py",): run_operator,
+    ("mc_operator.py", "--follow-up"): run_follow_up,
 }
 """Commands that the scheduler runs as jobs, since starting a program each minute takes longer than the work."""
 
@@ -205,7 +216,7 @@ class Scheduler:
         try:
             result = self._run(task, trigger)
             outcome = result.outcome
-            if result.again and outcome is TaskOutcome.FAILED:
+            if result.again and outcome in REPEATABLE:
                 self._repeat_times[task.name] = now() + REPEAT_INTERVAL
             if outcome in (TaskOutcome.FAILED, TaskOutcome.WARNING):
                 self._log(f"task {task.name}: {outcome.value}")

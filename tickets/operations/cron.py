@@ -20,7 +20,7 @@ import yaml
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-PROGRAMS = ("mc_pickup.py", "queue_reaper.py", "mc_probe.py", "mc_land.py", "mc_health.py")
+PROGRAMS = ("mc_pickup.py", "queue_reaper.py", "mc_probe.py", "mc_land.py", "mc_health.py", "mc_operator.py")
 """The programs that a task may run. Each prints its outcome as JSON and accepts `--trigger`."""
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,40}")

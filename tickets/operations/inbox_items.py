@@ -105,11 +105,11 @@ def get_item(session: Session, item_id: int) -> InboxItem:
     return item
 
 
-def file_item(session: Session, item: NewItem, actor: Actor) -> InboxItem:
-    """File an item for the orchestrator."""
+def file_item(session: Session, item: NewItem, actor: Actor, *, incident_id: int | None = None) -> InboxItem:
+    """File an item for the orchestrator, which may be about an incident."""
     rights.require(actor, Act.FILE_ITEM)
     ticket_id = lookup.get_ticket(session, item.ticket).id if item.ticket else None
-    row = InboxItem(kind=item.kind, title=item.title, body=item.body, ticket_id=ticket_id)
+    row = InboxItem(kind=item.kind, title=item.title, body=item.body, ticket_id=ticket_id, incident_id=incident_id)
     session.add(row)
     session.flush()
     _append_event(session, row, "inbox_filed", actor)

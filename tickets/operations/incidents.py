@@ -18,6 +18,10 @@ PICKUP_PREFIX = "pickup:"
 """Prefix of the fingerprint of what makes the task of pickup fail, as the check of that task says."""
 CHECK_PREFIX = "check:"
 """Prefix of the fingerprint of an incident that a health check opened, with the name of the check after it."""
+OPERATOR_PREFIX = "operator:"
+"""Prefix of the fingerprint of a condition that the task `operator` observes."""
+FOLLOW_UP_PREFIX = "follow-up:"
+"""Prefix of the fingerprint of a missed check-in that nobody has reacted to, with the ticket's id after it."""
 
 
 def raise_incident(
@@ -57,6 +61,12 @@ def raise_incident(
         _append_event(session, incident, "incident_reopened", actor)
         _comment_on_ticket(session, incident)
     return incident
+
+
+def refresh_incident(session: Session, incident: Incident, title: str, detail: str) -> None:
+    """Record that the condition of an open incident was seen again, with its present title and detail."""
+    values = {"title": title, "detail": detail, "last_seen": now()}
+    session.execute(update(Incident).where(Incident.id == incident.id).values(**values))
 
 
 def list_incidents(session: Session, state: IncidentState, limit: int = 50) -> list[Incident]:

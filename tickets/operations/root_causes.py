@@ -11,7 +11,10 @@ from models import now
 from .health_check import HealthCheck
 
 TASKS = frozenset(
-    {"ticket-pickup", "landing", "queue-reaper", "probe-agents", "health-check", "retention", "backup", "canary"}
+    {
+        *("ticket-pickup", "landing", "queue-reaper", "probe-agents", "health-check", "retention", "backup", "canary"),
+        *("operator", "follow-up-sweep"),
+    }
 )
 PROGRAMS = TASKS | {"scheduler", "check-age"}
 WORK = frozenset({"runs", "messages", "landings", "check-ins", "outcomes", "canary"})
@@ -26,7 +29,7 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "supervision": PROGRAMS | WORK,
     "scheduler": PROGRAMS | WORK,
     "tmux": frozenset({"ticket-pickup", "queue-reaper", "canary", "outcomes", "runs"}),
-    "git": frozenset({"ticket-pickup", "landing", "canary", "outcomes", "landings", "probe-agents"}),
+    "git": frozenset({"ticket-pickup", "landing", "canary", "outcomes", "landings", "probe-agents", "operator"}),
     "check-age": frozenset({"health-check"}),
     "dispatch": frozenset({"canary"}),
     "ticket-pickup": frozenset({"canary", "runs", "messages"}),
