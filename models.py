@@ -1173,6 +1173,7 @@ class Incident(Base):
     state: Mapped[IncidentState] = mapped_column(default=IncidentState.OPEN)
     count: Mapped[int] = mapped_column(default=1)
     recurrence: Mapped[int] = mapped_column(default=0)
+    acknowledged_by: Mapped[str | None]
     closed_by: Mapped[str | None]
     evidence: Mapped[str | None]
     escalations: Mapped[int] = mapped_column(default=0)

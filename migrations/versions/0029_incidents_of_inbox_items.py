@@ -1,4 +1,4 @@
-"""The incident of an inbox item"""
+"""The incident of an inbox item, and who acknowledged an incident"""
 
 from __future__ import annotations
 
@@ -15,4 +15,5 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("inbox_items", sa.Column("incident_id", models.BigId, nullable=True))
+    op.add_column("incidents", sa.Column("acknowledged_by", sa.Text(), nullable=True))
     op.create_index("inbox_items_incident", "inbox_items", ["incident_id", "id"])

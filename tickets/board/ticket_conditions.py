@@ -77,14 +77,20 @@ def find_unanswered(session: Session, settings: Settings) -> Observation:
 
 
 def find_ageing(session: Session, settings: Settings) -> Observation:
-    """Find the open tickets that nobody has moved for long, without those that are parked or wait for a named person."""
+    """Find the open tickets that nobody has moved for long, without those that are parked, stuck or wait for a person."""
     is_old = Ticket.moved < ago(timedelta(days=settings.operator.ageing_days))
+    stuck_ids = {ticket.id for ticket in list_stuck(session, settings, STUCK_CAUSES)}
     tickets = [ticket for state in AGEING_STATES for ticket in _list_oldest(session, Ticket.status == state, is_old)]
 
     def describe(ticket: Ticket) -> str:
         return f"has been in {display_names.format_status_label(ticket.status)} since {format_clock(ticket.moved)}"
 
-    return _observe("ageing", tickets, describe, "Continue it, park it, or cancel it.")
+    return _observe(
+        "ageing",
+        [ticket for ticket in tickets if ticket.id not in stuck_ids],
+        describe,
+        "Continue it, park it, or cancel it.",
+    )
 
 
 def find_unowned(session: Session, settings: Settings) -> Observation:

@@ -402,8 +402,11 @@ class IncidentJson(Response):
     state: str
     count: int
     recurrence: int
+    escalations: int
+    acknowledged_by: str | None
     closed_by: str | None
     evidence: str | None
+    opened: Moment
     first_seen: Moment
     last_seen: Moment
 
@@ -413,6 +416,7 @@ class InboxItemJson(Response):
     kind: str
     ticket: str | None
     run_id: int | None
+    incident_id: int | None
     title: str
     body: str
     state: str

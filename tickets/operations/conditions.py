@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from models import InboxItem, InboxState, Incident, format_clock, now
@@ -75,7 +74,7 @@ def record_observation(session: Session, observation: Observation, actor: Actor)
         condition: _record_incident(session, condition, open_incidents, actor, counts)
         for condition in observation.conditions
     }
-    newest_items = _load_newest_items(session, [incident.id for incident in incident_by_condition.values()])
+    newest_items = inbox_items.load_newest_items(session, [incident.id for incident in incident_by_condition.values()])
     for condition, incident in incident_by_condition.items():
         if _needs_item(condition, incident, newest_items):
             _file_item(session, condition, incident, actor)
@@ -102,14 +101,6 @@ def _record_incident(
         ticket_id=condition.ticket_id,
         actor=actor,
     )
-
-
-def _load_newest_items(session: Session, incident_ids: list[int]) -> dict[int | None, InboxItem]:
-    """Load the newest inbox item of each of these incidents."""
-    newest = (
-        select(func.max(InboxItem.id)).where(InboxItem.incident_id.in_(incident_ids)).group_by(InboxItem.incident_id)
-    )
-    return {item.incident_id: item for item in session.scalars(select(InboxItem).where(InboxItem.id.in_(newest)))}
 
 
 def _needs_item(condition: Condition, incident: Incident, newest_items: Mapping[int | None, InboxItem]) -> bool:

@@ -5,6 +5,7 @@ An item counts as acted only with an action that was written in the same transac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -95,6 +96,14 @@ def count_open(session: Session) -> int:
     """Count the items that nobody has settled."""
     open_states = InboxItem.state.in_((InboxState.PENDING, InboxState.DELIVERED))
     return session.scalar(select(func.count()).select_from(InboxItem).where(open_states)) or 0
+
+
+def load_newest_items(session: Session, incident_ids: Sequence[int]) -> dict[int | None, InboxItem]:
+    """Load the newest item about each of these incidents. Incidents without one are absent."""
+    newest = (
+        select(func.max(InboxItem.id)).where(InboxItem.incident_id.in_(incident_ids)).group_by(InboxItem.incident_id)
+    )
+    return {item.incident_id: item for item in session.scalars(select(InboxItem).where(InboxItem.id.in_(newest)))}
 
 
 def get_item(session: Session, item_id: int) -> InboxItem:

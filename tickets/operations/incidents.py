@@ -52,6 +52,7 @@ def raise_incident(
             "recurrence": incident.recurrence + 1,
             "escalations": 0,
             "opened": now(),
+            "acknowledged_by": None,
             "closed_by": None,
             "evidence": None,
         }
@@ -77,7 +78,7 @@ def list_incidents(session: Session, state: IncidentState, limit: int = 50) -> l
 
 def acknowledge_incident(session: Session, incident_id: int, actor: Actor) -> Incident:
     """Acknowledge an incident, which continues to count. Raises `ConflictError` unless it is open."""
-    values = {"state": IncidentState.ACKNOWLEDGED}
+    values = {"state": IncidentState.ACKNOWLEDGED, "acknowledged_by": actor.name}
     return _change_state(session, incident_id, (IncidentState.OPEN,), values, "incident_acknowledged", actor)
 
 

@@ -13,7 +13,7 @@ from auth import Right
 from database import Session, reading, writing
 from models import Heartbeat, IncidentState, TaskRun
 from redaction import SHAPES
-from tickets.operations import incidents, task_files, tasks
+from tickets.operations import inbox_items, incident_tracking, incidents, task_files, tasks
 from tickets.operations.task_files import TaskNote
 from tickets.shared import events, paging
 from tickets.shared.errors import DomainError, NotFound
@@ -106,7 +106,10 @@ def order_task(name: str, order: str) -> Response:
 def show_incidents() -> str:
     with reading(auth.get_instance().engine) as session:
         groups = [(state.value, incidents.list_incidents(session, state)) for state in IncidentState]
-    return layout.render_page("operations/incidents.html", "incidents", [("Incidents", None)], groups=groups)
+        ids = [incident.id for _, incident_list in groups for incident in incident_list]
+        items = inbox_items.load_newest_items(session, ids)
+    context = {"groups": groups, "items": items, "levels": len(incident_tracking.ESCALATION_TIMES)}
+    return layout.render_page("operations/incidents.html", "incidents", [("Incidents", None)], **context)
 
 
 @blueprint.post("/incidents/<number:incident_id>/<any(ack, close):order>")
