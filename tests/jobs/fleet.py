@@ -22,7 +22,7 @@ from workers.run import spool
 
 from .installation import ALICE, Installation
 
-OTHER_TASKS = ("canary", "health-check", "landing", "probe-agents")
+OTHER_TASKS = ("canary", "follow-up-sweep", "health-check", "landing", "operator", "probe-agents")
 """Tasks that a fleet is not about, which would make work beside its tickets."""
 
 

@@ -51,7 +51,16 @@ from web.site import metrics, verdict
 
 from .conftest import SYSTEM, Api
 
-INTERVAL_TASKS = ("ticket-pickup", "landing", "queue-reaper", "probe-agents", "health-check", "canary")
+INTERVAL_TASKS = (
+    "ticket-pickup",
+    "landing",
+    "queue-reaper",
+    "probe-agents",
+    "health-check",
+    "canary",
+    "operator",
+    "follow-up-sweep",
+)
 OK, WARNING, FAILED = HealthStatus.OK, HealthStatus.WARNING, HealthStatus.FAILED
 
 
