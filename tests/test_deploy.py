@@ -86,11 +86,6 @@ def start_unit(unit: Path, installation: Installation, key: str = "ExecStart") -
     return subprocess.Popen(argv, cwd=ROOT, env=installation.environment, text=True, **streams)  # type: ignore[call-overload,no-any-return]
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    output, _ = process.communicate(timeout=180)
-    return process.returncode, output
-
-
 def test_the_command_of_every_service_runs_as_written(template: Path, tmp_path: Path) -> None:
     installation = Installation(template, tmp_path / "home")
     with writing(installation.engine) as session:
@@ -102,17 +97,20 @@ def test_the_command_of_every_service_runs_as_written(template: Path, tmp_path: 
         with reading(installation.engine) as session:
             return tasks.SCHEDULER in tasks.load_heartbeats(session)
 
-    running_checks = {"mission-control": installation._answers, "mc-scheduler": is_scheduling}
+    checks = {"mission-control": installation.is_answering, "mc-scheduler": is_scheduling}
+    processes: dict[str, subprocess.Popen[str]] = {}
     try:
-        for unit in SERVICES:
-            if "ExecStartPre" in read(unit)["Service"]:
-                assert finish(start_unit(unit, installation, "ExecStartPre"))[0] == 0
-            process = start_unit(unit, installation)
-            if is_running := running_checks.get(unit.stem):
-                wait_until(lambda: is_running() or process.poll() is not None, 60, description=unit.stem)  # noqa: B023
-                process.terminate()
-            code, output = finish(process)
-            assert code == 0, (unit.name, output)
-            assert is_running or '"outcome": "' in output, (unit.name, output)
+        preparation = start_unit(SERVICES[-1], installation, "ExecStartPre")
+        output, _ = preparation.communicate(timeout=180)
+        assert preparation.returncode == 0, output
+        processes = {unit.stem: start_unit(unit, installation) for unit in SERVICES}
+        for name, is_running in checks.items():
+            wait_until(lambda: is_running() or processes[name].poll() is not None, 180, description=name)  # noqa: B023
+            processes[name].terminate()
+        outputs = {name: process.communicate(timeout=180)[0] for name, process in processes.items()}
+        assert {name: process.returncode for name, process in processes.items()} == dict.fromkeys(processes, 0), outputs
+        assert all('"outcome": "' in outputs[name] for name in processes.keys() - checks.keys()), outputs
     finally:
+        for process in processes.values():
+            process.kill()
         installation.close()
