@@ -50,6 +50,7 @@ from tickets.shared.errors import Forbidden, IllegalMove
 from tickets.team import agents, installed_programs, projects
 from tickets.team.projects import NewProject
 from workers.agents.probe import ProbeResult
+from workers.repository import checkouts
 from workers.repository.git import GitHung
 
 ACTED, NOOP, WARNING, SKIPPED, FAILED = (
@@ -168,7 +169,7 @@ def make_trouble(context: JobContext, clock: Clock, tmp_path: Path) -> None:
         report = reports.RunReport.model_validate({"verdict": "question", "question": {}, "summary": "Which?"})
         reports.apply_report(session, run_id, report, reports.RetryPolicy())
         force_status(session, old, TicketStatus.INBOX)
-        block = {"reason": "needs_human", "owner": "ghost", "next_action": "Look."}
+        block: dict[str, Any] = {"reason": "needs_human", "owner": "ghost", "next_action": "Look."}
         transitions.transition(session, blocked, "block", ALICE, **block)
         programs = [ProbeResult("claude", "/bin/claude", "1", True, False, "Log in.")]
         installed_programs.record_programs(session, "here", programs)
@@ -260,7 +261,7 @@ def test_a_condition_that_comes_back_is_filed_again_and_one_that_a_person_closed
     context: JobContext, clock: Clock
 ) -> None:
     ticket_id = make(context.engine)
-    block = {"reason": "needs_human", "owner": "ghost", "next_action": "Look."}
+    block: dict[str, Any] = {"reason": "needs_human", "owner": "ghost", "next_action": "Look."}
     with writing(context.engine) as session:
         transitions.transition(session, ticket_id, "block", ALICE, **block)
     clock.advance(minutes=1)
@@ -336,7 +337,7 @@ def hang_git(context: JobContext, patch: pytest.MonkeyPatch) -> None:
     def hang(*_: object) -> None:
         raise GitHung("git status did not end within 60 seconds")
 
-    patch.setattr(repository_conditions.checkouts, "observe_checkout", hang)
+    patch.setattr(checkouts, "observe_checkout", hang)
 
 
 def lose_store(context: JobContext, patch: pytest.MonkeyPatch) -> None:
@@ -424,8 +425,8 @@ def list_comments(context: JobContext) -> list[str]:
 def test_a_missed_check_in_is_commented_on_once_then_escalated_once(context: JobContext, clock: Clock) -> None:
     clock.moment = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
     ticket_id = make_overdue(context, clock)
-    for others in ({"status": "inbox", "title": "Closed"}, {"title": "Asking"}):
-        make_overdue(context, clock, **others)
+    for title in ("Closed", "Asking"):
+        make_overdue(context, clock, title=title)
     with writing(context.engine) as session:
         transitions.transition(session, 2, "cancel", ALICE)
         force_status(session, 3, TicketStatus.NEEDS_INPUT)
