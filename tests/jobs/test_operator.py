@@ -266,9 +266,10 @@ def test_a_condition_that_comes_back_is_filed_again_and_one_that_a_person_closed
         transitions.transition(session, ticket_id, "block", ALICE, **block)
     clock.advance(minutes=1)
     observe.make_pass(context)
-    settle_items(context)
     with writing(context.engine) as session:
         incidents.close_incident(session, 1, "I think so.", ALICE)
+        item = inbox_items.get_item(session, 1)
+        assert item.action == {"type": "none", "reason": "The incident is closed: I think so."}
     assert observe.make_pass(context).summary == {"raised": 1}, "reopened, as it was not gone"
     with writing(context.engine) as session:
         transitions.transition(session, ticket_id, "unblock", ALICE)

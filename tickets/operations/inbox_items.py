@@ -174,6 +174,16 @@ def fail_item(session: Session, item_id: int, reason: str, actor: Actor) -> Inbo
     return _change_state(session, item_id, _is_workable(actor), values, "inbox_failed", actor)
 
 
+def settle_incident_items(session: Session, incident_id: int, reason: str, actor: Actor) -> None:
+    """Settle the items about a closed incident without an action, but for one that somebody is working."""
+    action = NoAction(type="none", reason=reason).model_dump(mode="json")
+    pending = (InboxItem.incident_id == incident_id, _in_state(InboxState.PENDING))
+    values = {"state": InboxState.ACTED, "action": action, "settled": now()}
+    statement = update(InboxItem).where(*pending).values(**values).returning(InboxItem)
+    for item in session.scalars(statement.execution_options(populate_existing=True)).all():
+        _append_event(session, item, "inbox_acted", actor)
+
+
 def _require_reason(reason: str) -> str:
     if not reason.strip():
         raise Invalid("Enter the reason.", field="reason")

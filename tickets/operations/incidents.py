@@ -13,6 +13,8 @@ from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound
 
+from . import inbox_items
+
 OPERATOR = Actor.system("operator")
 PICKUP_PREFIX = "pickup:"
 """Prefix of the fingerprint of what makes the task of pickup fail, as the check of that task says."""
@@ -89,12 +91,17 @@ def escalate_incident(session: Session, incident_id: int, actor: Actor) -> Incid
 
 
 def close_incident(session: Session, incident_id: int, evidence: str, actor: Actor) -> Incident:
-    """Close an incident with evidence that its cause is gone. Raises `Invalid` without evidence, `ConflictError` when closed."""
+    """Close an incident, and settle the inbox items about it, with evidence that its cause is gone.
+
+    Raises `Invalid` without evidence, `ConflictError` when closed.
+    """
     if not evidence.strip():
         raise Invalid("Enter the evidence that the cause is fixed.", field="evidence")
     values = {"state": IncidentState.CLOSED, "closed_by": actor.name, "evidence": evidence.strip()[:4000]}
     sources = (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
-    return _change_state(session, incident_id, sources, values, "incident_closed", actor)
+    incident = _change_state(session, incident_id, sources, values, "incident_closed", actor)
+    inbox_items.settle_incident_items(session, incident_id, f"The incident is closed: {values['evidence']}", actor)
+    return incident
 
 
 def _change_state(
