@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from database import fetch_rows
 from models import TaskOutcome, TaskRun, ago, now
 from settings import Settings
 from tickets.shared import runtime_flags
@@ -69,15 +70,11 @@ def find_skipping_tasks(session: Session, settings: Settings) -> Observation:
 
 def _find_skipped(session: Session, window: timedelta) -> set[str]:
     """Find the tasks of which all runs within the window were skipped, from its beginning on."""
-    query = (
-        select(TaskRun.task, TaskRun.outcome, func.min(TaskRun.started))
-        .where(TaskRun.started > ago(window))
-        .group_by(TaskRun.task, TaskRun.outcome)
-    )
-    starts: dict[str, dict[TaskOutcome | None, datetime]] = defaultdict(dict)
-    for task, outcome, start in session.execute(query):
-        starts[task][outcome] = start
+    query = select(TaskRun.task, TaskRun.outcome, TaskRun.started).where(TaskRun.started > ago(window))
+    outcomes: dict[str, set[TaskOutcome | None]] = defaultdict(set)
+    starts: dict[str, datetime] = {}
+    for task, outcome, start in fetch_rows(session, query.order_by(TaskRun.started)):
+        outcomes[task].add(outcome)
+        starts.setdefault(task, start)
     begin = now() - window + INTERVAL
-    return {
-        task for task, row in starts.items() if set(row) == {TaskOutcome.SKIPPED} and row[TaskOutcome.SKIPPED] < begin
-    }
+    return {task for task, start in starts.items() if outcomes[task] == {TaskOutcome.SKIPPED} and start < begin}
