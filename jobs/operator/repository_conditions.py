@@ -28,7 +28,7 @@ def find_neglected(context: JobContext) -> Observation:
     """Find the repositories on this machine in which a run would start from an unusable or old state."""
     prefix = f"{OPERATOR_PREFIX}repository:{context.host}:"
     with reading(context.engine) as session:
-        local_projects = [project for project in projects.list_projects(session) if Path(project.folder).is_dir()]
+        local_projects = [row for row in projects.list_projects(session) if _is_local(context, row)]
     conditions, problems, unknown = [], [], []
     deadline = time.monotonic() + OBSERVE_SECONDS
     for project in local_projects:
@@ -40,11 +40,17 @@ def find_neglected(context: JobContext) -> Observation:
     return Observation(prefix, conditions, problems=problems, unknown=tuple(unknown))
 
 
+def _is_local(context: JobContext, project: Project) -> bool:
+    """Return whether this machine should have a repository. Other hosts of a shared store may have what it lacks."""
+    return Path(project.folder).is_dir() or context.engine.dialect.name == "sqlite"
+
+
 def _examine(context: JobContext, project: Project, prefix: str, deadline: float) -> list[Condition]:
     """Examine one repository. One in which no run can start is described by that alone."""
     if time.monotonic() > deadline:
         raise TimeoutError(f"the others took {OBSERVE_SECONDS:g} seconds")
-    state = checkouts.observe_checkout(Path(project.folder), project.base_branch)
+    folder = Path(project.folder)
+    state = checkouts.observe_checkout(folder, project.base_branch) if folder.is_dir() else CheckoutState()
     if problem := repositories.find_problem(project):
         title = format_title(f"No run can start in the repository of {project.slug}: {problem}")
         return [Condition(f"{prefix}problem", title, f"See its folder {project.folder}.")]

@@ -397,6 +397,8 @@ def test_an_unobserved_repository_keeps_its_incident(
     assert "the others took -1 seconds" in observe.make_pass(context).summary["problems"][0]
     monkeypatch.undo()
     assert observe.make_pass(context).summary == {"closed": 1}
+    folder.rename(tmp_path / "elsewhere")
+    assert observe.make_pass(context).summary["raised"] == 1, "a folder that is gone is a problem too"
 
 
 # ------------------------------------------------------------------------------------------------------ follow-up-sweep

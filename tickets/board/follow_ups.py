@@ -52,13 +52,10 @@ def find_reminder(reminders: Reminders, ticket: Ticket) -> datetime | None:
 def remind(session: Session, ticket: Ticket) -> bool:
     """Comment on an overdue ticket. False when it has been closed or given another check-in since it was read."""
     ticket_now = lookup.get_ticket(session, str(ticket.id))
-    if (
-        ticket_now.closed
-        or ticket_now.expected_check_in is None
-        or ticket_now.expected_check_in != ticket.expected_check_in
-    ):
+    check_in = ticket_now.expected_check_in
+    if ticket_now.closed or check_in is None or check_in != ticket.expected_check_in:
         return False
-    minutes = int((now() - ticket_now.expected_check_in).total_seconds() // 60)
+    minutes = int((now() - check_in).total_seconds() // 60)
     body = f"[follow-up] {minutes} min past expected check-in {_format_check_in(ticket_now)}"
     timeline.add_comment(session, ticket.id, timeline.NewComment(body=body), SWEEP)
     return True

@@ -33,7 +33,8 @@ def find_failed_checks(session: Session, settings: Settings) -> Observation:
     report = health.build_report(health.load_results(session))
     cutoff = now() - timedelta(minutes=settings.operator.health_minutes)
     causes = [cause for cause in report.causes if cause.check in report.checks and _is_due(cause, cutoff)]
-    return Observation(CHECK_PREFIX, [_describe_cause(cause) for cause in causes], is_complete=False)
+    worst_by_name = {cause.check.name: cause for cause in reversed(causes)}  # of several hosts
+    return Observation(CHECK_PREFIX, [_describe_cause(cause) for cause in worst_by_name.values()], is_complete=False)
 
 
 def _is_due(cause: RootCause, cutoff: datetime) -> bool:
