@@ -424,7 +424,6 @@ def list_comments(context: JobContext) -> list[str]:
         return list(session.scalars(select(TicketComment.body).order_by(TicketComment.id)))
 
 
-@pytest.mark.both_databases
 def test_a_missed_check_in_is_commented_on_once_then_escalated_once(context: JobContext, clock: Clock) -> None:
     clock.moment = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
     ticket_id = make_overdue(context, clock)
