@@ -403,10 +403,8 @@ class IncidentJson(Response):
     count: int
     recurrence: int
     escalations: int
-    acknowledged_by: str | None
     closed_by: str | None
     evidence: str | None
-    opened: Moment
     first_seen: Moment
     last_seen: Moment
 
