@@ -30,7 +30,7 @@ def make_pass(context: JobContext) -> JobResult:
         counts = conditions.record_observation(session, observation, follow_ups.SWEEP)
     summary = {**counts, **({"tickets_commented": identifiers} if identifiers else {})}
     if problems:
-        return JobResult(TaskOutcome.WARNING, {**summary, "problems": problems}, again=True)
+        return JobResult(TaskOutcome.WARNING, {**summary, "problems": problems})
     return JobResult(TaskOutcome.ACTED if summary else TaskOutcome.NOOP, summary)
 
 

@@ -72,7 +72,7 @@ def make_pass(context: JobContext) -> JobResult:
     summary = {**counts, **({"tickets_released": identifiers} if identifiers else {})}
     if problems:
         outcome = TaskOutcome.FAILED if failures == len(OBSERVATIONS) else TaskOutcome.WARNING
-        return JobResult(outcome, {**summary, "problems": problems}, again=True)
+        return JobResult(outcome, {**summary, "problems": problems}, again=not failures)
     return JobResult(TaskOutcome.ACTED if summary else TaskOutcome.NOOP, summary)
 
 

@@ -18,7 +18,7 @@ from tickets.operations.incidents import OPERATOR_PREFIX
 from tickets.team import projects
 from workers.repository import checkouts
 from workers.repository.checkouts import CheckoutState
-from workers.repository.git import GitError
+from workers.repository.git import GitError, GitFailed
 
 OBSERVE_SECONDS = 60.0
 """Time after which no further repository is observed in a pass."""
@@ -49,12 +49,20 @@ def _examine(context: JobContext, project: Project, prefix: str, deadline: float
     """Examine one repository. One in which no run can start is described by that alone."""
     if time.monotonic() > deadline:
         raise TimeoutError(f"the others took {OBSERVE_SECONDS:g} seconds")
-    folder = Path(project.folder)
-    state = checkouts.observe_checkout(folder, project.base_branch) if folder.is_dir() else CheckoutState()
+    try:
+        state = checkouts.observe_checkout(Path(project.folder), project.base_branch)
+    except GitFailed:
+        if problem := repositories.find_problem(project):
+            return [_describe_problem(project, problem, prefix)]
+        raise
     if problem := repositories.find_problem(project):
-        title = format_title(f"No run can start in the repository of {project.slug}: {problem}")
-        return [Condition(f"{prefix}problem", title, f"See its folder {project.folder}.")]
+        return [_describe_problem(project, problem, prefix)]
     return list(_describe_state(context, project, state, prefix))
+
+
+def _describe_problem(project: Project, problem: str, prefix: str) -> Condition:
+    title = format_title(f"No run can start in the repository of {project.slug}: {problem}")
+    return Condition(f"{prefix}problem", title, f"See its folder {project.folder}.")
 
 
 def _describe_state(context: JobContext, project: Project, state: CheckoutState, prefix: str) -> Iterator[Condition]:
