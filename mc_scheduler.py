@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -51,7 +50,7 @@ with bootstrap.quick_imports():
     from models import Trigger, now
     from settings import Settings
     from tickets.operations import tasks
-    from workers.host import subreaper
+    from workers.host import stop_signals, subreaper
 
 TICK_SECONDS = 1.0
 HEARTBEAT_INTERVAL = timedelta(seconds=30)
@@ -104,8 +103,7 @@ def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
         subreaper.end_with_parent()
     scheduler.close_interrupted()
     stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stop_signals.call_on_stop(stopping.set)
     watcher = EventWatcher(
         context.engine, lambda trigger: scheduler.run_enabled(pickup.TASK, run_pickup, trigger), None
     )

@@ -1294,12 +1294,14 @@ class InboxItem(Base):
         Index("inbox_items_state", "state", "id"),
         Index("inbox_items_by_ticket", "ticket_id", "kind", "created"),
         Index("inbox_items_settled", "settled"),
+        Index("inbox_items_incident", "incident_id", "id"),
         one_of("state", InboxState),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str]
     ticket_id: Mapped[int | None] = mapped_column(ForeignKey("tickets.id", ondelete="CASCADE"))
     run_id: Mapped[int | None]
+    incident_id: Mapped[int | None]
     title: Mapped[str]
     body: Mapped[str] = mapped_column(default="")
     state: Mapped[InboxState] = mapped_column(default=InboxState.PENDING)
@@ -1324,6 +1326,7 @@ class Incident(Base):
     state: Mapped[IncidentState] = mapped_column(default=IncidentState.OPEN)
     count: Mapped[int] = mapped_column(default=1)
     recurrence: Mapped[int] = mapped_column(default=0)
+    acknowledged_by: Mapped[str | None]
     closed_by: Mapped[str | None]
     evidence: Mapped[str | None]
     escalations: Mapped[int] = mapped_column(default=0)

@@ -263,6 +263,28 @@ class Triage(_Frozen):
     )
 
 
+class OperatorThresholds(_Frozen):
+    """From when the tasks `operator` and `follow-up-sweep` report something, and whether `operator` may mend it."""
+
+    maintenance: bool = Field(
+        False,
+        description="whether the operator returns a ticket in progress without a run to To do, beside reporting it",
+    )
+    health_minutes: PositiveInt = Field(10, description="minutes that a health check fails before an item is filed")
+    skipped_hours: PositiveInt = Field(12, description="hours in which every run of a frequent task was skipped")
+    stuck_minutes: PositiveInt = Field(30, description="minutes that a ticket is stuck")
+    needs_input_hours: PositiveInt = Field(24, description="hours that a question waits for its answer")
+    ageing_days: PositiveInt = Field(14, description="days that an open ticket stays in its state, unless it is parked")
+    failed_runs: int = Field(3, ge=2, le=100, description="failed runs in a row of one ticket or one agent")
+    capacity_minutes: PositiveInt = Field(
+        60, description="minutes that tickets wait while none can start, or while their agent is at its limit"
+    )
+    dirty_hours: PositiveInt = Field(24, description="hours since the last edit of a checkout with uncommitted changes")
+    escalation_minutes: PositiveInt = Field(
+        60, description="minutes from the comment about a missed check-in to its incident"
+    )
+
+
 SERVE_VARIABLE = "MISSION_CONTROL_SERVE"
 """Holds the instance in the environment of every process below the supervisord of `bin/mc serve`."""
 
@@ -378,6 +400,7 @@ class Settings(_Programs):
     budget: Budget = Budget()
     retention: Retention = Retention()
     triage: Triage = Triage()
+    operator: OperatorThresholds = OperatorThresholds()
     prices: Prices = Field(
         {},
         description="a table: US dollars for a million tokens by pattern of the model, beside the defaults on the team page",

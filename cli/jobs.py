@@ -43,6 +43,13 @@ def land(arguments: tuple[str, ...]) -> None:
     _exec_program("mc_land.py", *arguments)
 
 
+@click.command(context_settings=_PASS_ARGUMENTS)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def operator(arguments: tuple[str, ...]) -> None:
+    """Observe the board and report what needs attention (mc_operator.py, see also --follow-up)."""
+    _exec_program("mc_operator.py", *arguments)
+
+
 @click.command("run-task")
 @click.argument("name")
 def run_task(name: str) -> None:
@@ -50,4 +57,4 @@ def run_task(name: str) -> None:
     _exec_program("mc_scheduler.py", "--run", name)
 
 
-COMMANDS: tuple[click.Command, ...] = (pickup, reap, land, run_task)
+COMMANDS: tuple[click.Command, ...] = (pickup, reap, land, operator, run_task)

@@ -68,7 +68,7 @@ class EventWatcher:
         self._stopping.set()
 
     def run(self) -> None:
-        """Run until `stop` is called from another thread or a signal handler. After an error it may be run again."""
+        """Run until `stop` is called from another thread. After an error it may be run again."""
         watcher = ChangeWatcher(self._engine)
         with reading(self._engine) as session:
             last_id = events.get_last_id(session)

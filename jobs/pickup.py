@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +10,7 @@ from sqlalchemy import Engine
 
 from models import Trigger
 from settings import Settings
+from workers.host import stop_signals
 
 from . import dispatch_pass, job_context
 from .event_watcher import PASS_INTERVAL_SECONDS, EventWatcher
@@ -57,8 +57,7 @@ def _watch_store(context: JobContext, resumed_only: bool) -> int:
     watcher = EventWatcher(
         context.engine, lambda trigger: run_pass(context, trigger, resumed_only=resumed_only), PASS_INTERVAL_SECONDS
     )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: watcher.stop())
+    stop_signals.call_on_stop(watcher.stop)
     watcher.run()
     return 0
 

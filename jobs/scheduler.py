@@ -30,9 +30,10 @@ from .evidence import live_routes
 from .health import canary, look
 from .job_context import JobContext
 from .loops import auto_review, triage
+from .operator import follow_up, observe
 from .orchestrator import board_sweep
 from .schedule.task_ledger import RunningSlot, TaskLedger
-from .task_recorder import JobResult, choose_status, run_and_record
+from .task_recorder import REPEATABLE, JobResult, choose_status, run_and_record
 
 ROOT = Path(__file__).resolve().parent.parent
 GRACE_SECONDS = 8.0
@@ -86,6 +87,15 @@ def check_health(call: JobCall) -> JobResult:
 
 run_live_routes = partial(run_housekeeping, live_routes.TASK)
 
+
+def run_operator(call: JobCall) -> JobResult:
+    return observe.run_pass(call.context, call.trigger, task=call.task)
+
+
+def run_follow_up(call: JobCall) -> JobResult:
+    return follow_up.run_pass(call.context, call.trigger, task=call.task)
+
+
 JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {
     ("mc_pickup.py",): run_pickup,
     ("mc_land.py",): run_landing,
@@ -97,6 +107,8 @@ JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {
     ("queue_reaper.py", "--live-routes"): run_live_routes,
     ("queue_reaper.py", "--mc-auto-review"): partial(run_housekeeping, auto_review.TASK),
     ("mc_health.py",): check_health,
+    ("mc_operator.py",): run_operator,
+    ("mc_operator.py", "--follow-up"): run_follow_up,
 }
 """Commands that the scheduler runs as jobs: those of each minute, and those with checks that must end with it."""
 
@@ -279,7 +291,7 @@ class Scheduler:
         try:
             result = self._run(task, trigger, due)
             outcome = result.outcome
-            if result.again and outcome is TaskOutcome.FAILED:
+            if result.again and outcome in REPEATABLE:
                 self._repeat_times[task.name] = now() + REPEAT_INTERVAL
             if outcome in (TaskOutcome.FAILED, TaskOutcome.WARNING):
                 self._log(f"task {task.name}: {outcome.value}")

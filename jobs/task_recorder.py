@@ -21,6 +21,9 @@ from redaction import SHAPES
 from settings import Settings, SettingsError, load
 from tickets.operations import tasks
 
+REPEATABLE = frozenset({TaskOutcome.FAILED, TaskOutcome.WARNING})
+"""Outcomes after which a repetition in a moment makes sense where the job says so."""
+MAX_ERROR_CHARACTERS = 500
 START_FAILED_CODE = 2
 """Exit code of a program that could not open its store."""
 
@@ -86,7 +89,7 @@ def run_and_record(engine: Engine, task: str, trigger: Trigger, work: Callable[[
     result, trace = _try_work(work)
     summary = {"task": task, "outcome": result.outcome.value, **result.summary}
     summary["seconds"] = round(time.monotonic() - clock, 3)
-    repeat = {tasks.REPEAT: True} if result.again and result.outcome is TaskOutcome.FAILED else {}
+    repeat = {tasks.REPEAT: True} if result.again and result.outcome in REPEATABLE else {}
     summary |= repeat
     code = get_exit_code(result)
     idle = trigger is Trigger.EVENT and result.outcome in (TaskOutcome.NOOP, TaskOutcome.SKIPPED)
@@ -111,12 +114,16 @@ def _try_work(work: Callable[[], JobResult]) -> tuple[JobResult, str]:
         print(reason, file=sys.stderr)
         return JobResult(TaskOutcome.FAILED, {"error": reason}, again=True), ""
     except Exception as error:
-        first_line = SHAPES.clean_text(str(error)).partition("\n")[0]
-        reason = f"{type(error).__name__}: {first_line}"
-        # Without the message's parameters, which may contain people's texts.
+        reason = describe_error(error)
         trace = "".join(traceback.format_tb(error.__traceback__)) + reason
         print(trace, file=sys.stderr)
-        return JobResult(TaskOutcome.FAILED, {"error": reason[:500]}), trace
+        return JobResult(TaskOutcome.FAILED, {"error": reason}), trace
+
+
+def describe_error(error: Exception) -> str:
+    """Describe an exception by its type and first line, without the parameters, which may contain people's texts."""
+    first_line = SHAPES.clean_text(str(error)).partition("\n")[0]
+    return f"{type(error).__name__}: {first_line}"[:MAX_ERROR_CHARACTERS]
 
 
 def choose_status(outcome: TaskOutcome) -> str:

@@ -18,6 +18,7 @@ PROGRAMS = {
     "mc_probe",
     "mc_land",
     "mc_health",
+    "mc_operator",
     "mc_scheduler",
     "mc_coordination_mcp",
     "mc_cli",

@@ -104,6 +104,8 @@ ADDED_FIELDS: dict[str, Any] = {
     "checklist": None,
     "reviewer": None,
     "members": [],
+    "escalations": 0,
+    "incident_id": None,
 }
 """Fields that were added to answers, with their value for what was stored before."""
 RECORDED = json.loads((FIXTURES / "runs.json").read_text())

@@ -22,7 +22,18 @@ from workers.run import spool
 
 from .installation import ALICE, Installation
 
-OTHER_TASKS = ("canary", "health-check", "inbox-drain", "landing", "live-routes", "probe-agents")
+OTHER_TASKS = (
+    "canary",
+    "follow-up-sweep",
+    "health-check",
+    "inbox-drain",
+    "landing",
+    "live-routes",
+    "mc-auto-review",
+    "operator",
+    "probe-agents",
+    "triage-untriaged",
+)
 """Tasks that a fleet is not about, which would make work beside its tickets."""
 
 

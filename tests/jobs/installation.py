@@ -76,7 +76,7 @@ class Installation:
     def start_board_process(self) -> subprocess.Popen[bytes]:
         """Serve the board from a process that can be killed, and return once it responds."""
         child = self.start_program("-m", "tests.jobs.served_board")
-        wait_until(self._answers, timeout=60, description="the board")
+        wait_until(self.is_answering, timeout=60, description="the board")
         return child
 
     def start_program(self, *argv: str) -> subprocess.Popen[bytes]:
@@ -113,7 +113,7 @@ class Installation:
         retries = {"MC_RETRY_BACKOFF_SECONDS": "1", "MC_TIMEZONE": "UTC"}
         return {**self.settings.ambient.environment, **variables, **retries}
 
-    def _answers(self) -> bool:
+    def is_answering(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.settings.port)) == 0
 

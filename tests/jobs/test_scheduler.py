@@ -502,6 +502,18 @@ def test_a_job_that_breaks_off_is_a_failure_that_says_where(
     assert task_scheduler.messages == ["task ticket-pickup: failed"]
 
 
+def test_a_warning_that_may_be_over_in_a_moment_is_repeated(
+    task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at repositories without git would have been reported for half an hour after git was back."""
+    results = [JobResult(TaskOutcome.WARNING, again=True), JobResult(TaskOutcome.WARNING)]
+    monkeypatch.setitem(scheduler.JOBS_BY_COMMAND, ("mc_operator.py",), lambda _: results.pop(0))
+    write_task(task_scheduler.folder, "operator", schedule="*/30 * * * *", command=["mc_operator.py"])
+    monkeypatch.setattr(scheduler, "now", lambda: NOON)
+    ticks = [task_scheduler.tick(NOON + timedelta(seconds=seconds)) for seconds in (0, 5, 40, 80)]
+    assert ticks == [["operator"], [], ["operator"], []]
+
+
 def test_what_failed_as_the_store_was_locked_is_run_again_in_a_moment(
     task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:

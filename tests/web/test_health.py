@@ -63,7 +63,10 @@ INTERVAL_TASKS = (
     "canary",
     "inbox-drain",
     "live-routes",
+    "mc-auto-review",
     "triage-untriaged",
+    "operator",
+    "follow-up-sweep",
 )
 OK, WARNING, FAILED = HealthStatus.OK, HealthStatus.WARNING, HealthStatus.FAILED
 

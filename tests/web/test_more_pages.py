@@ -16,7 +16,8 @@ from models import Incident, IncidentState, Login, MissReason, PersonVisit, Task
 from settings import Settings
 from tickets.conversation import timeline
 from tickets.lifecycle import moves, transitions
-from tickets.operations import incidents, ledger, task_files, tasks
+from tickets.operations import inbox_items, incidents, ledger, task_files, tasks
+from tickets.operations.inbox_items import NewItem
 from tickets.operations.slot_plan import MissedSlots
 from tickets.shared.actors import Actor
 from tickets.shared.inputs import NewTicket
@@ -200,7 +201,14 @@ def test_the_ledger_of_a_task_says_what_was_missed_and_what_became_of_its_ticket
 def test_an_incident_is_acknowledged_and_closed_with_what_shows_it(browser: FlaskClient, store: Engine) -> None:
     with writing(store) as session:
         number = incidents.raise_incident(session, "tmux", "tmux does not answer", "look <1>").id
-    assert "is acknowledged" in send(browser, f"/incidents/{number}/ack", "/incidents")
+        incidents.escalate_incident(session, number, Actor.system())
+        item = NewItem(kind="operator", title="tmux does not answer")
+        item_id = inbox_items.file_item(session, item, Actor.system(), incident_id=number).id
+    page = text(browser, "/incidents")
+    assert "Escalation 1 of 3" in page and f'<a href="/inbox#item-{item_id}">Waits in the inbox</a>' in page
+    assert f'<a href="/incidents#incident-{number}">View incident</a>' in text(browser, "/inbox")
+    acknowledged = send(browser, f"/incidents/{number}/ack", "/incidents")
+    assert "is acknowledged" in acknowledged and ", acknowledged by operator" in acknowledged
     assert "already acknowledged" in send(browser, f"/incidents/{number}/ack", "/incidents")
     assert "enter the evidence" in send(browser, f"/incidents/{number}/close", "/incidents").lower()
     assert "restarted it" in send(browser, f"/incidents/{number}/close", "/incidents", evidence="restarted it")
@@ -210,7 +218,7 @@ def test_an_incident_is_acknowledged_and_closed_with_what_shows_it(browser: Flas
             select(TicketEvent.event_type).where(TicketEvent.event_type.startswith("incident_"))
         ).all()
     assert (row.state, row.closed_by, row.evidence) == (IncidentState.CLOSED, "operator", "restarted it")
-    assert kinds == ["incident_opened", "incident_acknowledged", "incident_closed"]
+    assert kinds == ["incident_opened", "incident_escalated", "incident_acknowledged", "incident_closed"]
 
 
 def test_incidents_are_listed_and_settled_by_programs(operator: Api, viewer: Api, store: Engine) -> None:

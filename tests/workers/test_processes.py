@@ -170,3 +170,22 @@ def test_where_there_is_no_proc_a_stopped_process_is_reported_as_left_over(
     process.kill()
     process.wait()
     assert processes.identify(process.pid) is None
+
+
+STOP_WHILE_LOCKED = """
+import os, signal, threading
+from workers.host import stop_signals
+stopping = threading.Event()
+stop_signals.call_on_stop(stopping.set)
+with stopping._cond:
+    os.kill(os.getpid(), signal.SIGTERM)
+print(stopping.wait(60))
+"""
+
+
+def test_a_signal_that_comes_while_a_program_begins_to_wait_stops_it() -> None:
+    """Regression: the handler waited for the lock of the event, which the main thread held, and the scheduler never ended."""
+    done = subprocess.run(
+        [sys.executable, "-c", STOP_WHILE_LOCKED], capture_output=True, text=True, timeout=90, check=False
+    )
+    assert done.stdout == "True\n", done.stderr

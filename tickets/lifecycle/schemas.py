@@ -457,6 +457,7 @@ class IncidentJson(Response):
     state: str
     count: int
     recurrence: int
+    escalations: int
     closed_by: str | None
     evidence: str | None
     first_seen: Moment
@@ -468,6 +469,7 @@ class InboxItemJson(Response):
     kind: str
     ticket: str | None
     run_id: int | None
+    incident_id: int | None
     title: str
     body: str
     state: str

@@ -35,7 +35,7 @@ from models import CatchUp
 from settings import Zone
 from tickets.shared.inputs import Level, Line, Name, Prose, TagName, Title
 
-PROGRAMS = ("mc_pickup.py", "queue_reaper.py", "mc_probe.py", "mc_land.py", "mc_health.py")
+PROGRAMS = ("mc_pickup.py", "queue_reaper.py", "mc_probe.py", "mc_land.py", "mc_health.py", "mc_operator.py")
 """The programs of Mission Control that a task may run. Each prints its outcome as JSON and accepts `--trigger`."""
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,40}")

@@ -5,6 +5,7 @@ An item counts as acted only with an action that was written in the same transac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -107,6 +108,14 @@ def count_pending(session: Session, without_ticket: int | None) -> int:
     return session.scalar(pending) or 0
 
 
+def load_newest_items(session: Session, incident_ids: Sequence[int]) -> dict[int | None, InboxItem]:
+    """Load the newest item about each of these incidents. Incidents without one are absent."""
+    newest = (
+        select(func.max(InboxItem.id)).where(InboxItem.incident_id.in_(incident_ids)).group_by(InboxItem.incident_id)
+    )
+    return {item.incident_id: item for item in session.scalars(select(InboxItem).where(InboxItem.id.in_(newest)))}
+
+
 def get_item(session: Session, item_id: int) -> InboxItem:
     """Return an item. Raises `NotFound`."""
     item = session.get(InboxItem, item_id)
@@ -115,13 +124,13 @@ def get_item(session: Session, item_id: int) -> InboxItem:
     return item
 
 
-def file_item(session: Session, item: NewItem, actor: Actor) -> InboxItem:
-    """File an item for the orchestrator. Raises `ConflictError` when the inbox is full."""
+def file_item(session: Session, item: NewItem, actor: Actor, *, incident_id: int | None = None) -> InboxItem:
+    """File an item for the orchestrator, which may be about an incident. Raises `ConflictError` when the inbox is full."""
     rights.require(actor, Act.FILE_ITEM)
     if count_open(session) >= MAX_OPEN_ITEMS:
         raise ConflictError(f"The inbox is full: {MAX_OPEN_ITEMS:,} items are open. Settle some on its page first.")
     ticket_id = lookup.get_ticket(session, item.ticket).id if item.ticket else None
-    row = InboxItem(kind=item.kind, title=item.title, body=item.body, ticket_id=ticket_id)
+    row = InboxItem(kind=item.kind, title=item.title, body=item.body, ticket_id=ticket_id, incident_id=incident_id)
     session.add(row)
     session.flush()
     _append_event(session, row, "inbox_filed", actor)
@@ -175,6 +184,16 @@ def fail_item(session: Session, item_id: int, reason: str, actor: Actor) -> Inbo
     rights.require(actor, Act.WORK_INBOX)
     values = {"state": InboxState.FAILED, "failure": _require_reason(reason), "settled": now()}
     return _change_state(session, item_id, _is_workable(actor), values, "inbox_failed", actor)
+
+
+def settle_incident_items(session: Session, incident_id: int, reason: str, actor: Actor) -> None:
+    """Settle the items about a closed incident without an action, but for one that somebody is working."""
+    action = NoAction(type="none", reason=reason).model_dump(mode="json")
+    pending = (InboxItem.incident_id == incident_id, _in_state(InboxState.PENDING))
+    values = {"state": InboxState.ACTED, "action": action, "settled": now()}
+    statement = update(InboxItem).where(*pending).values(**values).returning(InboxItem)
+    for item in session.scalars(statement.execution_options(populate_existing=True)).all():
+        _append_event(session, item, "inbox_acted", actor)
 
 
 def _require_reason(reason: str) -> str:

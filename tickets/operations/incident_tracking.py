@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Incident, IncidentState, format_clock, now
@@ -52,16 +52,15 @@ def _open_incident(session: Session, cause: RootCause, open_incidents: dict[str,
     fingerprint = incidents.CHECK_PREFIX + check.name
     if check.name in WITHOUT_INCIDENT or check.since is None or now() - check.since < CONFIRMATION:
         return
-    title, detail = check.detail, _describe_consequences(cause)
+    title, detail = check.detail, describe_consequences(cause)
     incident = open_incidents.get(fingerprint)
     if incident is None:
         incidents.raise_incident(session, fingerprint, title, detail, severity=SEVERITIES[check.rank], actor=HEALTH)
     elif (incident.title, incident.detail) != (title, detail):
-        values = {"title": title, "detail": detail, "last_seen": now()}
-        session.execute(update(Incident).where(Incident.id == incident.id).values(**values))
+        incidents.refresh_incident(session, incident, title, detail)
 
 
-def _describe_consequences(cause: RootCause) -> str:
+def describe_consequences(cause: RootCause) -> str:
     """Describe what to do, and which other checks the cause explains."""
     names = sorted({check.name for check in cause.explains})
     return f"{cause.check.remedy} Also affects: {', '.join(names)}." if names else cause.check.remedy

@@ -13,11 +13,17 @@ from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound
 
+from . import inbox_items
+
 OPERATOR = Actor.system("operator")
 PICKUP_PREFIX = "pickup:"
 """Prefix of the fingerprint of what makes the task of pickup fail, as the check of that task says."""
 CHECK_PREFIX = "check:"
 """Prefix of the fingerprint of an incident that a health check opened, with the name of the check after it."""
+OPERATOR_PREFIX = "operator:"
+"""Prefix of the fingerprint of a condition that the task `operator` observes."""
+FOLLOW_UP_PREFIX = "follow-up:"
+"""Prefix of the fingerprint of a missed check-in that nobody has reacted to, with the ticket's id after it."""
 
 
 def raise_incident(
@@ -48,6 +54,7 @@ def raise_incident(
             "recurrence": incident.recurrence + 1,
             "escalations": 0,
             "opened": now(),
+            "acknowledged_by": None,
             "closed_by": None,
             "evidence": None,
         }
@@ -59,6 +66,12 @@ def raise_incident(
     return incident
 
 
+def refresh_incident(session: Session, incident: Incident, title: str, detail: str) -> None:
+    """Record that the condition of an open incident was seen again, with its present title and detail."""
+    values = {"title": title, "detail": detail, "last_seen": now()}
+    session.execute(update(Incident).where(Incident.id == incident.id).values(**values))
+
+
 def list_incidents(session: Session, state: IncidentState, limit: int = 50) -> list[Incident]:
     """List the incidents in one state, the most recently seen first."""
     query = select(Incident).where(Incident.state == state).order_by(Incident.last_seen.desc(), Incident.id.desc())
@@ -67,7 +80,7 @@ def list_incidents(session: Session, state: IncidentState, limit: int = 50) -> l
 
 def acknowledge_incident(session: Session, incident_id: int, actor: Actor) -> Incident:
     """Acknowledge an incident, which continues to count. Raises `ConflictError` unless it is open."""
-    values = {"state": IncidentState.ACKNOWLEDGED}
+    values = {"state": IncidentState.ACKNOWLEDGED, "acknowledged_by": actor.name}
     return _change_state(session, incident_id, (IncidentState.OPEN,), values, "incident_acknowledged", actor)
 
 
@@ -78,12 +91,17 @@ def escalate_incident(session: Session, incident_id: int, actor: Actor) -> Incid
 
 
 def close_incident(session: Session, incident_id: int, evidence: str, actor: Actor) -> Incident:
-    """Close an incident with evidence that its cause is gone. Raises `Invalid` without evidence, `ConflictError` when closed."""
+    """Close an incident, and settle the inbox items about it, with evidence that its cause is gone.
+
+    Raises `Invalid` without evidence, `ConflictError` when closed.
+    """
     if not evidence.strip():
         raise Invalid("Enter the evidence that the cause is fixed.", field="evidence")
     values = {"state": IncidentState.CLOSED, "closed_by": actor.name, "evidence": evidence.strip()[:4000]}
     sources = (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
-    return _change_state(session, incident_id, sources, values, "incident_closed", actor)
+    incident = _change_state(session, incident_id, sources, values, "incident_closed", actor)
+    inbox_items.settle_incident_items(session, incident_id, f"The incident is closed: {values['evidence']}", actor)
+    return incident
 
 
 def _change_state(

@@ -22,6 +22,9 @@ TASKS = frozenset(
         "canary",
         "inbox-drain",
         "live-routes",
+        "mc-auto-review",
+        "operator",
+        "follow-up-sweep",
         "orchestrator-board-sweep",
         "triage-untriaged",
     }
@@ -39,7 +42,7 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "supervision": PROGRAMS | WORK,
     "scheduler": PROGRAMS | WORK,
     "tmux": frozenset({"ticket-pickup", "queue-reaper", "canary", "outcomes", "runs"}),
-    "git": frozenset({"ticket-pickup", "landing", "canary", "outcomes", "landings", "probe-agents"}),
+    "git": frozenset({"ticket-pickup", "landing", "canary", "outcomes", "landings", "probe-agents", "operator"}),
     "check-age": frozenset({"health-check"}),
     "dispatch": frozenset({"canary"}),
     "ticket-pickup": frozenset({"canary", "runs", "messages"}),

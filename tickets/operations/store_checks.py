@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import and_, exists, false, func, select
+from sqlalchemy import exists, false, func, select
 from sqlalchemy.orm import Session, load_only
 
 from database import fetch_rows
@@ -53,6 +53,13 @@ CLOCK_TOLERANCE = timedelta(seconds=60)
 WAL_WARNING_BYTES = 256 << 20
 VISIT = "visit"
 """Heartbeat of the last page that a person opened."""
+OTHER_INCIDENTS = (
+    incidents.PICKUP_PREFIX,
+    incidents.CHECK_PREFIX,
+    incidents.OPERATOR_PREFIX,
+    incidents.FOLLOW_UP_PREFIX,
+)
+"""Beginnings of the fingerprints of incidents that another check tells of, or that are about work and not about the board."""
 CLOSED_STATES = (TicketStatus.DONE, TicketStatus.CANCELLED)
 ATTENTION_STATES = (TicketStatus.NEEDS_INPUT, TicketStatus.IN_REVIEW, TicketStatus.BLOCKED)
 
@@ -234,13 +241,10 @@ def _check_unseen(session: Session) -> HealthCheck:
 
 
 def _check_incidents(session: Session) -> HealthCheck:
-    """Check for open incidents of which no other check tells."""
-    conditions = and_(
-        Incident.state != IncidentState.CLOSED,
-        ~Incident.fingerprint.startswith(incidents.PICKUP_PREFIX, autoescape=True),
-        ~Incident.fingerprint.startswith(incidents.CHECK_PREFIX, autoescape=True),
-    )
-    titles = [title for (title,) in fetch_rows(session, select(Incident.title).where(conditions).limit(MAX_NAMED + 1))]
+    """Check for open incidents of which no other check tells, and which say that Mission Control does not work."""
+    conditions = [~Incident.fingerprint.startswith(prefix, autoescape=True) for prefix in OTHER_INCIDENTS]
+    query = select(Incident.title).where(Incident.state != IncidentState.CLOSED, *conditions)
+    titles = [title for (title,) in fetch_rows(session, query.limit(MAX_NAMED + 1))]
     if not titles:
         return _pass("incidents", "none open")
     return _warn("incidents", f"{'; '.join(titles[:3])}.", "See the Incidents page.")

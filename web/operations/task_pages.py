@@ -12,7 +12,7 @@ from auth import Right
 from database import Session, reading, writing
 from models import IncidentState
 from redaction import SHAPES
-from tickets.operations import incidents, tasks
+from tickets.operations import inbox_items, incident_tracking, incidents, tasks
 from tickets.shared import events, paging
 from tickets.shared.errors import DomainError, NotFound
 from tickets.shared.lookup import get_ticket
@@ -38,7 +38,10 @@ RUN_EVENT_PREFIXES = ("agent.", "run.")
 def show_incidents() -> str:
     with reading(auth.get_instance().engine) as session:
         groups = [(state.value, incidents.list_incidents(session, state)) for state in IncidentState]
-    return layout.render_page("operations/incidents.html", "incidents", [("Incidents", None)], groups=groups)
+        ids = [incident.id for _, incident_list in groups for incident in incident_list]
+        items = inbox_items.load_newest_items(session, ids)
+    context = {"groups": groups, "items": items, "levels": len(incident_tracking.ESCALATION_TIMES)}
+    return layout.render_page("operations/incidents.html", "incidents", [("Incidents", None)], **context)
 
 
 @blueprint.post("/incidents/<number:incident_id>/<any(ack, close):order>")
