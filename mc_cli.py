@@ -10,7 +10,7 @@ with bootstrap.quick_imports():
     import click
     from sqlalchemy.exc import DatabaseError
 
-    from cli import admin, attach, export, jobs, mcp, plans, serve, takeover, tickets, tokens
+    from cli import admin, attach, export, jobs, mcp, plans, serve, takeover, telegram, tickets, tokens
     from database import UnsafeSQLite
     from migrations import ForeignKeyViolation, StoreEmpty, StoreTooNew
     from settings import SettingsError
@@ -21,6 +21,7 @@ with bootstrap.quick_imports():
 COMMANDS = (
     serve.serve,
     *tokens.COMMANDS,
+    *telegram.COMMANDS,
     *tickets.COMMANDS,
     *plans.COMMANDS,
     *takeover.COMMANDS,
