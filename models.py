@@ -1337,7 +1337,10 @@ class TelegramThread(Base):
 
 
 class TelegramMessage(Base):
-    """A part of an alert as it was sent to a chat. Buttons name it by its random `key`, as their data is short."""
+    """A part of an alert for a chat, which has a `message_id` once it was sent.
+
+    Buttons name it by its random `key`, as their data is short.
+    """
 
     __tablename__ = "telegram_messages"
     __table_args__ = log_table(
@@ -1348,7 +1351,7 @@ class TelegramMessage(Base):
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     chat_id: Mapped[int]
-    message_id: Mapped[int]
+    message_id: Mapped[int | None]
     alert_key: Mapped[str]
     part: Mapped[int]
     ticket_id: Mapped[int | None] = mapped_column(ForeignKey("tickets.id", ondelete="CASCADE"))

@@ -92,7 +92,10 @@ class Message:
 
 
 class BotServer:
-    """The server of one bot. `on_idle` is called by a poll that has nothing to return, and ends it; else it waits."""
+    """The server of one bot. `on_idle` is called by a poll that has nothing to return, and ends it; else it waits.
+
+    `on_message` is called with a message that the bot sends, before the bot gets its answer.
+    """
 
     def __init__(self) -> None:
         self.chats: dict[int, Chat] = {}
@@ -103,6 +106,7 @@ class BotServer:
         self.polls = 0
         self.redelivers = False
         self.on_idle: Callable[[], object] | None = None
+        self.on_message: Callable[[Message], object] | None = None
         self._numbers = itertools.count(100)
         self._changed = threading.Condition()
         self._is_closing = False
@@ -183,6 +187,8 @@ class BotServer:
             raise Refusal(400, "Bad Request: message thread not found")
         message = Message(chat.id, next(self._numbers), params)
         self.messages.append(message)
+        if self.on_message is not None:
+            self.on_message(message)
         return {"message_id": message.message_id, "chat": chat.describe()}
 
     def _editMessageText(self, params: Params) -> Params:

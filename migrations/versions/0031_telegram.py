@@ -71,7 +71,7 @@ def upgrade() -> None:
         "telegram_messages",
         sa.Column("id", models.BigId, nullable=False),
         sa.Column("chat_id", models.BigId, nullable=False),
-        sa.Column("message_id", models.BigId, nullable=False),
+        sa.Column("message_id", models.BigId, nullable=True),
         sa.Column("alert_key", sa.Text(), nullable=False),
         sa.Column("part", models.BigId, nullable=False),
         sa.Column("ticket_id", models.BigId, nullable=True),

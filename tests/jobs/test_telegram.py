@@ -77,6 +77,10 @@ class Setup:
         client = BotClient(TOKEN, self.context.settings.telegram_api_url)
         return TelegramChannel(setup, client, ChatPacer(lambda: self.clock, self.sleep))
 
+    def build_handler(self) -> UpdateHandler:
+        outbox = Outbox(BotClient(TOKEN, self.server.url), ChatPacer(sleep=lambda _: None))
+        return UpdateHandler(self.context, outbox, int(TOKEN.partition(":")[0]), BOT_NAME, self.lines.append)
+
     def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
         self.clock += seconds
@@ -190,8 +194,7 @@ def tick(runner: AlertRunner, read_value: Callable[[], Any]) -> Any:
 
 def test_of_answers_from_browser_and_telegram_at_once_exactly_one_counts(setup: Setup, engine: Engine) -> None:
     setup.pair(ANN, ANN)
-    outbox = Outbox(BotClient(TOKEN, setup.server.url), ChatPacer(sleep=lambda _: None))
-    handler = UpdateHandler(setup.context, outbox, int(TOKEN.partition(":")[0]), BOT_NAME, setup.lines.append)
+    handler = setup.build_handler()
     for _ in range(TRIALS):
         ticket_id, alert = setup.send_question("Yes", "No")
         press = setup.server.press(ANN, setup.server.messages[-1].buttons["Yes"])
@@ -200,6 +203,16 @@ def test_of_answers_from_browser_and_telegram_at_once_exactly_one_counts(setup: 
         toast = setup.server.list_answers()[-1]
         assert (f"{alert.ticket}: Yes" == toast, "bob was first" in toast) == (winner == "alice", winner == "bob")
         assert ("alice was first" in refusal, refusal == "") == (winner == "alice", winner == "bob")
+
+
+def test_a_button_counts_that_is_pressed_before_its_message_is_recorded(setup: Setup) -> None:
+    setup.pair(ANN, ANN)
+    handler = setup.build_handler()
+    setup.server.on_message = lambda message: handler.handle(setup.server.press(ANN, message.buttons["Yes"]))
+    ticket_id, alert = setup.send_question("Yes", "No")
+    assert setup.list_moves(ticket_id)[-1] == ("answer", "alice")
+    setup.channel.settle(alert, "", "Answered by alice.")
+    assert setup.server.list_texts(ANN)[-1].endswith("Answered by alice.")
 
 
 def answer_twice(engine: Engine, alert: Alert, answer_by_telegram: Callable[[], object]) -> str:

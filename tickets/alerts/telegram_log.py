@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from datetime import timedelta
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from database import insert_or_ignore
@@ -19,6 +19,7 @@ NUMBERING_LIFETIME = timedelta(days=6)
 """After a week without updates Telegram numbers them anew, beginning anywhere."""
 BUTTON_LIFETIME = timedelta(days=30)
 KEY_BYTES = 16
+IS_SENT = TelegramMessage.message_id.is_not(None)
 MAX_PROBLEM_BYTES = 500
 
 
@@ -86,34 +87,41 @@ def check_bot(session: Session) -> list[HealthCheck]:
 # ------------------------------------------------------------------------------------------------------------ messages
 
 
-def make_key() -> str:
-    """Make the key of a message, which its buttons carry."""
-    return secrets.token_urlsafe(KEY_BYTES)
+def reserve_message(session: Session, alert: Alert, chat_id: int, part: int) -> str:
+    """Record a part of an alert before it is sent, since a button may be pressed at once, and return its key.
 
-
-def record_message(
-    session: Session, alert: Alert, chat_id: int, message_id: int, *, part: int = 0, key: str | None = None
-) -> None:
-    """Record a part of an alert that was sent. The first message about a ticket is what the later ones reply to."""
-    values = {"chat_id": chat_id, "message_id": message_id, "alert_key": alert.key, "part": part}
-    values |= {"ticket_id": alert.ticket_id}
-    values |= {"key": key or make_key(), "alert": alert.as_json(), "created": now()}
+    A part that is sent again, as its first attempt may have failed, keeps its key.
+    """
+    values = {"chat_id": chat_id, "alert_key": alert.key, "part": part, "ticket_id": alert.ticket_id}
+    values |= {"key": secrets.token_urlsafe(KEY_BYTES), "alert": alert.as_json(), "created": now()}
     session.execute(insert_or_ignore(session, TelegramMessage).values(**values))
-    if alert.ticket_id is not None:
-        thread = {"chat_id": chat_id, "ticket_id": alert.ticket_id, "message_id": message_id}
+    return session.scalars(
+        select(TelegramMessage.key).where(*_match_parts(alert.key, chat_id), TelegramMessage.part == part)
+    ).one()
+
+
+def record_message(session: Session, key: str, message_id: int) -> None:
+    """Record that a message was sent. The first one about a ticket is what the later ones reply to."""
+    statement = update(TelegramMessage).where(TelegramMessage.key == key).values(message_id=message_id)
+    row = session.execute(statement.returning(TelegramMessage.chat_id, TelegramMessage.ticket_id)).first()
+    if row is not None and row.ticket_id is not None:
+        thread = {"chat_id": row.chat_id, "ticket_id": row.ticket_id, "message_id": message_id}
         session.execute(insert_or_ignore(session, TelegramThread).values(**thread))
 
 
 def count_parts(session: Session, alert_key: str, chat_id: int) -> int:
     """Count the parts of an alert that a chat has."""
-    mine = (TelegramMessage.alert_key == alert_key, TelegramMessage.chat_id == chat_id)
-    return session.scalar(select(func.count()).where(*mine)) or 0
+    return session.scalar(select(func.count()).where(*_match_parts(alert_key, chat_id), IS_SENT)) or 0
+
+
+def _match_parts(alert_key: str, chat_id: int) -> tuple[ColumnElement[bool], ...]:
+    return TelegramMessage.alert_key == alert_key, TelegramMessage.chat_id == chat_id
 
 
 def list_last_parts(session: Session, alert_key: str) -> list[TelegramMessage]:
     """List the last part of an alert in each chat that has it."""
     rows = session.scalars(
-        select(TelegramMessage).where(TelegramMessage.alert_key == alert_key).order_by(TelegramMessage.part)
+        select(TelegramMessage).where(TelegramMessage.alert_key == alert_key, IS_SENT).order_by(TelegramMessage.part)
     )
     return list({row.chat_id: row for row in rows}.values())
 

@@ -109,15 +109,15 @@ class AlertSender:
         with reading(self._engine) as session:
             first = telegram_log.count_parts(session, alert.key, destination.chat_id)
         for part in range(first, len(texts)):
-            key = telegram_log.make_key()
+            with writing(self._engine) as session:
+                key = telegram_log.reserve_message(session, alert, destination.chat_id, part)
             content: dict[str, Any] = {"text": texts[part], "disable_notification": alert.urgency is Urgency.LOW}
             if part == len(texts) - 1:
                 content["text"] += message_text.format_ending(alert, self._public_url)
                 content |= _build_keyboard(alert, key)
             message = self._post_in_thread(destination, alert, {**content, **HTML})
             with writing(self._engine) as session:
-                chat_id, message_id = destination.chat_id, message["message_id"]
-                telegram_log.record_message(session, alert, chat_id, message_id, part=part, key=key)
+                telegram_log.record_message(session, key, message["message_id"])
 
     def _post_in_thread(self, destination: Destination, alert: Alert, content: dict[str, Any]) -> dict[str, Any]:
         """Post a message at the place of its ticket, in a new one where somebody has deleted it."""
