@@ -35,6 +35,8 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 RUN_PREFIX = "mcr_"
 UPLOAD_OVERHEAD_BYTES = 64 << 10
 ANONYMOUS_BODY_BYTES = 16 << 10
+SIGNED_BODY_BYTES = 64 << 10
+SIGNATURE_HEADER = "webhook-signature"
 HANDOVER_SECONDS = 600
 CSRF_TOKEN_BYTES = 32
 MASKED_CSRF_TOKEN = re.compile(r"[0-9a-f]{128}")
@@ -147,6 +149,16 @@ def accept_handover(view: View) -> View:
     return public(view)
 
 
+def accept_signed(view: View) -> View:
+    """Accept requests to this public view from programs that sign them, which the view itself verifies.
+
+    They need neither a log-in nor an origin, and a log-in that they bring is not used. Without a signature, or from a page of
+    a browser, a request is one of a browser as at any other address.
+    """
+    view.signed = True  # type: ignore[attr-defined]
+    return public(view)
+
+
 def accept_uploads(view: View) -> View:
     """Allow uploads of files to this view."""
     view.uploads = True  # type: ignore[attr-defined]
@@ -193,7 +205,7 @@ def guard() -> None:
         raise SecurityError("This server does not accept requests for this host name.")
     if request.endpoint == "static":
         return
-    by_browser = "Authorization" not in request.headers
+    by_browser = "Authorization" not in request.headers and not is_signed()
     upgrade = "websocket" in request.headers.get("Upgrade", "").lower()
     unsafe = request.method not in SAFE_METHODS
     handover = by_browser and unsafe and _is_handover()
@@ -201,7 +213,7 @@ def guard() -> None:
         _require_browser_address()
     if by_browser and not handover and (unsafe or upgrade):
         _require_same_origin()
-    g.caller = identify()
+    g.caller = None if is_signed() else identify()
     if unroutable is not None:
         raise unroutable
     _require_right(_find_required_rights())
@@ -209,6 +221,12 @@ def guard() -> None:
         _set_size_limit()
     if by_browser and not handover and unsafe:
         _require_form_token()
+
+
+def is_signed() -> bool:
+    """Return whether a program has signed the request, to a view that verifies signatures. No browser sends such a one."""
+    from_page = "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
+    return SIGNATURE_HEADER in request.headers and not from_page and getattr(_find_view(), "signed", False)
 
 
 def _is_known_host() -> bool:
@@ -283,6 +301,9 @@ def _sign_handover(end: int) -> str:
 
 def _set_size_limit() -> None:
     """Lower the size limit before log-in, and raise it for a view that accepts uploads of an authenticated caller."""
+    if is_signed():
+        request.max_content_length = SIGNED_BODY_BYTES
+        return
     if g.caller is None:
         request.max_content_length = ANONYMOUS_BODY_BYTES
         return
@@ -413,6 +434,8 @@ def _identify_bearer(secret: str) -> Caller | None:
     with reading(get_instance().engine) as session:
         if secret.startswith(RUN_PREFIX):
             return _identify_run(session, secret)
+        if secret.startswith(claims.BOARD_PREFIX):
+            return _identify_orchestrator(session, secret)
         token = tokens.find_by_secret(session, secret)
     if token is None:
         return None
@@ -436,6 +459,14 @@ def _identify_run(session: Session, secret: str) -> Caller | None:
     if run is None or (run.state is RunState.ENDED and request.method in SAFE_METHODS):
         return None
     return Caller(Actor(ActorKind.RUN, run.agent, run.id, run.ticket_id), Right.RUN, "run", run.id)
+
+
+def _identify_orchestrator(session: Session, secret: str) -> Caller | None:
+    """Identify a run of an orchestrator by its token of the board, which is valid while the run is live."""
+    run = claims.find_by_board_token(session, secret)
+    if run is None:
+        return None
+    return Caller(Actor(ActorKind.ORCHESTRATOR, run.agent, run.id), Right.ORCHESTRATOR, "run", run.id)
 
 
 def _identify_program(token: ApiToken) -> Caller:

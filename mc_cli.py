@@ -10,7 +10,7 @@ with bootstrap.quick_imports():
     import click
     from sqlalchemy.exc import DatabaseError
 
-    from cli import admin, attach, export, jobs, mcp, plans, serve, takeover, telegram, tickets, tokens
+    from cli import admin, attach, export, hooks, jobs, mcp, plans, schedule, serve, takeover, telegram, tickets, tokens
     from database import UnsafeSQLite
     from migrations import ForeignKeyViolation, StoreEmpty, StoreTooNew
     from settings import SettingsError
@@ -27,6 +27,8 @@ COMMANDS = (
     *takeover.COMMANDS,
     *attach.COMMANDS,
     *jobs.COMMANDS,
+    *schedule.COMMANDS,
+    *hooks.COMMANDS,
     *admin.COMMANDS,
     *export.COMMANDS,
     *mcp.COMMANDS,

@@ -20,11 +20,12 @@ from typing import TypeVar
 
 from protocol import COORDINATION, MAX_PROOF_CHARACTERS, AgentVerdict, ProofKind
 from redaction import Redaction, cut_text, read_run_secrets, strip_controls
-from workers.agents.coordination import PRESENCE_FILE, VERSION, hold_liveness_lock
+from workers.agents.coordination import BOARD_TOKEN_VARIABLE, PRESENCE_FILE, VERSION, hold_liveness_lock
 from workers.contract import attached_files
 from workers.contract.agent_events import MAX_TEXT_BYTES
 from workers.contract.spec import SPEC_FILE
 from workers.host import files
+from workers.run import board_tools
 from workers.run.api import JSON_TYPE, ApiClient, ApiResponse, Unreachable
 from workers.run.mcp_server import Json, McpServer, Tool, ToolError, build_object_schema
 from workers.run.verdict import MAX_SIGNAL_BYTES, SIGNAL_FILE
@@ -89,6 +90,7 @@ class CoordinationService:
     api: str
     token_file: Path
     redaction: Redaction
+    board_token_file: Path | None = None
 
     def get(self, path: str) -> Json:
         """Get a JSON object of the board. `ToolError` has a text that the agent can act on."""
@@ -190,12 +192,22 @@ def read_service(environment: Mapping[str, str] = os.environ) -> CoordinationSer
         raise SystemExit(f"{COORDINATION} cannot read the secrets of its run, which it must redact: {error}") from error
     if not ticket_id.isascii() or not ticket_id.isdecimal():
         raise SystemExit("MC_TICKET_ID is not a number")
-    return CoordinationService(Path(run_dir), Path(workspace), int(ticket_id), nonce, api, Path(token_file), redaction)
+    board_token = environment.get(BOARD_TOKEN_VARIABLE)
+    return CoordinationService(
+        Path(run_dir),
+        Path(workspace),
+        int(ticket_id),
+        nonce,
+        api,
+        Path(token_file),
+        redaction,
+        Path(board_token) if board_token else None,
+    )
 
 
 def build_server(service: CoordinationService) -> McpServer:
     """Build the server with all tools, for one run."""
-    builders = (_build_verdict_tools, _build_board_tools, _build_reply_tools, _build_file_tools)
+    builders = (_build_verdict_tools, _build_ticket_tools, _build_reply_tools, _build_file_tools, _build_board_tools)
     tools = [tool for build in builders for tool in build(service)]
     return McpServer(COORDINATION, VERSION, _INSTRUCTIONS, tools, service.record_presence)
 
@@ -259,6 +271,14 @@ def _build_question_tools(service: CoordinationService, verdicts: VerdictFile) -
 
 
 def _build_board_tools(service: CoordinationService) -> list[Tool]:
+    """Build the tools of an orchestrator, whose run has a token of the board."""
+    if service.board_token_file is None:
+        return []
+    client = ApiClient(service.api, service.board_token_file.read_text().strip(), TIMEOUT_SECONDS)
+    return board_tools.list_tools(client, service.redaction.clean_fields)
+
+
+def _build_ticket_tools(service: CoordinationService) -> list[Tool]:
     def get_ticket() -> str:
         files = service.get(f"{service.ticket}/attachments")["items"]
         facts = [{key: row[key] for key in ("id", "name", "media_type", "size", "author")} for row in files]

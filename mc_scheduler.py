@@ -1,4 +1,4 @@
-"""Run the tasks of `tasks/*.md` at their cron times, and a dispatch pass within a second of a relevant event.
+"""Run the tasks of `tasks/*.md`, here and in the home, at their cron times, and a dispatch pass within a second of a relevant event.
 
 1. Take the scheduler's lock of this home.
 2. Watch the store in a thread: when a ticket may have become runnable, make a pass at once (the task of each minute is
@@ -98,6 +98,7 @@ def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
     """Run the scheduler until a signal comes."""
     if context.settings.ambient.is_served:
         subreaper.end_with_parent()
+    scheduler.close_interrupted()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

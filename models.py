@@ -241,6 +241,26 @@ class Trigger(enum.StrEnum):
     EVENT = "event"
 
 
+class CatchUp(enum.StrEnum):
+    """How a task makes up for slots that it missed: not at all, by one run for all of them, or by one run for each."""
+
+    SKIP = "skip"
+    ONCE = "once"
+    ALL = "all"
+
+
+class MissReason(enum.StrEnum):
+    """Why a task did not do the work of a slot."""
+
+    NOT_RUNNING = "not_running"
+    ASLEEP = "asleep"
+    DISABLED = "disabled"
+    STILL_RUNNING = "still_running"
+    PAUSED = "paused"
+    INTERRUPTED = "interrupted"
+    BUSY = "busy"
+
+
 class InboxState(enum.StrEnum):
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -436,7 +456,7 @@ ENUMS: tuple[type[enum.Enum], ...] = (
     TicketStatus, Priority, ActorKind, RelationKind, WakeKind, Gate, PhaseState, RunState, Outcome, RunMode, Failure,
     AgentKind, CommentKind, MessageKind, DeliveryState, DeliveryMode, RequestState, EvidenceSource, EvidenceStatus,
     Scope, TaskOutcome, Trigger, InboxState, IncidentState, HealthStatus, DraftState, Landing, LandingState, Planning, PlanState,
-    SlotAction, AlertKind, AlertState,
+    SlotAction, CatchUp, MissReason, AlertKind, AlertState,
 )  # fmt: skip
 
 
@@ -511,6 +531,7 @@ class Project(Base):
     push_address: Mapped[str | None]
     sign_landings: Mapped[bool] = mapped_column(default=False, server_default=false())
     ticket_template: Mapped[str] = mapped_column(default="", server_default="")
+    phases: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     max_runs: Mapped[int] = mapped_column(default=2)
     trusted_digest: Mapped[str | None]
     archived: Mapped[bool] = mapped_column(default=False)
@@ -730,6 +751,17 @@ class TicketTag(Base):
     tag: Mapped[str] = mapped_column(primary_key=True)
 
 
+class TriageNote(Base):
+    """The result of triage for a ticket of the inbox that it has not moved: the proposed owner, if any, and the reason."""
+
+    __tablename__ = "triage_notes"
+    __table_args__ = table()
+    ticket_id: Mapped[int] = ticket_key(primary_key=True)
+    owner: Mapped[str | None]
+    reason: Mapped[str]
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
 class TicketRelationship(Base):
     """A relationship `ticket_id <kind> other_id`, such as MC-1 blocks MC-2."""
 
@@ -898,6 +930,7 @@ class Run(Base):
 
     `prompt` is the text as sent, without secrets. `waiting_since` is when the run last began to wait or had a request
     settled. An external run counts as silent from `silent_after`, which is `silence_seconds` after its last sign.
+    `board_token_hash` is that of the token with which a run of an orchestrator works the board while it is live.
     """
 
     __tablename__ = "runs"
@@ -907,6 +940,7 @@ class Run(Base):
         partial_index("runs_live", "state", where=LIVE),
         Index("runs_started", "started"),
         Index("runs_ended", "ended"),
+        partial_index("runs_board_token", "board_token_hash", unique=True, where=text("board_token_hash IS NOT NULL")),
         one_of("state", RunState),
         one_of("outcome", Outcome),
         one_of("mode", RunMode),
@@ -933,6 +967,7 @@ class Run(Base):
     conversation_id: Mapped[str | None]
     config_dir: Mapped[str | None]
     token_hash: Mapped[str] = mapped_column(unique=True)
+    board_token_hash: Mapped[str | None]
     nonce: Mapped[str]
     resumes: Mapped[bool] = mapped_column(default=False)
     forks: Mapped[str | None]
@@ -1168,7 +1203,12 @@ class Quarantined(Base):
 
 class InboxItem(Base):
     __tablename__ = "inbox_items"
-    __table_args__ = log_table(Index("inbox_items_state", "state", "id"), one_of("state", InboxState))
+    __table_args__ = log_table(
+        Index("inbox_items_state", "state", "id"),
+        Index("inbox_items_by_ticket", "ticket_id", "kind", "created"),
+        Index("inbox_items_settled", "settled"),
+        one_of("state", InboxState),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str]
     ticket_id: Mapped[int | None] = mapped_column(ForeignKey("tickets.id", ondelete="CASCADE"))
@@ -1395,6 +1435,39 @@ class TaskRun(Base):
     output_tail: Mapped[str] = mapped_column(default="")
     started: Mapped[datetime] = mapped_column(default=now)
     ended: Mapped[datetime | None]
+
+
+class TaskSlot(Base):
+    """A time at which a task was due, or a sequence of such times that were missed for one reason.
+
+    `until` is the last time of a sequence of `count`, and equals `due` otherwise. `ticket_id` is the ticket that the run
+    created, or the open one that prevented it.
+    """
+
+    __tablename__ = "task_slots"
+    __table_args__ = log_table(
+        Index("task_slots_by_task", "task", "due"),
+        Index("task_slots_by_host", "task", "host", "until"),
+        Index("task_slots_until", "until"),
+        partial_index("task_slots_open", "host", where=text("started IS NOT NULL AND ended IS NULL")),
+        one_of("trigger", Trigger),
+        one_of("catch_up", CatchUp),
+        one_of("outcome", TaskOutcome),
+        one_of("reason", MissReason),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    task: Mapped[str]
+    trigger: Mapped[Trigger]
+    due: Mapped[datetime]
+    until: Mapped[datetime]
+    count: Mapped[int] = mapped_column(default=1)
+    catch_up: Mapped[CatchUp]
+    started: Mapped[datetime | None]
+    ended: Mapped[datetime | None]
+    outcome: Mapped[TaskOutcome | None]
+    reason: Mapped[MissReason | None]
+    ticket_id: Mapped[int | None]
 
 
 class TaskState(Base):

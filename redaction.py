@@ -53,7 +53,7 @@ _TOKEN_SHAPES = {
     **dict.fromkeys(("xoxa-", "xoxb-", "xoxp-", "xoxr-", "xoxs-", "xapp-"), r"[A-Za-z0-9-]{10,255}"),
     "SG.": r"[\w-]{16,64}\.[\w-]{16,64}",
     "eyJ": r"[\w-]{10,512}+\.eyJ[\w-]{10,4096}+\.[\w-]{10,1024}",
-    "mc_": r"[\w-]{43}(?![\w-])",
+    **dict.fromkeys(("mc_", "mcb_"), r"[\w-]{43}(?![\w-])"),
 }
 """How the tokens of well-known services begin, and how they go on. Agents write what is searched, so no pattern backtracks far."""
 _WORD_STARTS = frozenset({"sk-"})

@@ -84,6 +84,11 @@ def _split_list(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _parse_table(value: object) -> object:
+    """Parse a table written as JSON, as in the environment."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
 def _is_zone(name: str) -> bool:
     """Return whether a name is one of the IANA database. To list all names, 600 files would be read."""
     try:
@@ -198,9 +203,7 @@ def _price(input: float, output: float, cache_read: float, cache_write: float) -
     return Price(input=input, output=output, cache_read=cache_read, cache_write=cache_write)
 
 
-Prices = Annotated[
-    dict[str, Price], BeforeValidator(lambda value: json.loads(value) if isinstance(value, str) else value)
-]
+Prices = Annotated[dict[str, Price], BeforeValidator(_parse_table)]
 PRICES_SOURCE = (
     "for Claude the model catalogue of Claude Code 2.1.332 (November 2026), for GPT-5 the list prices of 2025"
 )
@@ -244,6 +247,20 @@ class Retention(_Frozen):
     canary: PositiveInt = Field(3, description="days a canary ticket is kept")
     backups: PositiveInt = Field(14, description="days a backup is kept")
     logs: PositiveInt = Field(30, description="days a log file is kept")
+
+
+class Triage(_Frozen):
+    """How the task triage-untriaged treats tickets of the inbox."""
+
+    automatic: bool = Field(
+        False, description="whether a ticket that the rules decide goes to To do; otherwise its owner is only proposed"
+    )
+    owners: Annotated[dict[str, str], BeforeValidator(_parse_table)] = Field(
+        {}, description='a table: the owner by tag, as in bug = "codex"'
+    )
+    file_undecided: bool = Field(
+        False, description="whether tickets that the rules cannot decide are filed in the inbox of the orchestrator"
+    )
 
 
 SERVE_VARIABLE = "MISSION_CONTROL_SERVE"
@@ -361,6 +378,7 @@ class Settings(_Programs):
     limits: Limits = Limits()
     budget: Budget = Budget()
     retention: Retention = Retention()
+    triage: Triage = Triage()
     prices: Prices = Field(
         {},
         description="a table: US dollars for a million tokens by pattern of the model, beside the defaults on the team page",
@@ -465,6 +483,16 @@ class Settings(_Programs):
         return self.home / "secrets"
 
     @property
+    def tasks_dir(self) -> Path:
+        """Folder of the user's own tasks."""
+        return self.home / "tasks"
+
+    @property
+    def hooks_dir(self) -> Path:
+        """Folder of the inbound hooks."""
+        return self.home / "hooks"
+
+    @property
     def run_dir(self) -> Path:
         """Locks, process ids and generated configuration of the running instance."""
         return self.home / "run"
@@ -488,6 +516,19 @@ class Settings(_Programs):
     def landings_dir(self) -> Path:
         """Folder of the temporary work trees of landings."""
         return self.home / "landing"
+
+    def board_token_file(self, run_id: int) -> Path:
+        """File of the token with which an orchestrator's run works the board, in a folder that is hidden from agents."""
+        return self.board_tokens_dir / str(run_id)
+
+    @property
+    def board_tokens_dir(self) -> Path:
+        return self.secrets_dir / "board-tokens"
+
+    @property
+    def sweeps_dir(self) -> Path:
+        """Folder of the temporary work trees in which evidence is verified again."""
+        return self.home / "sweep"
 
     def run_path(self, run_id: int) -> Path:
         return self.runs_dir / str(run_id)

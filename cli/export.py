@@ -45,7 +45,7 @@ RELATED_TABLES: tuple[tuple[str, Any], ...] = (
     ("phases", TicketPhase),
     ("attachments", Attachment),
 )
-SECRET_COLUMNS = frozenset({"token_hash", "nonce"})
+SECRET_COLUMNS = frozenset({"token_hash", "board_token_hash", "nonce"})
 """Columns of a run that only its programs may read."""
 
 

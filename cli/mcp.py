@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
 from settings import load
 from workers.run.api import ApiClient
-
-from .board_tools import build_server
+from workers.run.board_tools import build_server
 
 TIMEOUT_SECONDS = 30.0
 MAX_BODY_BYTES = 1 << 20
+MAX_CONNECTIONS = 16
+BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 PATH = "/mcp"
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 SINGLE_HEADERS = ("Host", "Origin", "Authorization", "Content-Length")
@@ -64,13 +68,31 @@ def serve_http(api: str, port: int) -> None:
 
 
 class McpHttpServer(ThreadingHTTPServer):
-    """Streamable HTTP without sessions: each message is answered with one JSON object."""
+    """Streamable HTTP without sessions: each message is answered with one JSON object.
+
+    A connection has a thread, and at most `MAX_CONNECTIONS` are served at a time: any other is closed.
+    """
 
     daemon_threads = True
 
     def __init__(self, api: str, port: int) -> None:
         super().__init__(("127.0.0.1", port), McpRequestHandler)
         self.api = api
+        self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+            return
+        with suppress(OSError):
+            request.sendall(BUSY)
+        self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
 
     @property
     def own_hosts(self) -> set[str]:

@@ -12,13 +12,12 @@ from sqlalchemy import select
 from models import Ticket, TicketStatus
 from settings import load
 from tickets.conversation import timeline
-from tickets.lifecycle import moves, transitions
+from tickets.lifecycle import editing, moves, transitions
 from tickets.planning import attempts
 from tickets.planning.attempts import StartAttempts
 from tickets.runs import reports
 from tickets.runs.notify_run import notify_run, stopping_run
-from tickets.shared.errors import Invalid
-from tickets.shared.inputs import NewTicket
+from tickets.shared.inputs import EditTicket, NewTicket
 from tickets.shared.lookup import find_live_run, get_ticket
 from tickets.workflow import landing
 
@@ -41,12 +40,13 @@ def ticket() -> None:
 def create(
     description: str,
     acceptance: tuple[str, ...],
+    tags: tuple[str, ...],
     fork_of: str | None,
     wake: tuple[str, ...],
     as_json: bool,
     **fields: Any,
 ) -> None:
-    """Create a ticket.
+    """Create a ticket. Without --tag it is tagged by the rules of the Help page.
 
     A waiting one needs a wake condition: --wake manual, --wake time --wake at=2026-12-01T09:00:00Z,
     --wake ticket --wake ticket=MC-3, --wake agent_idle --wake agent=codex --wake minutes=30,
@@ -56,6 +56,7 @@ def create(
     criteria = [{"text": criterion} for criterion in acceptance]
     links = [{"kind": "fork_of", "ticket": fork_of}] if fork_of else []
     fields |= {"acceptance": criteria, "relationships": links, "wake": _parse_wake(wake)}
+    fields |= {"tags": list(tags)} if tags else {}
     body = validate_fields(NewTicket, description=_read_text(description), **fields)
     with writing(settings) as session:
         row = _build_row(transitions.create_ticket(session, body, actor))
@@ -117,11 +118,9 @@ def move(reference: str, name: str, facts: tuple[str, ...], as_json: bool) -> No
 
 def _check_arguments(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Convert the arguments of a move. `Invalid` for one that the move does not have."""
-    definition = moves.MOVES.get(name)
-    names = {"version", *definition.facts.model_fields} if definition else arguments.keys()
-    if unknown_names := sorted(arguments.keys() - names):
-        raise Invalid(f"The move {name} has no {' and no '.join(unknown_names)}. It takes {', '.join(sorted(names))}.")
-    return arguments | ({"version": int(arguments["version"])} if str(arguments.get("version")).isdecimal() else {})
+    version = {"version": arguments.pop("version")} if "version" in arguments else {}
+    moves.find_move(name).parse_facts(arguments)
+    return arguments | {key: int(value) if str(value).isdecimal() else value for key, value in version.items()}
 
 
 @ticket.command()
@@ -133,6 +132,20 @@ def comment(reference: str, body: str) -> None:
     new_comment = validate_fields(timeline.NewComment, body=_read_text(body))
     with writing(settings) as session:
         timeline.add_comment(session, get_ticket(session, reference).id, new_comment, actor)
+
+
+@ticket.command("tag")
+@click.argument("reference")
+@click.argument("tags", nargs=-1, metavar="[TAG]...")
+@as_json
+def set_tags(reference: str, tags: tuple[str, ...], as_json: bool) -> None:
+    """Give the ticket REFERENCE these TAGs in place of those that it has, or none."""
+    settings, actor = require_operator()
+    with writing(settings) as session:
+        target = get_ticket(session, reference)
+        body = validate_fields(EditTicket, version=target.version, tags=list(tags))
+        row = _build_row(editing.edit_ticket(session, target, body, actor)) | {"tags": sorted(set(tags))}
+    print_one(row, as_json=as_json)
 
 
 @ticket.command("try")

@@ -102,6 +102,7 @@ def settle_runs(context: JobContext, counts: PassCounts) -> None:
     counts.reconciled = reconcile.reconcile_runs(context, panes)
     _remove_dead_panes(context, panes)
     _remove_dead_sockets(context)
+    _remove_ended_tokens(context)
     counts.released = workspaces.release_ended_slots(context)
 
 
@@ -130,6 +131,17 @@ def _remove_dead_sockets(context: JobContext) -> None:
         with reading(context.engine) as session:
             live_runs = {run.id for run in claims.list_live(session)}
         host_state.remove_dead_sockets(context, sockets, live_runs)
+
+
+def _remove_ended_tokens(context: JobContext) -> None:
+    """Remove the files of the board's tokens whose runs have ended, and the tokens with them."""
+    folder = context.settings.board_tokens_dir
+    if token_files := list(folder.iterdir()) if folder.is_dir() else []:
+        with reading(context.engine) as session:
+            live_runs = {str(run.id) for run in claims.list_live(session)}
+        for file in token_files:
+            if file.name not in live_runs:
+                file.unlink(missing_ok=True)
 
 
 def preview_pass(context: JobContext, *, resumed_only: bool = False) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from . import dispatch_pass, repositories, single_flight
 from .health import canary
 from .host_state import ObservationError
 from .job_context import JobContext
+from .loops import triage
+from .orchestrator import board_sweep, inbox_drain
 from .task_recorder import JobResult, run_and_record
 
 MAX_BATCHES = 25
@@ -182,7 +184,10 @@ def _find_clock_doubt(context: JobContext) -> str | None:
 
 JOBS: dict[str, Callable[[JobContext], JobResult]] = {
     "queue-reaper": reap_queue,
+    triage.TASK: triage.make_pass,
     RETENTION: apply_retention,
+    "inbox-drain": inbox_drain.make_pass,
+    board_sweep.TASK: board_sweep.make_pass,
     "backup": back_up_store,
     "canary": canary.make_pass,
 }

@@ -20,21 +20,18 @@ from tickets.runs import landing_results
 from tickets.shared.errors import DomainError
 from tickets.workflow import landing
 from tickets.workflow.landing import LandingPlan
-from workers.contract.spec import format_marker
-from workers.host import ports, processes
 from workers.host.job_thread import JobThread
 from workers.host.ports import NoFreePorts
 from workers.host.private_dirs import make_private_dir
-from workers.repository import checks, git, linked_files, pull_requests, submodules, worktrees
+from workers.repository import checks, git, linked_files, pull_requests
 from workers.repository import landing as git_landing
 from workers.repository.landing import LandingError, LandingJob, MergeCandidate, MergeConflict
-from workers.repository.workspace import WorkspaceError, run_set_up
-from workers.run import teardown
+from workers.repository.workspace import WorkspaceError
 
 from . import single_flight, spec_builder, workspaces
 from .job_context import JobContext
-from .reconcile import NO_PROCESS
 from .task_recorder import JobResult, run_and_record
+from .workspaces import ScratchCheck
 
 TASK = "landing"
 SHORT_SHA_LENGTH = 10
@@ -67,7 +64,7 @@ def make_pass(context: JobContext, give_up: Callable[[], bool] = checks.never_gi
     counts: Counter[str] = Counter()
     try:
         with single_flight.hold_host_lock(context, TASK):
-            _remove_leftovers(context)
+            workspaces.remove_scratch_leftovers(context, context.settings.landings_dir, TASK)
             with reading(context.engine) as session:
                 waiting = landing_results.list_pending(session, context.host)
             for ticket in waiting:
@@ -88,16 +85,6 @@ def _land_ticket(context: JobContext, ticket: Ticket, give_up: Callable[[], bool
     except Exception:
         traceback.print_exc()
         return "failed"
-
-
-def _remove_leftovers(context: JobContext) -> None:
-    """Kill the checks and remove the work trees of a landing program that was killed."""
-    folder = context.settings.landings_dir
-    for leftover in folder.iterdir() if folder.is_dir() else ():
-        name = f"{TASK}-{leftover.name}"
-        processes.stop(NO_PROCESS, format_marker(context.settings.instance, name), 0)
-        ports.release_ports(context.settings.ports_dir, name)
-    worktrees.remove_scratch_worktrees(folder)
 
 
 def run_pass(
@@ -238,58 +225,21 @@ class _LandingAttempt:
         project = self._project
         if project is None or not project.check_command:
             return
-        try:
-            outcome = self._check_scratch(project, self._environment(project))
-        finally:
-            ports.release_ports(self._context.settings.ports_dir, self._name)
+        outcome = ScratchCheck(
+            self._context,
+            project,
+            self._profile,
+            self._plan.run,
+            self._scratch,
+            workspaces.format_scratch_name(TASK, self._ticket.identifier),
+            self._redaction,
+            lambda: self._give_up() or not self._is_wanted(),
+        ).run()
         if outcome.exit_code is None and not outcome.timed_out:
             raise LandingWithdrawn
         if not outcome.has_passed:
             raise CheckFailed(outcome)
         self._tested = outcome.as_json()
-
-    def _check_scratch(self, project: Project, environment: dict[str, str]) -> checks.CheckResult:
-        """Run set-up, check and tear-down command in the scratch work tree, prepared like a workspace."""
-        timeout = self._context.settings.limits.check_seconds
-        linked_files.add_files(Path(project.folder), self._scratch, project.copy_files, project.link_files)
-        submodules.initialise_submodules(self._scratch, "HEAD")
-        try:
-            if project.setup_command:
-                run_set_up(self._scratch, project.setup_command, environment, timeout, self._redaction)
-            return self._run(project.check_command or [], environment, timeout)
-        finally:
-            self._tear_down(project, environment)
-
-    def _tear_down(self, project: Project, environment: dict[str, str]) -> None:
-        """Run the tear-down command. A failure is logged, as it does not affect the merge."""
-        if not project.teardown_command:
-            return
-        outcome = self._run(project.teardown_command, environment, teardown.TEARDOWN_SECONDS, "-teardown")
-        if not outcome.has_passed:
-            print(f"{self._ticket.identifier}: {teardown.describe_failure(outcome)}", file=sys.stderr)
-
-    def _environment(self, project: Project) -> dict[str, str]:
-        """Build the environment of the ticket's runs, with a separate marker, so that nothing in it can act as the operator."""
-        variables = workspaces.reserve_variables(self._context, self._name, project)
-        return spec_builder.build_environment(self._context.settings, self._profile, self._name) | variables
-
-    @property
-    def _name(self) -> str:
-        return f"{TASK}-{self._ticket.identifier}"
-
-    def _run(
-        self, argv: list[str], environment: dict[str, str], timeout: float, suffix: str = ""
-    ) -> checks.CheckResult:
-        return checks.run(
-            argv,
-            cwd=self._scratch,
-            env=environment,
-            marker=format_marker(self._context.settings.instance, self._name),
-            log=self._context.settings.logs_dir / f"{self._name}{suffix}.log",
-            timeout=timeout,
-            redaction=self._redaction,
-            give_up=lambda: self._give_up() or not self._is_wanted(),
-        )
 
     def _describe_check(self, outcome: checks.CheckResult) -> RecordResult:
         ending = "timed out" if outcome.timed_out else f"exit {outcome.exit_code}"

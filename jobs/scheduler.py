@@ -1,6 +1,7 @@
 """The scheduler's work: start the tasks that are due, each in a thread and never twice at a time, and record the results.
 
-A task whose command is in `JOBS_BY_COMMAND` runs in its thread. Any other is started as a program.
+A task whose command is in `JOBS_BY_COMMAND` runs in its thread, and so does one with a ticket. Any other command is started
+as a program. Each slot of a task gets its row in the ledger.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,9 +17,10 @@ from functools import partial
 from pathlib import Path
 
 from database import reading, writing
-from models import TaskOutcome, Trigger, now
-from tickets.operations import cron, tasks
-from tickets.operations.cron import Task, TaskFolder
+from models import MissReason, TaskOutcome, Trigger, now
+from tickets.operations import cron, slot_plan, tasks, ticket_tasks
+from tickets.operations.cron import DEFAULT_TIMEOUT_SECONDS, Task, TaskFolder
+from tickets.operations.slot_plan import Causes, SlotPlan
 from tickets.shared import events
 from workers.run import task_process as programs
 from workers.run.task_process import ProcessResult
@@ -25,14 +28,18 @@ from workers.run.task_process import ProcessResult
 from . import housekeeping, landing, pickup, single_flight, spec_builder, watchdog
 from .health import canary, look
 from .job_context import JobContext
-from .task_recorder import JobResult, choose_status
+from .loops import triage
+from .orchestrator import board_sweep
+from .schedule.task_ledger import RunningSlot, TaskLedger
+from .task_recorder import JobResult, choose_status, run_and_record
 
 ROOT = Path(__file__).resolve().parent.parent
 GRACE_SECONDS = 8.0
 """Enough for a dispatch pass."""
 STOP_SECONDS = 4.0
-DEFAULT_TIMEOUT_SECONDS = 300.0
-"""The timeout of a job whose task has no file any more."""
+SLEEP_LIMIT = timedelta(seconds=30)
+"""Time between two ticks from which on the machine counts as asleep in between."""
+MAX_SLEEPS = 16
 REPEAT_INTERVAL = timedelta(seconds=30)
 """How long after a failure that may be over in a moment a task is run again."""
 
@@ -67,6 +74,11 @@ def run_canary(call: JobCall) -> JobResult:
     return housekeeping.run_pass(call.context, "canary", call.trigger, task=call.task, work=work)
 
 
+def run_board_sweep(call: JobCall) -> JobResult:
+    work = partial(board_sweep.make_pass, give_up=call.give_up)
+    return housekeeping.run_pass(call.context, board_sweep.TASK, call.trigger, task=call.task, work=work)
+
+
 def check_health(call: JobCall) -> JobResult:
     return look.run_pass(call.context, call.trigger, task=call.task)
 
@@ -76,9 +88,12 @@ JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {
     ("mc_land.py",): run_landing,
     ("queue_reaper.py",): partial(run_housekeeping, "queue-reaper"),
     ("queue_reaper.py", "--canary"): run_canary,
+    ("queue_reaper.py", "--inbox-drain"): partial(run_housekeeping, "inbox-drain"),
+    ("queue_reaper.py", "--orchestrator-board-sweep"): run_board_sweep,
+    ("queue_reaper.py", "--triage-untriaged"): partial(run_housekeeping, triage.TASK),
     ("mc_health.py",): check_health,
 }
-"""Commands that the scheduler runs as jobs, since starting a program each minute takes longer than the work."""
+"""Commands that the scheduler runs as jobs: those of each minute, and those with checks that must end with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +106,15 @@ class Schedule:
 
 
 class Scheduler:
-    """Starts due tasks. `started_at` counts as the last run of clock tasks that never ran. `log` takes a line for people."""
+    """Starts due tasks of a folder and of the home.
+
+    `started_at` counts as the last slot of clock tasks that never ran. `log` takes a line for people.
+    """
 
     def __init__(self, context: JobContext, folder: Path, started_at: datetime, log: Callable[[str], None]) -> None:
         self._context = context
-        self._files = TaskFolder(folder)
+        self._files = TaskFolder(folder, context.settings.tasks_dir)
+        self._ledger = TaskLedger(context, log)
         self._started = started_at
         self._offset = cron.choose_offset(context.settings.instance)
         self._log = log
@@ -107,8 +126,12 @@ class Scheduler:
         self._decided: dict[str, bool] = {}
         self._next: dict[str, tuple[Task, datetime, datetime]] = {}
         self._repeat_times: dict[str, datetime] = {}
+        self._last: dict[str, datetime] = {}
+        self._ended: dict[str, datetime] = {}
+        self._sleeps: deque[tuple[datetime, datetime]] = deque(maxlen=MAX_SLEEPS)
+        self._ticked = started_at
         with reading(context.engine) as session:
-            self._last = {name: row.started for name, row in tasks.load_latest(session).items()}
+            self._former = {name: row.started for name, row in tasks.load_latest(session).items()}
             self._cursor = events.get_last_id(session)
 
     def load_schedule(self) -> Schedule:
@@ -133,19 +156,31 @@ class Scheduler:
 
         A running task is due again when it has ended. Without `is_changed` the store is not read.
         """
+        self._note_sleep(moment)
+        self._ledger.write_pending()
         self._running = {name: thread for name, thread in self._running.items() if thread.is_alive()}
         schedule = self.load_schedule() if is_changed else self._build_schedule()
-        due = {name: Trigger.TIMER for name in schedule.enabled if self._is_due(schedule, name, moment)}
+        due = {name: (Trigger.TIMER, time) for name, time in self._plan(schedule, moment).items()}
         if is_changed:
-            due |= dict.fromkeys(self._list_requested() & schedule.tasks.keys(), Trigger.OPERATOR)
+            requested = self._list_requested() & schedule.tasks.keys()
+            due |= {name: due.get(name, (Trigger.OPERATOR, moment)) for name in requested}
         due_names = sorted(due.keys() - self._running.keys())
         for name in due_names:
-            self._last[name] = moment
             self._repeat_times.pop(name, None)
-            arguments = (schedule.tasks[name], due[name])
+            arguments = (schedule.tasks[name], *due[name])
             self._running[name] = threading.Thread(target=self._work, args=arguments, name=f"task {name}")
             self._running[name].start()
         return due_names
+
+    def _note_sleep(self, moment: datetime) -> None:
+        """Note that no tick was made for a while: the machine was asleep, or its clock was set."""
+        if moment - self._ticked > SLEEP_LIMIT:
+            self._sleeps.append((self._ticked, moment))
+        self._ticked = moment
+
+    def close_interrupted(self) -> None:
+        """Mark the slots that an earlier scheduler of this home left open. Only its only scheduler may call this."""
+        self._ledger.close_interrupted()
 
     def _list_requested(self) -> set[str]:
         """List the tasks requested since the last call."""
@@ -174,22 +209,56 @@ class Scheduler:
 
     def run_now(self, name: str, trigger: Trigger = Trigger.OPERATOR) -> TaskOutcome:
         """Run one task now in this thread, enabled or not. `KeyError` for an unknown one."""
-        return self._run(self.load_schedule().tasks[name], trigger).outcome
+        return self._run(self.load_schedule().tasks[name], trigger, now()).outcome
 
-    def _is_due(self, schedule: Schedule, name: str, moment: datetime) -> bool:
-        """Return True when a task is due.
+    def _plan(self, schedule: Schedule, moment: datetime) -> dict[str, datetime]:
+        """Find the slots to run for by task, and record those that were missed. A running task has to end first."""
+        due: dict[str, datetime] = {}
+        for name, task in schedule.tasks.items():
+            if name in self._running:
+                continue
+            plan = self._plan_task(task, name in schedule.enabled, moment)
+            self._ledger.record_missed(task, plan.missed)
+            if plan.missed:
+                self._last[name] = plan.missed[-1].last
+            if plan.due:
+                due[name] = self._last[name] = plan.due
+        return due
 
-        An interval task is due at once the first time, so that a new board shows its health, and when the clock was
-        set back to before its last run. For another task a run later than the present time counts as one of now, so
+    def _plan_task(self, task: Task, is_enabled: bool, moment: datetime) -> SlotPlan:
+        """Plan the slots of a task.
+
+        A shipped interval task is due at once the first time, so that a new board shows its health, and when the clock
+        was set back to before its last run. For another task a slot later than the present time counts as one of now, so
         that it does not wait until then.
         """
-        if name in self._repeat_times:
-            return not moment < self._repeat_times[name] <= moment + REPEAT_INTERVAL
-        last = self._last.get(name)
-        if schedule.tasks[name].is_interval and (last is None or last > moment):
-            return True
-        last = self._last[name] = min(last or self._started, moment)
-        return self._next_after(schedule.tasks[name], last) <= moment
+        if is_enabled and task.name in self._repeat_times:
+            is_waiting = moment < self._repeat_times[task.name] <= moment + REPEAT_INTERVAL
+            return SlotPlan() if is_waiting else SlotPlan(moment)
+        last = self._find_cursor(task)
+        if is_enabled and task.is_interval and task.is_shipped and (last is None or last > moment):
+            return SlotPlan(moment)
+        change_time = cron.BEGINNING if task.is_shipped else task.added
+        if change_time > self._started:
+            last = max(last or change_time, change_time)  # the slots of the line before are in the ledger
+        last = self._last[task.name] = min(last or self._started, moment)
+        if self._next_after(task, last) > moment:
+            return SlotPlan()
+        ended = self._ended.get(task.name)
+        causes = Causes(self._started, tuple(self._sleeps), ended, is_enabled, change_time)
+        return slot_plan.plan_slots(task, last, moment, self._context.settings.zone, self._offset, causes)
+
+    def _find_cursor(self, task: Task) -> datetime | None:
+        """Find the last slot of a task in the ledger, before there was one its last run, or when a person added it.
+
+        A person's task whose slots are too old for the ledger begins where that would begin.
+        """
+        if task.name not in self._last:
+            last = self._ledger.find_last_slot(task.name) or self._former.get(task.name)
+            if last or not task.is_shipped:
+                oldest = self._started - timedelta(days=self._context.settings.retention.task_runs)
+                self._last[task.name] = last or max(task.added, oldest)
+        return self._last.get(task.name)
 
     def _next_after(self, task: Task, last: datetime) -> datetime:
         """Find the next time of a task, cached as it is needed each second."""
@@ -200,38 +269,82 @@ class Scheduler:
             self._next[task.name] = entry
         return entry[2]
 
-    def _work(self, task: Task, trigger: Trigger) -> None:
+    def _work(self, task: Task, trigger: Trigger, due: datetime) -> None:
         """Run a task in its thread, and log every failure. One that could not be run or recorded is due again."""
         try:
-            result = self._run(task, trigger)
+            result = self._run(task, trigger, due)
             outcome = result.outcome
             if result.again and outcome is TaskOutcome.FAILED:
                 self._repeat_times[task.name] = now() + REPEAT_INTERVAL
             if outcome in (TaskOutcome.FAILED, TaskOutcome.WARNING):
                 self._log(f"task {task.name}: {outcome.value}")
         except Exception as error:
-            self._last.pop(task.name, None)
+            if trigger is Trigger.TIMER:
+                self._last[task.name] = due - timedelta(microseconds=1)
             self._log(f"task {task.name} could not be run or recorded: {type(error).__name__}: {error}")
+        finally:
+            self._ended[task.name] = self._ticked
 
-    def _run(self, task: Task, trigger: Trigger) -> JobResult:
-        job = JOBS_BY_COMMAND.get(tuple(task.head.command))
+    def _run(self, task: Task, trigger: Trigger, due: datetime) -> JobResult:
+        """Run a task for a slot, and record in the ledger that it started and how it ended."""
+        slot = self._ledger.begin_slot(task, trigger, due)
+        result = JobResult(TaskOutcome.FAILED)
+        try:
+            result = self._run_alone(task, trigger, slot)
+        finally:
+            self._ledger.end_slot(slot, result.outcome, result.reason)
+        return result
+
+    def _run_alone(self, task: Task, trigger: Trigger, slot: RunningSlot) -> JobResult:
+        """Run a task unless another process does."""
+        job = JOBS_BY_COMMAND.get(tuple(task.command))
         try:
             with single_flight.hold_host_lock(self._context, f"task-{task.name}"):
                 if job:
                     return self.run_job(task.name, job, trigger)
-                return self._run_program(task, trigger)
+                return (
+                    self._create_ticket(task, trigger, slot) if task.head.ticket else self._run_program(task, trigger)
+                )
         except single_flight.AlreadyRunning:
-            return JobResult(TaskOutcome.SKIPPED)
+            return JobResult(TaskOutcome.SKIPPED, reason=MissReason.STILL_RUNNING)
+
+    def _create_ticket(self, task: Task, trigger: Trigger, slot: RunningSlot) -> JobResult:
+        """Create the ticket of a slot, which the same transaction records in the ledger, so that it is created once."""
+
+        def work() -> JobResult:
+            if slot.id is None:
+                return JobResult(TaskOutcome.FAILED, {"error": "The ledger could not be written."}, again=True)
+            with writing(self._context.engine) as session:
+                created = ticket_tasks.create_ticket(session, task, slot.id)
+            facts = {"ticket": created.ticket, "reason" if created.reason else "error": created.problem}
+            summary = {name: value for name, value in facts.items() if value}
+            return JobResult(created.outcome, summary, reason=created.reason)
+
+        return run_and_record(self._context.engine, task.name, trigger, work)
 
     def _run_program(self, task: Task, trigger: Trigger) -> JobResult:
         started_at = now()
-        argv = [sys.executable, str(ROOT / task.head.command[0]), *task.head.command[1:], "--trigger", trigger.value]
-        log = self._context.settings.logs_dir / "tasks" / f"{task.name}.log"
-        process_result = programs.run(argv, ROOT, task.head.timeout, log, self._stopping, self._redaction)
+        process_result = self._run_process(task, trigger)
         summary = process_result.summary or {}
         return JobResult(
             self._record(task, trigger, started_at, process_result), summary, again=tasks.REPEAT in summary
         )
+
+    def _run_process(self, task: Task, trigger: Trigger) -> ProcessResult:
+        """Run a program of Mission Control as this process would, and a person's command as a probe is run."""
+        settings, environment = self._context.settings, None
+        argv, folder = [*task.command], ROOT
+        if task.is_program:
+            argv = [sys.executable, str(ROOT / argv[0]), *argv[1:], "--trigger", trigger.value]
+        else:
+            folder, environment = settings.home, settings.agent_environment()
+        log = settings.logs_dir / "tasks" / f"{task.name}.log"
+        try:
+            return programs.run(argv, folder, task.head.timeout, log, self._stopping, self._redaction, environment)
+        except OSError as error:
+            if task.is_program:
+                raise
+            return ProcessResult(-1, f"it could not be started: {error.strerror or error}", "", None)
 
     def run_enabled(self, name: str, job: Job, trigger: Trigger) -> JobResult:
         """Run a job as its task, at once and in this thread, unless the task is disabled."""
@@ -260,7 +373,7 @@ class Scheduler:
     def _record(self, task: Task, trigger: Trigger, started_at: datetime, process_result: ProcessResult) -> TaskOutcome:
         """Complete the row that the program itself wrote, or write one from its exit."""
         summary = process_result.summary or {}
-        outcome = determine_outcome(process_result)
+        outcome = determine_outcome(process_result, trust_exit_code=task.head.trust_exit_code)
         with writing(self._context.engine) as session:
             if isinstance(summary.get("task_run"), int) and tasks.complete_run(
                 session, summary["task_run"], process_result.code, process_result.tail
@@ -268,7 +381,7 @@ class Scheduler:
                 return outcome
             facts = {**summary, **({"error": process_result.cut} if process_result.cut else {})}
             if not self._stopping.is_set():
-                detail = facts or {"error": f"{task.head.command[0]} ended with exit code {process_result.code}"}
+                detail = facts or {"error": describe_exit(task, process_result.code)}
                 tasks.record_outcome(session, task.name, choose_status(outcome), detail)
             tasks.record_run(
                 session,
@@ -283,9 +396,20 @@ class Scheduler:
         return outcome
 
 
-def determine_outcome(process_result: ProcessResult) -> TaskOutcome:
-    """Determine a program's outcome from its summary and its exit. Without a summary it is never a success."""
+def describe_exit(task: Task, code: int) -> str:
+    """Describe the end of a program that said nothing of its outcome."""
+    text = f"{task.command[0]} ended with exit code {code}"
+    return text if code else f"{text} and without a line of JSON that states its outcome"
+
+
+def determine_outcome(process_result: ProcessResult, *, trust_exit_code: bool = False) -> TaskOutcome:
+    """Determine a program's outcome from its summary and its exit.
+
+    Without a summary it is never a success, unless a person has decided that exit code 0 of this command is one.
+    """
     if process_result.cut or process_result.code != 0:
         return TaskOutcome.FAILED
+    if process_result.summary is None and trust_exit_code:
+        return TaskOutcome.ACTED
     text = str((process_result.summary or {}).get("outcome"))
     return TaskOutcome(text) if text in [outcome.value for outcome in TaskOutcome] else TaskOutcome.WARNING

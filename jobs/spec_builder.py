@@ -100,6 +100,7 @@ def _build_run_fields(settings: Settings, claim: RunClaim) -> dict[str, Any]:
         "generation": run.generation,
         "api": settings.api_url,
         "token": claim.token,
+        "board_token_file": str(settings.board_token_file(run.id)) if claim.board_token else None,
         "nonce": run.nonce,
         "socket": str(settings.run_socket(run.id)),
         "plan": run.plans,

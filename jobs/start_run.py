@@ -22,7 +22,7 @@ from tickets.shared import lookup
 from tickets.team import repositories as observations
 from workers.agents.tui.screen import format_prompt_argument
 from workers.contract.spec import RunSpec
-from workers.host import memory_limit
+from workers.host import files, memory_limit
 from workers.host.private_dirs import UnsafeFolder, make_private_dir, move_away
 from workers.repository.workspace import PoolFull, Workspace
 from workers.run import launch, lock
@@ -81,13 +81,13 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
     with reading(context.engine) as session:
         project = session.get(Project, claim.ticket.project_id) if claim.ticket.project_id else None
         previous_run = claims.find_last_in_repository(session, claim.ticket.id)
-        files, earlier_start = run_files.load_files(session, claim.run)
+        attached, earlier_start = run_files.load_files(session, claim.run)
     workspace = _prepare_workspace(context, claim, project, previous_run)
     variables = workspaces.reserve_variables(context, workspaces.format_holder(claim.run.id), project)
     configuration = run_configuration.choose_configuration(context.settings, claim.profile, project, workspace)
     spec = spec_builder.build_spec(context.settings, claim, project, workspace, variables, configuration)
     run_dir, since = context.run_dir(claim.run.id), run_files.choose_first_moment(spec, earlier_start)
-    copies = run_files.copy_files(context.settings.attachments_dir, run_dir, files, since)
+    copies = run_files.copy_files(context.settings.attachments_dir, run_dir, attached, since)
     slots = repositories.describe_slots(context.settings, project) if project else []
     with writing(context.engine) as session:
         _record_preparation(session, spec, configuration)
@@ -100,8 +100,16 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
         forks.report_missing_source(session, run)
         prompt_text = prompt.compose_prompt(session, claim.ticket, run, copies)
         claims.record_workspace(session, run.id, prompt=format_sent_prompt(context, spec, prompt_text))
+    _write_board_token(context, claim)
     launch.write_run_dir(run_dir, spec, prompt_text)
     return spec
+
+
+def _write_board_token(context: JobContext, claim: RunClaim) -> None:
+    """Write the token of the board for the coordination server of an orchestrator's run."""
+    if claim.board_token:
+        make_private_dir(context.settings.board_tokens_dir)
+        files.replace(context.settings.board_token_file(claim.run.id), claim.board_token.encode())
 
 
 def _record_preparation(session: Session, spec: RunSpec, configuration: ConfigurationChoice) -> None:

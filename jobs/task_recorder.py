@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 import migrations
 from database import StoreUnavailable, UnsafeSQLite, open_engine, writing
-from models import TaskOutcome, Trigger, now
+from models import MissReason, TaskOutcome, Trigger, now
 from redaction import SHAPES
 from settings import Settings, SettingsError, load
 from tickets.operations import tasks
@@ -33,12 +33,14 @@ class StoreOutdated(Exception):
 class JobResult:
     """The result of a job. `summary` is printed and stored.
 
-    `again` when a temporary obstacle was in the way, so that a repetition in a moment makes sense.
+    `again` when a temporary obstacle was in the way, so that a repetition in a moment makes sense. `reason` says in the
+    ledger why it was skipped.
     """
 
     outcome: TaskOutcome
     summary: dict[str, Any] = field(default_factory=dict)
     again: bool = False
+    reason: MissReason | None = None
 
 
 @contextmanager

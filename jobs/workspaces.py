@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from database import reading, writing
-from models import Project, Run
+from models import Profile, Project, Run
+from redaction import Redaction
 from settings import Settings
 from tickets.runs import claims
 from tickets.runs.claims import RunClaim
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from workers.contract import spec as specs
-from workers.contract.spec import InvalidSpec
-from workers.host import ports
-from workers.repository import linked_files, submodules, workspace
-from workers.repository.workspace import Workspace
+from workers.contract.spec import InvalidSpec, format_marker
+from workers.host import memory_limit, ports, processes
+from workers.repository import checks, linked_files, submodules, workspace, worktrees
+from workers.repository.workspace import Workspace, run_set_up
 from workers.run import teardown
 
+from . import spec_builder
 from .job_context import JobContext
+from .reconcile import NO_PROCESS
 
 SCRATCH = "scratch"
 HOLDER_PREFIX = "run-"
@@ -118,3 +123,79 @@ def _tear_down(context: JobContext, holder: str) -> None:
 def format_holder(run_id: int) -> str:
     """Format the name under which a run holds its slot."""
     return f"{HOLDER_PREFIX}{run_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ScratchCheck:
+    """The check command of a project in a scratch work tree, with the preparation and the limits of a run's own check.
+
+    `name` is that of its processes, ports and logs: nothing in its environment can act as the operator. `run_id` is the run
+    whose work is checked, and `profile` the one that it had.
+    """
+
+    context: JobContext
+    project: Project
+    profile: Profile | None
+    run_id: int
+    scratch: Path
+    name: str
+    redaction: Redaction
+    give_up: Callable[[], bool] = checks.never_give_up
+
+    def run(self) -> checks.CheckResult:
+        """Run set-up, check and tear-down command. Raises `WorkspaceError`, `LinkRefused`, `NoFreePorts`, OSError."""
+        try:
+            variables = reserve_variables(self.context, self.name, self.project)
+            environment = spec_builder.build_environment(self.context.settings, self.profile, self.name) | variables
+            return self._check(environment)
+        finally:
+            ports.release_ports(self.context.settings.ports_dir, self.name)
+
+    def _check(self, environment: dict[str, str]) -> checks.CheckResult:
+        project, timeout = self.project, self.context.settings.limits.check_seconds
+        linked_files.add_files(Path(project.folder), self.scratch, project.copy_files, project.link_files)
+        submodules.initialise_submodules(self.scratch, "HEAD")
+        try:
+            if project.setup_command:
+                run_set_up(self.scratch, project.setup_command, environment, timeout, self.redaction)
+            return self._run(project.check_command or [], environment, timeout)
+        finally:
+            self._tear_down(environment)
+
+    def _tear_down(self, environment: dict[str, str]) -> None:
+        """Run the tear-down command. A failure is logged, as it does not affect the result."""
+        if not self.project.teardown_command:
+            return
+        outcome = self._run(self.project.teardown_command, environment, teardown.TEARDOWN_SECONDS, "-teardown")
+        if not outcome.has_passed:
+            print(f"{self.name}: {teardown.describe_failure(outcome)}", file=sys.stderr)
+
+    def _run(
+        self, argv: Sequence[str], environment: dict[str, str], timeout: float, suffix: str = ""
+    ) -> checks.CheckResult:
+        limit = spec_builder.format_memory_limit(self.profile) if self.profile else None
+        outcome = checks.run(
+            [*memory_limit.build_prefix(self.run_id, limit), *argv],
+            cwd=self.scratch,
+            env=environment,
+            marker=format_marker(self.context.settings.instance, self.name),
+            log=self.context.settings.logs_dir / f"{self.name}{suffix}.log",
+            timeout=timeout,
+            redaction=self.redaction,
+            give_up=self.give_up,
+        )
+        return replace(outcome, argv=tuple(argv))
+
+
+def remove_scratch_leftovers(context: JobContext, folder: Path, task: str) -> None:
+    """Kill the checks and remove the work trees of a program that was killed, whose scratch work trees are in `folder`."""
+    for leftover in folder.iterdir() if folder.is_dir() else ():
+        name = format_scratch_name(task, leftover.name)
+        processes.stop(NO_PROCESS, format_marker(context.settings.instance, name), 0)
+        ports.release_ports(context.settings.ports_dir, name)
+    worktrees.remove_scratch_worktrees(folder)
+
+
+def format_scratch_name(task: str, identifier: str) -> str:
+    """Format the name of a task's check of a ticket."""
+    return f"{task}-{identifier}"

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, select
 
 from database import reading, writing
 from models import AlertDelivery, AlertKind, AlertState, RunRequest, now
-from tickets.alerts import answers, channels, deliveries
+from tickets.alerts import answers, channels, deliveries, presence
 from tickets.alerts.alert import Alert, QuestionKind, Urgency
 from tickets.alerts.channels import ChannelRules, NoOptions
 from tickets.lifecycle import transitions
@@ -148,6 +148,7 @@ def test_each_alert_exists_once_however_often_its_events_are_read(engine: Engine
     assert [alert.ticket for alert in send_due(engine)] == ["MC-2"]
     with reading(engine) as session:
         assert not deliveries.has_news(session, "email")
+        assert set(channels.list_working(session)) == {"apprise", "email"} and presence.is_any_set_up(session)
     assert send_due(engine) == []
 
 

@@ -56,6 +56,14 @@ def test_a_ticket_is_created_and_shown_as_json(mc: Mc) -> None:
     assert "cancel" in output["moves"]
 
 
+def test_tags_follow_from_the_title_until_somebody_replaces_them(mc: Mc) -> None:
+    mc("ticket", "create", "Fix the door")
+    assert json.loads(mc("ticket", "show", "MC-1", "--json").output)["tags"] == ["bug"]
+    assert json.loads(mc("ticket", "tag", "MC-1", "infra", "doors", "--json").output)["tags"] == ["doors", "infra"]
+    mc("ticket", "tag", "MC-1")
+    assert json.loads(mc("ticket", "show", "MC-1", "--json").output)["tags"] == []
+
+
 def test_a_plan_is_shown_sent_back_and_approved_as_edited(mc: Mc, tmp_path: Path) -> None:
     created = mc("ticket", "create", "Fix the door", "--assign", "script", "--plan", "first")
     assert created.exit_code == 0, created.output
@@ -260,6 +268,36 @@ def test_a_telegram_account_is_paired_listed_and_removed(mc: Mc, tmp_path: Path)
     assert "not valid" in mc("telegram", "pair", "--as", "Bob Smith").output
 
 
+def test_a_task_is_created_edited_and_shown(mc: Mc, tmp_path: Path) -> None:
+    assert (
+        mc("task", "new", "report", "--schedule", "0 8 * * 1-5", "--title", "Read", "--agent", "script").exit_code == 0
+    )
+    assert mc("task", "edit", "report", "--zone", "Europe/Berlin", "--project", "web").exit_code == 0
+    report = json.loads(mc("task", "show", "report", "--json").output)
+    assert (report["ticket"], report["zone"], len(report["next_times"])) == ("Read (for script)", "Europe/Berlin", 5)
+    created = mc("task", "new", "sync", "--schedule", "0 * * * *", "--trust-exit-code", "--", "rsync", "-a", "x", "y")
+    assert created.output == f"{tmp_path}/home/tasks/sync.md\n"
+    assert mc("task", "disable", "sync").exit_code == 0
+    rows = {row["name"]: row for row in json.loads(mc("task", "list", "--json").output)}
+    assert (rows["sync"]["enabled"], rows["report"]["enabled"], "backup" in rows) == ("no", "yes", True)
+    for arguments, error in (
+        (("edit", "backup", "--zone", "UTC"), "shipped task"),
+        (("new", "sync", "--schedule", "0 * * * *", "--", "true"), "is called sync already"),
+        (("new", "other", "--schedule", "0 * * * *"), "either a command or a ticket"),
+        (("run", "sync"), "the scheduler is not running"),
+    ):
+        answer = mc("task", *arguments)
+        assert answer.exit_code == 1 and error in answer.output, arguments
+
+
+def test_the_secret_of_a_hook_is_printed_once_and_replaced(mc: Mc) -> None:
+    first, second = mc("hook", "new", "builds", "--task", "backup").stdout, mc("hook", "rotate", "builds").stdout
+    assert first.startswith("whsec_") and second.startswith("whsec_") and first != second
+    listed = mc("hook", "list").output
+    assert "starts backup" in listed and first.strip() not in listed and second.strip() not in listed
+    assert "is called builds already" in mc("hook", "new", "builds").output
+
+
 def test_a_login_link_leads_to_this_server(mc: Mc) -> None:
     link = mc("login").output
 
@@ -348,7 +386,7 @@ def test_tickets_are_exported_with_what_belongs_to_them_and_without_secrets(mc: 
     assert (first["identifier"], first["tags"], first["runs"][0]["state"]) == ("MC-1", ["bug"], "starting")
     assert "It still *squeaks*." in [comment["body"] for comment in first["comments"]]
     assert second["relationships"][0]["kind"] == "blocks" and second["comments"] == []
-    assert claim.token not in exported and claim.run.token_hash not in exported and claim.run.nonce not in exported
+    assert claim.token not in exported and "token_hash" not in exported and claim.run.nonce not in exported
     assert (tmp_path / "board.jsonl").stat().st_mode & 0o777 == 0o600
     assert mc("export").output == exported
     assert "cannot be written" in mc("export", str(tmp_path / "board.jsonl")).output

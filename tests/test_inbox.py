@@ -102,6 +102,22 @@ def test_an_item_is_acted_on_with_its_action_or_not_at_all(engine: Engine) -> No
         inbox_items.act_on_item(session, items[3], actions[3], ALICE)
 
 
+def test_the_inbox_is_read_in_pages_and_takes_no_more_than_its_limit(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_items, "MAX_OPEN_ITEMS", 3)
+    ids = [file_item(engine) for _ in range(3)]
+    with pytest.raises(ConflictError, match="The inbox is full"):
+        file_item(engine)
+    with reading(engine) as session:
+        first = inbox_items.list_items(session, InboxState.PENDING, limit=2)
+        second = inbox_items.list_items(session, InboxState.PENDING, first[-1][0].id, limit=2)
+    assert [item.id for item, _ in (*first, *second)] == ids
+    with writing(engine) as session:
+        inbox_items.dismiss_item(session, ids[0], "Known.", ALICE)
+    assert file_item(engine) > ids[-1], "a settled item makes place"
+
+
 def test_only_the_orchestrator_and_people_work_the_inbox(engine: Engine) -> None:
     item = file_item(engine)
     service = Actor(ActorKind.SERVICE, "sweep")

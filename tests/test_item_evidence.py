@@ -151,6 +151,9 @@ def test_a_person_decides_and_a_mark_is_of_the_files_it_was_made_for(engine: Eng
             acceptance.judge_item(session, ticket, Item(place, ITEMS[place]), state, note, actor)
 
     judge(3, ItemState.VERIFIED)
+    with reading(engine) as session:
+        judgements = [row for row in evidence.list_evidence(session, ticket_id) if row.kind == item_evidence.JUDGEMENT]
+    assert len(judgements) == 1, "the mark that follows from a decision is no second one"
     assert describe(engine, ticket_id)[3] == ("Verified", False, "Verified by alice")
     submit(engine, ticket_id, [prove(0, "check")])
     assert describe(engine, ticket_id)[3] == (

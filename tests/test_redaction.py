@@ -39,6 +39,7 @@ TOKENS = [
     "AIzaSyA1bC2dE3fG4hI5jK6lM7nO8pQ9rS0tU1v",
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
     "mc_" + "Ab1_" * 10 + "xyz",
+    "mcb_" + "Ab1_" * 10 + "xyz",
     KEY.strip(),
 ]
 

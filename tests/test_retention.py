@@ -19,6 +19,7 @@ from models import (
     AlertDelivery,
     AlertKind,
     Base,
+    CatchUp,
     DeliveryState,
     HealthResult,
     Heartbeat,
@@ -39,6 +40,7 @@ from models import (
     RunRequest,
     RunState,
     TaskRun,
+    TaskSlot,
     TelegramMessage,
     Ticket,
     TicketEvent,
@@ -94,14 +96,17 @@ EXAMPLES: dict[str, Row] = {
         )
         for n, (status, ts) in enumerate(((TicketStatus.DONE, OLD), (TicketStatus.TODO, OLD), (TicketStatus.DONE, NEW)))
     ],
+    "task_slots": lambda t, r: [
+        TaskSlot(task="x", host="h", trigger=Trigger.TIMER, due=s, until=s, catch_up=CatchUp.ONCE) for s in (OLD, NEW)
+    ],
     "task_runs": lambda t, r: [TaskRun(task="x", trigger=Trigger.TIMER, started=s, ended=s) for s in (OLD, NEW)],
     "health_checks": lambda t, r: [
         HealthResult(host=str(c), name="disk", status="ok", detail="1 GB", seen=c) for c in (OLD, NEW)
     ],
     "heartbeats": lambda t, r: [Heartbeat(check=str(c), status="ok", ts=c) for c in (OLD, NEW)],
     "inbox_items": lambda t, r: [
-        InboxItem(kind="question", title="t", state=state, created=c)
-        for state, c in [(InboxState.ACTED, OLD), (InboxState.PENDING, OLD), (InboxState.ACTED, NEW)]
+        InboxItem(kind="question", title="t", state=state, created=OLD, settled=settled)
+        for state, settled in [(InboxState.ACTED, OLD), (InboxState.PENDING, None), (InboxState.ACTED, NEW)]
     ],
     "alert_deliveries": lambda t, r: [
         AlertDelivery(channel="email", key=f"{n}", kind=AlertKind.DONE, ticket_id=t, alert={}, created=created, due=due)

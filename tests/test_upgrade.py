@@ -93,6 +93,7 @@ ADDED_FIELDS: dict[str, Any] = {
     "push_address": None,
     "sign_landings": False,
     "ticket_template": "",
+    "phases": [],
     "planning": None,
     "plan_first": False,
     "plans": False,

@@ -153,6 +153,7 @@ def paths(site: BoardSite, folder: Path) -> list[str]:
         "/help",
         "/search?q=line",
         "/tasks",
+        "/tasks/new",
         "/incidents",
         "/logs",
         "/logs?show=heartbeats",

@@ -92,6 +92,38 @@ def test_a_refusal_is_said_in_the_dialog_and_loses_nothing(site: BoardSite, page
     expect(page.locator("#move-dialog").get_by_label("Runbook").first).to_have_value("docs/dev.md")
 
 
+def test_typed_phases_come_back_after_escape_and_a_reload_until_they_are_saved(site: BoardSite, page: Page) -> None:
+    stored = [{"name": "Dev"}, {"name": "Review", "runbook": "docs/old.md"}, {"name": "QA"}]
+    ticket = site.ticket(phases=stored)
+    go(page, f"/ticket/{ticket}")
+    edit = page.get_by_role("link", name="Edit later phases")
+    edit.click()
+    dialog = page.locator("#move-dialog")
+    dialog.locator("[data-phase=Review]").get_by_label("Runbook").fill("docs/new.md")
+    dialog.get_by_label("Another phase", exact=True).check()
+    dialog.get_by_label("Name", exact=True).fill("Docs")
+    dialog.get_by_role("button", name="Move QA up").click()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    go(page, f"/ticket/{ticket}")
+    edit.click()
+    expect(dialog.get_by_text("Draft restored.")).to_be_visible()
+    expect(dialog.locator("[data-phase]").first).to_have_attribute("data-phase", "QA")
+    dialog.get_by_role("button", name="Save phases").click()
+    expect(dialog).to_be_hidden()
+    with writing(site.store) as session:
+        phases = ticket_phases.list_phases(session, lookup.get_ticket(session, ticket).id)
+        assert [(phase.name, phase.runbook) for phase in phases] == [
+            ("Dev", None),
+            ("QA", None),
+            ("Review", "docs/new.md"),
+            ("Docs", None),
+        ]
+    edit.click()
+    expect(dialog.get_by_role("button", name="Save phases")).to_be_visible()
+    expect(dialog.get_by_text("Draft restored.")).to_be_hidden()
+
+
 def test_each_choice_is_a_button_that_passes_the_phase(site: BoardSite, page: Page) -> None:
     ticket = site.ticket(assigned_to=None, phases=DECIDED)
     report(site, ticket, "done")

@@ -124,7 +124,7 @@ def use_program(board: Board) -> Results:
 
 def use_task(board: Board) -> Results:
     files, problems = cron.load_tasks(task_files.SHIPPED_TASKS)
-    program, *arguments = files["count-tickets"].head.command
+    program, *arguments = files["count-tickets"].command
     code = queue_reaper.main([*arguments, "--trigger", "timer"])
     with reading(board.engine) as session:
         summary = tasks.load_latest(session)["count-tickets"].summary

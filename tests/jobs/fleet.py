@@ -22,7 +22,7 @@ from workers.run import spool
 
 from .installation import ALICE, Installation
 
-OTHER_TASKS = ("canary", "health-check", "landing", "probe-agents")
+OTHER_TASKS = ("canary", "health-check", "inbox-drain", "landing", "probe-agents")
 """Tasks that a fleet is not about, which would make work beside its tickets."""
 
 

@@ -22,6 +22,7 @@ from mcp.types import TextContent
 from cli.mcp import PATH, McpHttpServer
 from database import writing
 from models import Scope
+from tests.waiting import wait_until
 from tickets.operations import inbox_items, tokens
 from tickets.operations.inbox_items import NewItem
 from tickets.shared.actors import Actor
@@ -147,3 +148,22 @@ def test_clients_over_http_have_the_rights_of_their_own_token(token: str, http_s
         with socket.create_connection(("127.0.0.1", port), timeout=30) as raw:
             raw.sendall(f"POST {PATH} HTTP/1.1\r\n{lines}\r\n\r\n".encode() + (body if status == 200 else b""))
             assert raw.makefile("rb").readline().split()[1:2] == [str(status).encode()], lines
+
+
+def test_connections_over_http_are_limited(http_server: McpHttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "_places", threading.BoundedSemaphore(1))
+    place = ("127.0.0.1", http_server.server_port)
+    with socket.create_connection(place, timeout=30), socket.create_connection(place, timeout=30) as surplus:
+        assert surplus.makefile("rb").readline() == b"HTTP/1.0 503 Service Unavailable\r\n"
+
+    def read_status() -> int:
+        connection = http.client.HTTPConnection(*place, timeout=30)
+        try:
+            connection.request("GET", PATH)
+            return connection.getresponse().status
+        except OSError:
+            return 0
+        finally:
+            connection.close()
+
+    wait_until(lambda: read_status() == 405, description="the place of a connection that has ended")

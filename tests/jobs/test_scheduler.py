@@ -29,7 +29,7 @@ from models import AlertDelivery, Heartbeat, TaskOutcome, TaskRun, TicketStatus,
 from redaction import SHAPES
 from tests.waiting import wait_until
 from tickets.alerts import channels, deliveries
-from tickets.operations import cron, health, tasks
+from tickets.operations import cron, health, ledger, tasks
 from tickets.operations.cron import Task, TaskFile
 from workers.run import task_process as programs
 
@@ -293,6 +293,149 @@ def test_a_stop_waits_for_no_thread_longer_than_its_supervisor_does(monkeypatch:
     wait_until(lambda: codes == [0], description="the end of the process")
 
 
+# The ledger of a person's tasks
+
+
+class OwnTasks:
+    """Tasks of the home, whose files were there from the beginning, and schedulers that are started anew."""
+
+    def __init__(self, installation: Installation, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in installation.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(cron, "choose_offset", lambda _: timedelta())
+        self.changed = NOON
+        monkeypatch.setattr(cron, "read_added", lambda _: self.changed)
+        self.installation, self.folder = installation, folder
+        self.own = installation.settings.tasks_dir
+        self.messages: list[str] = []
+
+    def write(self, name: str, **changes: object) -> None:
+        head = {"command": ["sh", "-c", f": {name}"], "trust_exit_code": True} | changes
+        write_task(self.own, name, **{key: value for key, value in head.items() if value is not None})
+
+    def start(self, moment: datetime) -> Scheduler:
+        started = Scheduler(self.installation.context, self.folder, moment, self.messages.append)
+        started.close_interrupted()
+        return started
+
+    def slots(self, name: str) -> list[tuple[int, str]]:
+        """The slots of a task, the first due first: how many, and the outcome or the reason without one."""
+        with reading(self.installation.engine) as session:
+            views = reversed(ledger.list_slots(session, name))
+        return [(view.slot.count, str(view.slot.reason or view.slot.outcome)) for view in views]
+
+
+@pytest.fixture
+def own_tasks(installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OwnTasks:
+    return OwnTasks(installation, tmp_path / "tasks", monkeypatch)
+
+
+def test_no_slot_of_a_downtime_is_without_a_row(own_tasks: OwnTasks) -> None:
+    for rule in ("skip", "once", "all", "off"):
+        own_tasks.write(rule, schedule="0 * * * *", catch_up="once" if rule == "off" else rule, enabled=rule != "off")
+    moment = NOON + timedelta(minutes=59, seconds=30)
+    for started in (NOON, NOON + timedelta(hours=4)):
+        running = own_tasks.start(started)
+        for _ in range(6):
+            running.tick(moment)
+            running.wait()
+        moment += timedelta(hours=3, minutes=10)
+
+    assert {name: own_tasks.slots(name) for name in ("skip", "once", "all", "off")} == {
+        "skip": [(1, "acted"), (3, "not_running")],
+        "once": [(1, "acted"), (2, "not_running"), (1, "acted")],
+        "all": [(1, "acted")] * 4,
+        "off": [(4, "disabled")],
+    }
+
+
+def test_slots_during_a_run_and_a_sleep_are_missed_for_that(own_tasks: OwnTasks) -> None:
+    gate = own_tasks.folder.parent / "gate"
+    own_tasks.write("slow", command=["sh", "-c", f"while [ ! -e {gate} ]; do sleep 0.02; done"])
+    running, half = own_tasks.start(NOON), timedelta(seconds=30)
+    due = [running.tick(NOON + half * step) for step in range(6)]
+    gate.touch()
+    running.wait()
+    due.append(running.tick(NOON + half * 6))
+    running.wait()
+    due.append(running.tick(NOON + timedelta(minutes=10)))
+    running.wait()
+
+    assert due == [[], ["slow"], [], [], [], [], ["slow"], ["slow"]]
+    assert own_tasks.slots("slow") == [
+        (1, "acted"),
+        (1, "still_running"),
+        (1, "acted"),
+        (6, "asleep"),
+        (1, "acted"),
+    ]
+
+
+def test_a_command_that_does_nothing_half_or_the_wrong_thing_has_not_acted(own_tasks: OwnTasks) -> None:
+    def say(outcome: str) -> str:
+        return f"""echo '{{"outcome": "{outcome}"}}'"""
+
+    scripts = {
+        "nothing": ("true", "warning"),
+        "noop": (say("noop"), "noop"),
+        "half": (f"{say('acted')}; exit 3", "failed"),
+        "wrong": (say("splendid"), "warning"),
+        "acted": (say("acted"), "acted"),
+    }
+    for name, (script, _) in scripts.items():
+        own_tasks.write(name, command=["sh", "-c", script], trust_exit_code=False)
+    own_tasks.write("missing", command=["/nowhere/program"])
+    own_tasks.write("secret", command=["sh", "-c", "env; pwd"])
+    running = own_tasks.start(NOON)
+    running.tick(NOON + timedelta(seconds=30))
+    running.wait()
+
+    outcomes = {name: own_tasks.slots(name)[0][1] for name in (*scripts, "missing")}
+    assert outcomes == {name: outcome for name, (_, outcome) in scripts.items()} | {"missing": "failed"}
+    with reading(own_tasks.installation.engine) as session:
+        [missing] = tasks.list_task_runs(session, "missing")
+        [secret] = tasks.list_task_runs(session, "secret")
+    assert "could not be started: No such file" in str(missing.summary)
+    assert "MC_HOME" not in secret.output_tail and str(own_tasks.installation.settings.home) in secret.output_tail
+
+
+def test_a_ledger_that_cannot_be_written_is_written_later(own_tasks: OwnTasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_tasks.write("report")
+    running = own_tasks.start(NOON)
+    with monkeypatch.context() as fault:
+        fault.setattr(ledger, "begin_slot", Mock(side_effect=StoreUnavailable("", None, Exception("is locked"))))
+        running.tick(NOON + timedelta(seconds=30))
+        running.wait()
+        assert own_tasks.slots("report") == []
+    running.tick(NOON + timedelta(seconds=31))
+    assert own_tasks.slots("report") == [(1, "acted")]
+    assert "the ledger of tasks is written later: is locked" in own_tasks.messages
+
+
+def test_a_task_that_a_person_changes_is_due_by_its_new_line_alone(own_tasks: OwnTasks) -> None:
+    own_tasks.write("report", schedule="0 13 * * *")
+    running = own_tasks.start(NOON)
+    assert running.tick(NOON + timedelta(hours=1)) == ["report"]
+    running.wait()
+    own_tasks.changed = NOON + timedelta(hours=3)
+    own_tasks.write("report", schedule="0 14 * * *")
+    assert running.tick(own_tasks.changed + timedelta(seconds=1)) == []
+    assert running.tick(NOON + timedelta(hours=26)) == ["report"]
+    running.wait()
+    assert own_tasks.slots("report") == [(1, "acted"), (1, "acted")]
+
+
+def test_a_slot_that_the_ledger_no_longer_holds_is_not_made_up_for(own_tasks: OwnTasks) -> None:
+    """A task of each year ran again at a start more than two months later."""
+    own_tasks.changed = NOON - timedelta(days=400)
+    own_tasks.write("yearly", schedule="0 0 1 1 *")
+    own_tasks.write("monthly", schedule="0 0 1 * *")
+    running = own_tasks.start(NOON)
+    assert running.tick(NOON) == ["monthly"]
+    running.wait()
+    assert own_tasks.slots("yearly") == []
+
+
 # What is recorded
 
 
@@ -479,17 +622,28 @@ def test_the_shipped_tasks_are_good() -> None:
 
     assert problems == []
     assert {"ticket-pickup", "queue-reaper", "retention", "backup"} <= tasks_by_name.keys()
-    assert all((ROOT / entry.head.command[0]).exists() for entry in tasks_by_name.values() if entry.head.enabled)
+    assert all((ROOT / entry.command[0]).exists() for entry in tasks_by_name.values() if entry.head.enabled)
 
 
 # The service
 
 
 def test_the_service_starts_a_ticket_at_once_and_its_agents_outlive_it(served_installation: Installation) -> None:
+    own = served_installation.settings.tasks_dir
+    write_task(own, "command", schedule="0 0 1 1 *", command=["echo", '{"outcome": "acted"}'])
+    write_task(own, "prompt", schedule="0 0 1 1 *", command=None, ticket={"title": "Read"})
     service = served_installation.start_program("mc_scheduler.py")
     wait_until(
         lambda: "scheduler" in load_heartbeats(served_installation), timeout=60, description="the scheduler's heartbeat"
     )
+
+    with writing(served_installation.engine) as session:
+        for name in ("command", "prompt"):
+            tasks.run_now(session, name, ALICE)
+    for name, facts in (("command", (TaskOutcome.ACTED, None, True)), ("prompt", (TaskOutcome.ACTED, "MC-1", None))):
+        wait_until(lambda name=name: has_ended(served_installation, name), description=f"the task {name}")  # type: ignore[misc]
+        [view] = load_slots(served_installation, name)
+        assert (view.slot.outcome, view.ticket, view.did_work) == facts
 
     ticket_id = served_installation.ticket(SLOW_STEP)
     wait_until(lambda: served_installation.runs(ticket_id), description="the run, before the next minute's pass")
@@ -500,6 +654,15 @@ def test_the_service_starts_a_ticket_at_once_and_its_agents_outlive_it(served_in
     assert service.wait(60) == 0
     assert served_installation.is_wrapper_alive(run)
     assert served_installation.get(ticket_id).status is TicketStatus.IN_PROGRESS
+
+
+def load_slots(installation: Installation, name: str) -> list[ledger.SlotView]:
+    with reading(installation.engine) as session:
+        return ledger.list_slots(session, name)
+
+
+def has_ended(installation: Installation, name: str) -> bool:
+    return any(view.slot.ended for view in load_slots(installation, name))
 
 
 def load_heartbeats(installation: Installation) -> dict[str, object]:

@@ -32,7 +32,9 @@ from tests.waiting import wait_until
 from tests.workers.repositories import git
 from tests.workers.runs import build_spec
 from tickets.operations import tokens
-from tickets.shared import events
+from tickets.planning import phase_editing
+from tickets.planning.phase_editing import DecidePhase
+from tickets.shared import events, lookup
 from tickets.team import agents
 
 from .installation import ALICE, Installation
@@ -188,6 +190,7 @@ def test_a_ticket_without_anything_to_run_asks_and_is_answered(served_installati
     served_installation.make_pass()
     served_installation.until(ticket_id, TicketStatus.NEEDS_INPUT)
 
+    ordinary_id = served_installation.ticket("true", priority="urgent")
     served_installation.move(ticket_id, "answer", body="There is nothing, just say so.")
     wait_until(
         lambda: served_installation.make_pass(resumed_only=True).summary["claimed"] == ["MC-1"], description="the claim"
@@ -195,6 +198,7 @@ def test_a_ticket_without_anything_to_run_asks_and_is_answered(served_installati
 
     served_installation.until(ticket_id, TicketStatus.NEEDS_INPUT)
     assert len(served_installation.runs(ticket_id)) == 2
+    assert served_installation.get(ordinary_id).status is TicketStatus.TODO
 
 
 def test_a_slot_whose_run_ended_during_the_pass_is_had_at_once(
@@ -250,12 +254,53 @@ def test_a_reviewing_agent_sends_work_back_and_passes_it_when_it_is_right(served
     assert "one line is not enough" in served_installation.comments(ticket_id)
 
 
-def test_a_phase_by_an_agent_is_approved_by_a_person_and_the_next_begins(served_installation: Installation) -> None:
-    phases = [{"name": "Dev", "agent": "script"}, {"name": "QA", "agent": "script", "gate": "none"}]
-    ticket_id = served_installation.ticket("true", assigned_to=None, phases=phases)
-    served_installation.until(ticket_id, TicketStatus.IN_REVIEW, passing=True)
+BY_THREE_AGENTS = """
+```sh phase=Plan
+until test -e {decided}; do sleep 0.05; done
+echo small >plan.txt
+```
 
+```sh phase=Dev
+echo hello >>line.txt
+```
+
+```sh phase=QA
+grep -q hello line.txt
+```
+"""
+
+
+def test_three_agents_work_a_ticket_from_a_decision_over_approvals_to_done(
+    served_installation: Installation, tmp_path: Path
+) -> None:
+    folder = served_installation.project()
+    with writing(served_installation.engine) as session:
+        for name in ("builder", "checker"):
+            agents.add_agent(session, agents.NewAgent(name=name, runnable=True, profile="script"), ALICE)
+    phases = [
+        {"name": "Plan", "agent": "script", "choices": ["small", "large"]},
+        {"name": "Dev", "agent": "builder", "gate": "reviewer"},
+        {"name": "QA", "agent": "checker"},
+    ]
+    description = BY_THREE_AGENTS.format(decided=tmp_path / "decided")
+    ticket_id = served_installation.ticket(project="web", assigned_to=None, description=description, phases=phases)
+    served_installation.make_pass()
+    run = served_installation.wait_until_running(ticket_id)
+
+    with writing(served_installation.engine) as session:
+        ticket, decision = lookup.get_ticket(session, ticket_id), DecidePhase(choice="small")
+        live = phase_editing.decide_phase(session, ticket, decision, ALICE)
+        assert live is not None and live.id == run.id, "the live run is told"
+    (tmp_path / "decided").touch()
+    assert served_installation.until(ticket_id, TicketStatus.IN_REVIEW, passing=True).phase == "Plan"
     served_installation.move(ticket_id, "approve")
+    assert served_installation.until(ticket_id, TicketStatus.IN_REVIEW, passing=True).phase == "QA"
+    ticket = served_installation.move(ticket_id, "approve")
 
-    served_installation.until(ticket_id, TicketStatus.DONE, passing=True, timeout=60)
-    assert [run.phase for run in served_installation.runs(ticket_id)] == ["Dev", "QA"]
+    assert ticket.status is TicketStatus.DONE
+    runs = served_installation.runs(ticket_id)
+    assert [(each.agent, each.phase) for each in runs] == [("script", "Plan"), ("builder", "Dev"), ("checker", "QA")]
+    with reading(served_installation.engine) as session:
+        prompt_text = session.scalar(select(Run.prompt).where(Run.id == runs[1].id))
+    assert "Decided: Plan: small." in (prompt_text or "")
+    assert git(folder, "show", "mc/MC-1-write-a-line:line.txt") == "hello"

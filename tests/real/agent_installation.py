@@ -15,7 +15,19 @@ from typing import Any
 from sqlalchemy import select, update
 
 from database import reading, writing
-from models import Agent, QueuedMessage, RequestState, Run, RunRequest, Scope, Ticket, TicketEvent, TicketStatus, now
+from models import (
+    Agent,
+    AgentKind,
+    QueuedMessage,
+    RequestState,
+    Run,
+    RunRequest,
+    Scope,
+    Ticket,
+    TicketEvent,
+    TicketStatus,
+    now,
+)
 from tests.agents import programs
 from tests.jobs.installation import ALICE, Installation
 from tests.model_server import ModelServer
@@ -86,6 +98,7 @@ class AgentInstallation(Installation):
         self._hire("claude-plan", "claude", key="CLAUDE_CODE_OAUTH_TOKEN")
         self._hire("codex-plan", "codex")
         self._hire("claude-thrifty", "claude", limits={"tokens": 250})
+        self._hire("claude-leads", "claude", kind=AgentKind.CONTROLLER)
 
     def _hire(
         self,
@@ -96,6 +109,7 @@ class AgentInstallation(Installation):
         key: str = "",
         permissions: str = "workspace",
         limits: dict[str, int] | None = None,
+        kind: AgentKind = AgentKind.AGENT,
     ) -> None:
         """Add a member of the team, with a profile of the same name that connects the program to the model server."""
         if program == "codex":
@@ -108,7 +122,7 @@ class AgentInstallation(Installation):
         with writing(self.engine) as session:
             profile = NewProfile.model_validate({"name": name, "program": program, **facts})
             profiles.add_profile(session, profile, ALICE)
-            agents.add_agent(session, NewAgent(name=name, runnable=True, profile=name, capacity=4), ALICE)
+            agents.add_agent(session, NewAgent(name=name, kind=kind, runnable=True, profile=name, capacity=4), ALICE)
 
     # Work
 

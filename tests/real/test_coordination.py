@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
-from database import reading
-from models import Attachment, EvidenceSource, Ticket, TicketContext, TicketStatus
+from database import reading, writing
+from jobs.orchestrator import inbox_drain
+from models import (
+    ActorKind,
+    Attachment,
+    EvidenceSource,
+    InboxItem,
+    InboxState,
+    Ticket,
+    TicketContext,
+    TicketStatus,
+)
 from tests.agents.programs import TOOL_PREFIX, both
+from tickets.operations import inbox_items
+from tickets.operations.inbox_items import NewItem
+from tickets.shared import events
+from tickets.shared.actors import Actor
 from workers.agents.coordination import VERSION
+from workers.run.api import ApiClient
 
 from .agent_installation import AgentInstallation
 
@@ -76,3 +92,47 @@ def test_an_agent_files_a_ticket_links_context_and_adds_evidence(program: str, i
     assert (file.name, stored.read_text()) == ("line.txt", "hello\n")
     claims = [claim for claim in installation.evidence(ticket_id) if claim.source is EvidenceSource.CLAIM]
     assert [(claim.kind, claim.summary, claim.item) for claim in claims] == [("attachment", "The line itself", 0)]
+
+
+def test_the_orchestrator_takes_an_item_and_acts_on_it(installation: AgentInstallation) -> None:
+    with writing(installation.engine) as session:
+        body = NewItem(kind="finding", title="The build is red", body="See its log.")
+        item_id = inbox_items.file_item(session, body, Actor(ActorKind.SERVICE, "sweep")).id
+    opened = get_ticket_id(inbox_drain.make_pass(installation.context).summary["opened"])
+    action = {"item": item_id, "type": "ticket", "new_ticket": {"title": "Mend the build", "status": "inbox"}}
+    calls = {"inbox_next": {}, "inbox_act": action, "mc_report_done": {"summary": "The inbox is empty."}}
+    steps = [f"[[tool: {TOOL_PREFIX['claude']}{name} {json.dumps(values)}]]" for name, values in calls.items()]
+    installation.rewrite(opened, "".join([*steps, "[[say: Over.]]"]))
+    run = installation.dispatch(opened)
+    token_file = installation.settings.board_token_file(run.id)
+    token = token_file.read_text()
+    assert token_file.stat().st_mode & 0o777 == 0o600
+
+    installation.until(opened, TicketStatus.DONE)
+
+    results = installation.list_payloads(opened, "agent.tool_result")
+    assert not [result for result in results if result["error"]] and "The build is red" in results[0]["output"]
+    with reading(installation.engine) as session:
+        item = session.get_one(InboxItem, item_id)
+        new_ticket = session.scalars(select(Ticket).where(Ticket.title == "Mend the build")).one()
+        assert events.count_events(session, run.id, "inbox_acted") == 1
+    assert (item.state, item.delivered_to) == (InboxState.ACTED, "claude-leads")
+    assert item.action and item.action["created"] == new_ticket.identifier
+    assert installation.prompt(run).count("## The board") == 1 and "Items wait in the inbox." in installation.prompt(
+        run
+    )
+
+    installation.wait_until_gone(run)
+    assert find_text(installation.context.run_dir(run.id), token) == [], "other agents may read that folder"
+    installation.make_pass()
+    assert not token_file.exists()
+    assert ApiClient(installation.settings.api_url, token).get("/inbox").status == 401, "it has ended with the run"
+
+
+def get_ticket_id(identifier: str) -> int:
+    return int(identifier.removeprefix("MC-"))
+
+
+def find_text(folder: Path, text: str) -> list[Path]:
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return [path for path in files if text.encode() in path.read_bytes()]

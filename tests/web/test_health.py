@@ -54,7 +54,16 @@ from web.site import metrics, verdict
 
 from .conftest import SYSTEM, Api
 
-INTERVAL_TASKS = ("ticket-pickup", "landing", "queue-reaper", "probe-agents", "health-check", "canary")
+INTERVAL_TASKS = (
+    "ticket-pickup",
+    "landing",
+    "queue-reaper",
+    "probe-agents",
+    "health-check",
+    "canary",
+    "inbox-drain",
+    "triage-untriaged",
+)
 OK, WARNING, FAILED = HealthStatus.OK, HealthStatus.WARNING, HealthStatus.FAILED
 
 

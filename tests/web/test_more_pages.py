@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 
 from database import reading, writing
-from models import Incident, IncidentState, PersonVisit, TaskOutcome, TicketEvent, Trigger, now
+from models import Incident, IncidentState, Login, MissReason, PersonVisit, TaskOutcome, TicketEvent, Trigger, now
 from settings import Settings
 from tickets.conversation import timeline
 from tickets.lifecycle import moves, transitions
-from tickets.operations import incidents, tasks
+from tickets.operations import incidents, ledger, task_files, tasks
+from tickets.operations.slot_plan import MissedSlots
 from tickets.shared.actors import Actor
 from tickets.shared.inputs import NewTicket
 
@@ -144,8 +145,56 @@ def test_the_history_of_a_task_shows_its_output(browser: FlaskClient, store: Eng
         tasks.record_run(
             session, "backup", Trigger.OPERATOR, TaskOutcome.FAILED, now(), exit_code=3, output_tail="<disk full>"
         )
-    markup = text(browser, "/tasks")
+    markup = text(browser, "/tasks/backup")
     assert "&lt;disk full&gt;" in markup and "exit 3" in markup and ">manual" in markup
+
+
+def test_a_persons_task_is_previewed_created_and_edited_and_a_shipped_one_is_not(
+    browser: FlaskClient, store: Engine, settings: Settings
+) -> None:
+    fields = {
+        "kind": "ticket",
+        "title": "Read <b>",
+        "schedule": "30 2 * * *",
+        "zone": "Europe/Berlin",
+        "catch_up": "skip",
+    }
+    assert send(browser, "/tasks/new", "/tasks", **fields, preview="1").count("02:30 CE") == 5
+    refused = send(browser, "/tasks/new", "/tasks", **fields | {"schedule": "61 * * * *", "zone": "Mars"})
+    assert "Invalid cron line" in refused and "not a time zone" in refused and 'value="Read &lt;b&gt;"' in refused
+    assert not settings.tasks_dir.exists()
+
+    page = send(browser, "/tasks/new", "/tasks", **fields)
+    assert "read-b was created." in page and "Read &lt;b&gt;" in page and "Skip missed times" in page
+    form = text(browser, "/tasks/read-b/edit")
+    digest = re.findall(r'name="digest" value="(\w+)"', form)[0]
+    changed = fields | {"schedule": "0 9 * * *", "digest": digest}
+    assert "read-b was changed." in send(browser, "/tasks/read-b/edit", "/tasks", **changed)
+    assert "has changed since you loaded it" in send(browser, "/tasks/read-b/edit", "/tasks", **changed)
+    assert task_files.require("read-b", settings.tasks_dir).head.schedule == "0 9 * * *"
+    assert browser.get("/tasks/backup/edit").status_code == 409
+    assert "shipped task" in send(browser, "/tasks/backup/edit", "/tasks", **fields)
+    with writing(store) as session:
+        session.execute(update(Login).values(created=now() - timedelta(days=1), proof_at=None))
+    command = {"kind": "command", "command": "rm 'a b'", "schedule": "0 9 * * *", "summary": "Clear"}
+    assert "proof-secret" in send(browser, "/tasks/new", "/tasks", **command)
+    assert task_files.list_names(settings.tasks_dir)[-1] != "clear" and "clear" not in text(browser, "/tasks")
+
+
+def test_the_ledger_of_a_task_says_what_was_missed_and_what_became_of_its_tickets(
+    browser: FlaskClient, store: Engine, settings: Settings
+) -> None:
+    task = task_files.require("backup", settings.tasks_dir)
+    with writing(store) as session:
+        moment = now() - timedelta(days=8)
+        week = MissedSlots(moment, moment + timedelta(days=7), 10_080, MissReason.NOT_RUNNING)
+        ledger.record_missed(session, task, "here", week)
+        slot = ledger.begin_slot(session, task, "here", Trigger.TIMER, now(), now())
+        ledger.end_slot(session, slot.id, now(), TaskOutcome.FAILED)
+    markup = text(browser, "/tasks/backup")
+    assert "10,080 times missed" in markup and "The scheduler was not running" in markup and ">Failed" in markup
+    assert "10,080" in text(browser, "/tasks")
+    assert browser.get("/tasks/nothing").status_code == 404
 
 
 def test_an_incident_is_acknowledged_and_closed_with_what_shows_it(browser: FlaskClient, store: Engine) -> None:

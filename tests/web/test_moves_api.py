@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from settings import Settings
 from tickets.lifecycle.moves import LANDING_MOVES, MOVES
 
-from .conftest import Api, Worker, start
+from .conftest import Api, Worker, issue, start
 
 
 @pytest.fixture
@@ -106,6 +106,16 @@ def test_no_move_of_a_run_can_be_made_over_the_api(operator: Api, app: Flask, st
         if {by.value for by in definition.by} <= {"live run", "pickup", "system"}:
             status, error = move(operator, worker.ticket, definition.name, **facts.get(definition.name, {}))
             assert (status, error["error"]) == (409, "illegal_move")
+
+
+def test_a_triage_token_edits_what_it_triages_and_nothing_else(app: Flask, store: Engine, operator: Api) -> None:
+    triage = Api(app.test_client(), issue(store, "triage"))
+    operator.post("/tickets", {"title": "Write a line", "status": "inbox"})
+    edit = {"version": 1, "priority": "high", "assigned_to": "script", "tags": ["bug"]}
+    assert triage.call("PATCH", "/tickets/MC-1", json=edit).status_code == 200
+    assert triage.call("PATCH", "/tickets/MC-1", json={"version": 2, "title": "Mine now"}).status_code == 403
+    assert triage.post("/tickets/MC-1/moves", {"move": "triage"}).status_code == 200
+    assert triage.call("PATCH", "/tickets/MC-1", json={"version": 3, "priority": "low"}).status_code == 403
 
 
 def test_an_orchestrator_triages_but_does_not_close(operator: Api, orchestrator: Api) -> None:

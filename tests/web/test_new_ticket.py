@@ -14,6 +14,7 @@ from database import writing
 from models import Agent, Program, now
 from settings import Settings
 from tests.test_sessions import begin
+from tickets.operations import task_files
 
 from .conftest import OWN_PAGE, Api, csrf_token
 from .test_more_pages import text
@@ -33,6 +34,20 @@ def text_of(answer: Any) -> str:
 def newest(operator: Api) -> Any:
     items: Any = operator.get("/tickets?limit=1").json
     return items["items"][0] if items["items"] else None
+
+
+def test_a_ticket_is_repeated_by_a_task_where_that_is_asked_for(
+    browser: FlaskClient, operator: Api, settings: Settings
+) -> None:
+    fields = {"repeat": " 0 8 * * 1-5 ", "description": "Dear all", "acceptance": "It is sent", "priority": "high"}
+    assert post(browser, **fields).location == post(browser, **fields).location.removesuffix("-2")
+    task = task_files.require("write-a-letter", settings.tasks_dir)
+    assert task.head.ticket is not None and newest(operator) is None
+    assert (task.head.schedule, task.prompt, task.head.ticket.acceptance) == ("0 8 * * 1-5", "Dear all", ["It is sent"])
+    for wrong, words in (({"repeat": "soon"}, "Invalid cron line"), (PARK | {"wake_kind": "manual"}, "has no status")):
+        answer = post(browser, **fields | wrong)
+        assert (answer.status_code, words in text_of(answer)) == (422, True), wrong
+    assert len(list(settings.tasks_dir.iterdir())) == 2
 
 
 WAKES: list[tuple[dict[str, str], dict[str, Any]]] = [

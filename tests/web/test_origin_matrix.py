@@ -90,6 +90,19 @@ def test_no_unsafe_route_is_reached_from_another_site(
     assert events_logged(store) == before
 
 
+def test_a_signature_reaches_hooks_alone_and_never_from_a_page(
+    app: Flask, browser: FlaskClient, store: Engine, worker: Worker
+) -> None:
+    """Programs that sign their requests bring no log-in and no origin. The hook itself verifies the signature."""
+    signature, before = {"webhook-signature": "v1,x"}, events_logged(store)
+    foreign = signature | {"Origin": "https://evil.example"}
+    for headers, reached in ((signature, {"/hooks/1"}), (foreign, set()), (signature | OWN_PAGE, set())):
+        answers = {path: browser.open(path, method=method, headers=headers) for method, path in addresses(app, True)}
+        assert {path for path, answer in answers.items() if answer.status_code != 403} == reached, headers
+    assert app.test_client().post("/hooks/1", headers=signature, base_url=PLAIN).status_code == 404
+    assert events_logged(store) == before
+
+
 def test_no_route_answers_to_another_name(app: Flask, browser: FlaskClient, operator: Api, store: Engine) -> None:
     before = events_logged(store)
     for method, path in addresses(app, True) + addresses(app, False):

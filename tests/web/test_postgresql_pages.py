@@ -33,6 +33,10 @@ NAMES = {
     "team_page.show_profile": ("script",),
     "project_pages.show_project": ("web",),
     "project_trust.read_configuration": ("web",),
+    "upkeep.get_task": ("read",),
+    "upkeep.list_task_slots": ("read",),
+    "schedule_pages.show_task": ("read",),
+    "schedule_pages.ask_edit": ("read",),
 }
 """The last part of an address, where it is a name: each that is asked for."""
 ADDRESSES = (
@@ -59,6 +63,7 @@ def fill(store: Engine, worker: Worker, operator: Api) -> None:
     writes = [
         worker.post(f"/tickets/{worker.ticket}/events", events),
         operator.post("/tickets", {"title": "Another line", "tags": ["bug"], "child_of": worker.ticket}),
+        operator.post("/tasks", {"schedule": "0 8 * * *", "ticket": {"title": "Read"}}),
         operator.post("/tickets/1/comments", {"body": "Hello"}),
         operator.post("/tickets/1/messages", {"body": "Hello"}),
         operator.post("/tickets/1/context", {"path": "notes/plan.md"}),

@@ -111,13 +111,20 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     with writing(store) as session:
         session.execute(update(Project).values(push_address="https://alice@host.example/x"))
     former = {**FIELDS, **commands, "version": "1", "push_address": "https://alice@host.example/x"}
-    answer = send(browser, "/settings/projects/code", **former, folder=str(repository))
+    phase = {"phase-0-name": "Docs", "phase-0-on": "1", "phase-0-end": "reviewer", "phase-1-name": ""}
+    former |= phase | {"folder": str(repository)}
+    refusal = send(browser, "/settings/projects/code", **former | {"phase-0-agent": "nobody"})
+    assert refusal.status_code == 422 and "There is no member of the team named" in text(refusal)
+    answer = send(browser, "/settings/projects/code", **former)
     assert answer.status_code == 303, text(answer)
     with writing(store) as session:
         session.execute(update(Project).values(push_address=push["push_address"]))
     stored = project(store, "code")
     assert (stored.push_address, stored.sign_landings) == ("git@host.example:a/b.git", True)
     assert stored.ticket_template == "## Steps\n"
+    docs: dict[str, Any] = {"name": "Docs", "agent": None, "gate": "reviewer", "choices": [], "runbook": None}
+    assert stored.phases == [docs]
+    assert 'value="Docs"' in browser.get("/settings/projects/code").get_data(as_text=True)
     assert (stored.folder, stored.max_runs, stored.gate.value) == (str(repository), 3, "checks")
     assert (stored.check_command, stored.setup_command) == (["sh", "-c", "make test"], None)
     assert (stored.copy_files, stored.link_files, stored.ports) == ([".env"], [], 2)

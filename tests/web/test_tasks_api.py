@@ -9,7 +9,8 @@ from sqlalchemy import Engine
 
 from database import reading, writing
 from models import TaskOutcome, Trigger, now
-from tickets.operations import tasks
+from settings import Settings
+from tickets.operations import ledger, task_files, tasks
 
 from .conftest import Api
 
@@ -50,6 +51,30 @@ def test_a_task_is_run_where_a_scheduler_hears_it(operator: Api, store: Engine) 
     assert operator.post("/tasks/backup/run", None).status_code == 204
     with reading(store) as session:
         assert tasks.list_requested(session, 0)[1] == {"backup"}
+
+
+def test_a_task_is_created_and_edited_and_its_ledger_is_read(
+    operator: Api, viewer: Api, store: Engine, settings: Settings
+) -> None:
+    body = {"schedule": "0 8 * * 1-5", "ticket": {"title": "Read"}, "prompt": "Look.", "catch_up": "all"}
+    created = operator.post("/tasks", body)
+    assert (created.status_code, created.get_json()["name"]) == (201, "read")
+    assert operator.post("/tasks", body | {"name": "read"}).status_code == 409
+    assert operator.post("/tasks", body | {"command": ["true"]}).status_code == 422
+    assert operator.post("/tasks", body | {"schedule": "never"}).get_json()["detail"]["fields"].keys() == {"schedule"}
+    assert viewer.post("/tasks", body).status_code == 403
+    changes = {"ticket": None, "command": ["true"], "zone": "Europe/Berlin"}
+    edited = operator.patch("/tasks/read", changes).get_json()
+    assert (edited["command"], edited["ticket"], edited["zone"]) == (["true"], None, "Europe/Berlin")
+    assert (edited["catch_up"], edited["is_shipped"], edited["last_work"]) == ("all", False, None)
+    assert operator.patch("/tasks/backup", {"schedule": "* * * * *"}).status_code == 409
+    with writing(store) as session:
+        task = task_files.require("read", settings.tasks_dir)
+        slot = ledger.begin_slot(session, task, "here", Trigger.TIMER, now(), now())
+        ledger.end_slot(session, slot.id, now(), TaskOutcome.ACTED)
+    [item] = items(viewer, "/tasks/read/slots")
+    assert (item["did_work"], item["count"], item["reason"]) == (True, 1, None)
+    assert viewer.get("/tasks/read").get_json()["last_work"]
 
 
 @pytest.mark.parametrize("order", ["runs", "run", "enable", "disable"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,9 @@ from sqlalchemy import Engine
 from database import writing
 from tickets.runs import claims, reports
 from tickets.shared import lookup
+from tickets.shared.actors import Actor
+from tickets.team import projects
+from tickets.team.projects import NewProject
 from web.site import phase_forms
 
 from .conftest import OWN_PAGE, Api, Worker, csrf_token, start
@@ -143,6 +148,30 @@ def test_the_box_offers_a_start_then_decisions_then_nothing(browser: FlaskClient
     operator.post(f"/tickets/{ticket}/moves", {"move": "cancel"})
     body = browser.get(f"/ticket/{ticket}").get_data(as_text=True)
     assert "Decided: hold" in body and "/workflow/decide" not in body
+
+
+HIDDEN_PHASE_FIELD = re.compile(r'<input type="hidden" name="(phase-[^"]+)" value="([^"]*)">')
+
+
+def test_the_start_button_begins_with_the_phases_of_the_project(
+    store: Engine, browser: FlaskClient, operator: Api, tmp_path: Path
+) -> None:
+    review = REVIEW | {"runbook": "docs/review.md"}
+    with writing(store) as session:
+        body = {"slug": "web", "name": "Web", "folder": str(tmp_path), "phases": [DEV, review, {"name": "QA"}]}
+        projects.add_project(session, NewProject.model_validate(body), Actor.human())
+    ticket = operator.post("/tickets", {"title": "Write a line", "project": "web"}).get_json()["identifier"]
+    page = browser.get(f"/ticket/{ticket}").get_data(as_text=True)
+    assert ">Start Dev Review + QA</button>" in page
+    picker = browser.get(f"/ticket/{ticket}/workflow").get_data(as_text=True)
+    assert 'name="phase-1-runbook" value="docs/review.md"' in picker and "Another phase" in picker
+    assert send(browser, ticket, "workflow", **dict(HIDDEN_PHASE_FIELD.findall(page))).status_code == 303
+    phases = operator.get(f"/tickets/{ticket}/workflow").get_json()["phases"]
+    assert [(phase["name"], phase["agent"], phase["gate"], phase["choices"], phase["runbook"]) for phase in phases] == [
+        ("Dev", "script", "reviewer", [], None),
+        ("Review", "claude", "person", ["ship", "hold"], "docs/review.md"),
+        ("QA", None, "person", [], None),
+    ]
 
 
 def test_changes_are_asked_of_a_phase_where_there_is_a_choice(

@@ -38,6 +38,7 @@ def build_spec(folder: Path, /, **changes: Any) -> RunSpec:
         "generation": 1,
         "api": "http://127.0.0.1:9",
         "token": "mcr_token-of-this-run",
+        "board_token_file": None,
         "nonce": "0123456789abcdef0123456789abcdef",
         "socket": str(folder / "run.sock"),
         "program": "script",

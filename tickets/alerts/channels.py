@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import exists, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from database import fetch_rows
@@ -133,7 +133,7 @@ def get_channel(session: Session, name: str) -> AlertChannel:
 
 
 _HAS_PENDING = exists().where(AlertDelivery.channel == AlertChannel.name, AlertDelivery.due.is_not(None))
-WORKING = select(AlertChannel.name, AlertChannel.changed).where(or_(AlertChannel.enabled, _HAS_PENDING))
+WORKING = select(AlertChannel.name, AlertChannel.changed).where(or_(AlertChannel.enabled == true(), _HAS_PENDING))
 
 
 def list_working(session: Session) -> dict[str, datetime]:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from models import Run, RunMode, RunState, Ticket, TicketStatus, now
 from tickets.conversation import conversation_lock
 from tickets.dispatch import slots
+from tickets.operations import triage
 from tickets.runs import forks, runtime
 from tickets.shared import display_names
 from tickets.workflow import attempts, landing, wake_conditions
@@ -34,6 +35,7 @@ class Header:
 
     `runtime` is starting, running, waiting, idle, stopping, closed or unknown, and `live` is true while a run holds the
     ticket. `interactive` names the controller of the conversation, `speaker` the agent whose conversation can be forked.
+    `triage` is the owner that the rules propose, if any, and the reason.
     """
 
     state: str
@@ -49,6 +51,7 @@ class Header:
     speaker: str | None
     outside: str | None
     is_silent: bool
+    triage: tuple[str | None, str] | None
 
 
 def build_header(session: Session, ticket: Ticket, run: Run | None, last: Run | None) -> Header:
@@ -73,7 +76,13 @@ def build_header(session: Session, ticket: Ticket, run: Run | None, last: Run | 
         forks.find_speaker(session, ticket),
         _describe_outside(run),
         run is not None and runtime.is_silent(run),
+        _read_triage(session, ticket),
     )
+
+
+def _read_triage(session: Session, ticket: Ticket) -> tuple[str | None, str] | None:
+    note = triage.find_note(session, ticket)
+    return (note.owner, note.reason) if note else None
 
 
 def _describe_choice(session: Session, ticket: Ticket) -> str:

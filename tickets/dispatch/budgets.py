@@ -23,7 +23,7 @@ from models import Profile, Run, RunState, TicketStatus, ago, format_clock, now
 from protocol import StopCode
 from settings import Budget, Settings
 from tickets.lifecycle.transitions import stop_live_run, transition
-from tickets.shared import events
+from tickets.shared import events, runtime_flags
 from tickets.shared.actors import Actor
 from tickets.shared.canary import IS_ORDINARY_RUN
 from tickets.shared.limits import BUDGETS
@@ -265,12 +265,15 @@ def find_exceeded(session: Session, run: Run, budgets: Budgets) -> BudgetUse | N
 
 
 def _load_ledgers(session: Session, run: Run, allowed: list[Allowance], zone: ZoneInfo) -> dict[BudgetScope, Ledger]:
-    """Load only the ledgers that a limit needs, since most installations set few."""
+    """Load only the ledgers that a limit needs, since most installations set few.
+
+    The inbox's ticket is never done for good, so a ticket's budget does not count for it. Those of a day and a run do.
+    """
     scopes = {allowance.scope for allowance in allowed}
     ledgers: dict[BudgetScope, Ledger] = {}
     if BudgetScope.RUN in scopes:
         ledgers[BudgetScope.RUN] = load_run_spending(session, run)
-    if BudgetScope.TICKET in scopes:
+    if BudgetScope.TICKET in scopes and runtime_flags.get_inbox_ticket(session) != run.ticket_id:
         ledgers[BudgetScope.TICKET] = load_ticket_spending(session, [run.ticket_id]).get(run.ticket_id, {})
     if BudgetScope.DAY in scopes:
         ledgers[BudgetScope.DAY] = load_spending_today(session, zone, run.started)

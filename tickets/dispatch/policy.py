@@ -73,6 +73,7 @@ class SharedState:
     profiles: dict[str, Profile]
     today: dict[str, BudgetTotals]
     problems: dict[int, str]
+    inbox_ticket: int | None = None
     moment: datetime = field(default_factory=now)
 
     def count_claim(self, ticket: AnyTicket) -> None:
@@ -138,6 +139,7 @@ def load_shared(session: Session, limits: DispatchLimits) -> SharedState:
         profiles={profile.name: profile for profile in profiles.list_all_profiles(session)},
         today=budgets.load_spending_today(session, limits.budgets.zone),
         problems=repositories.find_problems(session, limits.host),
+        inbox_ticket=runtime_flags.get_inbox_ticket(session),
     )
 
 
@@ -264,11 +266,11 @@ def _check_retries(gate_input: GateInput, shared_state: SharedState) -> GateAnsw
 
 
 def _check_budget(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
-    """Check the limit with the largest used share, closed as soon as it is reached."""
+    """Check the limit with the largest used share, closed as soon as it is reached. The inbox has no ticket's budget."""
     allowed = budgets.list_allowances(shared_state.limits.budgets, shared_state.find_profile(gate_input.ticket))
-    use = budgets.find_tightest(
-        budgets.compute_uses(allowed, {BudgetScope.TICKET: gate_input.spent, BudgetScope.DAY: shared_state.today})
-    )
+    is_inbox = gate_input.ticket.id == shared_state.inbox_ticket
+    ledgers = {BudgetScope.DAY: shared_state.today} | ({} if is_inbox else {BudgetScope.TICKET: gate_input.spent})
+    use = budgets.find_tightest(budgets.compute_uses(allowed, ledgers))
     if use is None:
         return True, "No limit is set."
     if use.share >= 1 and use.allowance.scope is BudgetScope.DAY:

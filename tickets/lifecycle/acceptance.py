@@ -64,7 +64,7 @@ def judge_item(session: Session, ticket: Ticket, item: Item, state: ItemState | 
     """Set the state of an item as a person sees it, with its mark. None withdraws the decision."""
     place, items = find_item(ticket, item), _copy_items(ticket)
     items[place]["met"] = state is ItemState.VERIFIED
-    _write(session, ticket, items, actor)
+    _write(session, ticket, items, actor, records_marks=False)
     item_evidence.judge_item(session, ticket, place, state, note, actor)
 
 
@@ -87,6 +87,8 @@ def find_item(ticket: Ticket, item: Item) -> int:
     )
 
 
-def _write(session: Session, ticket: Ticket, items: list[dict[str, Any]], actor: Actor) -> None:
+def _write(
+    session: Session, ticket: Ticket, items: list[dict[str, Any]], actor: Actor, *, records_marks: bool = True
+) -> None:
     body = EditTicket.model_validate({"version": ticket.version, "acceptance": items})
-    editing.edit_ticket(session, ticket, body, actor)
+    editing.edit_ticket(session, ticket, body, actor, records_marks=records_marks)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from database import StoreUnavailable
 from models import Ticket
 from tickets.shared.actors import Actor
-from tickets.shared.errors import DomainError, Invalid
+from tickets.shared.errors import DomainError
 from tickets.shared.inputs import EditTicket
 from tickets.shared.lookup import get_ticket
 
@@ -35,12 +35,10 @@ class BulkChange:
 
     def check(self) -> None:
         """Validate the change. Raises Pydantic's ValidationError or `Invalid` for a change that no ticket accepts."""
-        if not self.move:
-            EditTicket.model_validate({"version": 1, "tags": [self.tag or self.untag or "bug"], **self.fields})
-        elif self.move in moves.MOVES:
-            moves.MOVES[self.move].facts.model_validate(self.facts)
+        if self.move:
+            moves.find_move(self.move).parse_facts(self.facts)
         else:
-            raise Invalid(f"There is no move named {self.move[:40]!r}.", field="move", moves=sorted(moves.MOVES))
+            EditTicket.model_validate({"version": 1, "tags": [self.tag or self.untag or "bug"], **self.fields})
 
     def make(self, session: Session, reference: str, actor: Actor) -> Ticket:
         """Change one ticket. Raises the errors of the move or edit."""

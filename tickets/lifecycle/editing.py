@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from models import UNRANKED, Ticket, TicketTag, format_timestamp, now
+from models import UNRANKED, ActorKind, Ticket, TicketStatus, TicketTag, format_timestamp, now
 from tickets.shared import events, rights, ticket_fields
+from tickets.shared import tags as tags_module
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Invalid, StaleTicket
+from tickets.shared.errors import Forbidden, Invalid, StaleTicket
 from tickets.shared.inputs import EditTicket
 from tickets.shared.rights import Act
 from tickets.shared.ticket_fields import TicketField
@@ -27,8 +28,12 @@ MAX_EVENTS = 100
 """Maximum number of events read to find the last editor of a field."""
 
 
-def edit_ticket(session: Session, ticket: Ticket, body: EditTicket, actor: Actor) -> Ticket:
+def edit_ticket(
+    session: Session, ticket: Ticket, body: EditTicket, actor: Actor, *, records_marks: bool = True
+) -> Ticket:
     """Apply the fields that were sent. A body without changes leaves the version as it is.
+
+    Changed marks of acceptance items are recorded as decisions, unless the caller records its own.
 
     Raises `StaleTicket` when the version has changed, `Invalid` for unknown names and for null in a required field.
     """
@@ -36,7 +41,7 @@ def edit_ticket(session: Session, ticket: Ticket, body: EditTicket, actor: Actor
     new_values = {field.name: getattr(body, field.name) for field in fields}
     if empty := [field.name for field in fields if new_values[field.name] is None and not field.nullable]:
         raise Invalid("These fields cannot be empty.", fields=dict.fromkeys(empty, "must not be null"))
-    _require_right(fields, actor)
+    _require_right(ticket, fields, actor)
     if ticket.version != body.version:
         raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
     before = build_ticket_json(session, [ticket])[0]
@@ -52,9 +57,10 @@ def edit_ticket(session: Session, ticket: Ticket, body: EditTicket, actor: Actor
     updated = update_ticket(session, ticket, body.version, values)
     if "gate" in values:
         ticket_phases.record_gate(session, updated)
-    if "acceptance" in values:
+    if "acceptance" in values and records_marks:
         item_evidence.record_marks(session, updated, items_before, updated.acceptance, actor)
     if tags != set(before["tags"]):
+        tags_module.require_usable(session, tags - set(before["tags"]), actor)
         _replace_tags(session, ticket.id, tags)
     after = build_ticket_json(session, [updated])[0]
     difference = {name: [_clip(before[name]), _clip(after[name])] for name in new_values if before[name] != after[name]}
@@ -108,8 +114,14 @@ def _find_last_editor(session: Session, ticket_id: int, name: str) -> str | None
     return None
 
 
-def _require_right(fields: list[TicketField], actor: Actor) -> None:
-    """Raise `Forbidden` when a program edits the conditions for completion, which it must not lower for itself."""
+def _require_right(ticket: Ticket, fields: list[TicketField], actor: Actor) -> None:
+    """Raise `Forbidden` when a program edits the conditions for completion, which it must not lower for itself.
+
+    Triage edits its own fields only, of tickets that are to be triaged.
+    """
+    rights.require_editable(actor, [field.name for field in fields])
+    if actor.kind is ActorKind.TRIAGE and ticket.status is not TicketStatus.INBOX:
+        raise Forbidden(f"Triage edits tickets of the inbox, and {ticket.identifier} is not in it.")
     restricted = [field.name for field in fields if field.is_for_people]
     if restricted:
         rights.require(actor, Act.SET_TERMS, fields=dict.fromkeys(restricted, "is for people"))

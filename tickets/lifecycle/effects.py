@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from models import Failure, Ticket, TicketStatus, WakeKind
+from models import UNRANKED, Failure, Ticket, TicketStatus, WakeKind
 from tickets.shared import rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Invalid
@@ -21,6 +21,7 @@ from tickets.shared.inputs import (
     ParkInput,
     ReleaseInput,
     ReopenInput,
+    TriageInput,
     Wake,
 )
 from tickets.shared.rights import Act
@@ -54,6 +55,11 @@ def require_own_probe(condition: Wake | None, actor: Actor) -> None:
     """Raise `Forbidden` when a program sets a probe, which runs a command on the operator's machine."""
     if condition is not None and condition.kind is WakeKind.PROBE:
         rights.require(actor, Act.PARK_ON_PROBE)
+
+
+def _triage(session: Session, _ticket: Ticket, facts: MoveInput, _actor: Actor) -> dict[str, Any]:
+    assert isinstance(facts, TriageInput)
+    return column_values(session, {"project": facts.project}) | {"rank": UNRANKED} if facts.project else {}
 
 
 def _claim(_session: Session, ticket: Ticket, _facts: MoveInput, _actor: Actor) -> dict[str, Any]:
@@ -162,6 +168,7 @@ def _reopen(session: Session, ticket: Ticket, facts: MoveInput, _actor: Actor) -
 
 _EFFECTS: dict[str, Effect] = {
     "claim": _claim,
+    "triage": _triage,
     "start": _start,
     "finish": _finish,
     "release": _release,

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from models import TERMINAL, ActorKind, CommentKind, Run, TicketStatus
 from tickets.shared.actors import Actor
-from tickets.shared.errors import convert_validation_error
+from tickets.shared.errors import Invalid, convert_validation_error
 from tickets.shared.inputs import (
     AnswerInput,
     ApproveInput,
@@ -27,6 +27,7 @@ from tickets.shared.inputs import (
     ParkInput,
     ReleaseInput,
     ReopenInput,
+    TriageInput,
 )
 
 S = TicketStatus
@@ -60,11 +61,19 @@ class Move:
     danger: bool = False
 
     def parse_facts(self, facts: Mapping[str, Any]) -> MoveInput:
-        """Parse the input of the move. Raises `Invalid`."""
+        """Parse the input of the move. Raises `Invalid`, also for what `transition` takes beside the facts, such as a role."""
         try:
             return self.facts.model_validate(facts)
         except ValidationError as error:
-            raise convert_validation_error(error) from None
+            raise self._describe_invalid(convert_validation_error(error), facts) from None
+
+    def _describe_invalid(self, invalid: Invalid, facts: Mapping[str, Any]) -> Invalid:
+        names = self.facts.model_fields.keys()
+        unknown = sorted(facts.keys() - names)
+        if not unknown:
+            return invalid
+        text = f"The move {self.name} has no {' and no '.join(unknown)}. It takes {', '.join(sorted(names))}."
+        return Invalid(text, **invalid.detail)
 
 
 OPEN = frozenset(S) - TERMINAL
@@ -89,7 +98,7 @@ def _states(*states: TicketStatus) -> frozenset[TicketStatus]:
 MOVES: dict[str, Move] = {
     move.name: move
     for move in (
-        Move("triage", _states(S.INBOX), (S.TODO,), PEOPLE_AND_SYSTEM | {Role.TRIAGE}, label="Triage"),
+        Move("triage", _states(S.INBOX), (S.TODO,), PEOPLE_AND_SYSTEM | {Role.TRIAGE}, TriageInput, "Triage"),
         Move("claim", _states(S.TODO), (S.IN_PROGRESS,), frozenset({Role.PICKUP}), MoveInput, without_run=True),
         Move("start", _states(S.TODO), (S.IN_PROGRESS,), frozenset({Role.OWNER}), label="Start", without_run=True),
         Move(
@@ -154,6 +163,14 @@ MOVES: dict[str, Move] = {
 }
 
 
+def find_move(name: str) -> Move:
+    """Find a move by its name. Raises `Invalid` with the names of all."""
+    move = MOVES.get(name)
+    if move is None:
+        raise Invalid(f"There is no move named {name[:40]!r}.", field="move", moves=sorted(MOVES))
+    return move
+
+
 MOVES_FROM = {
     status: sorted(
         (move for move in MOVES.values() if status in move.sources),
@@ -198,13 +215,16 @@ COMMENT_KINDS = {
 
 
 def determine_roles(actor: Actor, runnable_owner: bool, live: Run | None) -> frozenset[Role]:
-    """Determine the roles of an actor towards a ticket, whose owner is an agent or not, and whose live run this is."""
+    """Determine the roles of an actor towards a ticket, whose owner is an agent or not, and whose live run this is.
+
+    An orchestrator never moves the ticket that it works itself.
+    """
     if actor.kind is ActorKind.HUMAN:
         return frozenset({Role.HUMAN} if runnable_owner else {Role.HUMAN, Role.OWNER})
     if actor.kind is ActorKind.SYSTEM:
         return frozenset({Role.SYSTEM, Role.PICKUP} if actor.name == "pickup" else {Role.SYSTEM})
+    if live is not None and actor.run_id == live.id:
+        return frozenset({Role.LIVE_RUN}) if actor.kind is ActorKind.RUN else frozenset()
     if actor.kind in PROGRAM_ROLES:
         return frozenset({PROGRAM_ROLES[actor.kind]})
-    if actor.kind is ActorKind.RUN and live is not None and actor.run_id == live.id:
-        return frozenset({Role.LIVE_RUN})
     return frozenset()

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from database import fetch_rows, in_ids
-from models import Project, Ticket, TicketComment, TicketTag
+from models import CatchUp, MissReason, Project, TaskOutcome, Ticket, TicketComment, TicketTag, Trigger
 from tickets.shared.responses import Moment, Number, Response
 from tickets.shared.ticket_fields import LandingJson, TicketJson
 from tickets.workflow import landing
@@ -331,6 +331,7 @@ class ProjectJson(Response):
     push_address: str | None
     sign_landings: bool
     ticket_template: str
+    phases: list[dict[str, Any]]
     max_runs: int
     trusted_digest: str | None
     version: int
@@ -437,11 +438,41 @@ class TaskRunJson(Response):
 
 
 class TaskJson(Response):
-    """A scheduled task. `due` is the next time of its schedule, enabled or not, null for an invalid one."""
+    """A scheduled task. `due` is the next time of its schedule, enabled or not, null when there is none.
+
+    `last_work` is when it last did its work and `missed` how many slots it missed, both among its newest slots.
+    """
 
     name: str
     description: str
     schedule: str
+    zone: str
+    catch_up: CatchUp
+    command: list[str]
+    ticket: dict[str, Any] | None
+    prompt: str
+    is_shipped: bool
     enabled: bool
     due: Moment | None
+    last_work: Moment | None
+    missed: int
     latest: TaskRunJson | None
+
+
+class TaskSlotJson(Response):
+    """A time at which a task was due, or `count` times from `due` to `until` that were missed for one `reason`.
+
+    `did_work` is null while that is open: the run has not ended, or its ticket is not closed.
+    """
+
+    id: int
+    due: Moment
+    until: Moment
+    count: int
+    trigger: Trigger
+    started: Moment | None
+    ended: Moment | None
+    outcome: TaskOutcome | None
+    reason: MissReason | None
+    ticket: str | None
+    did_work: bool | None

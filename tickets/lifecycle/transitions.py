@@ -23,7 +23,6 @@ from models import (
     RunState,
     Ticket,
     TicketStatus,
-    TicketTag,
     now,
 )
 from protocol import StopCode
@@ -33,7 +32,6 @@ from tickets.shared.canary import CANARY, SERIES
 from tickets.shared.errors import (
     Forbidden,
     IllegalMove,
-    Invalid,
     LandingPending,
     NoSuchTicket,
     StaleTicket,
@@ -47,7 +45,7 @@ from tickets.team import agents
 from tickets.team.projects import get_project
 from tickets.workflow import attempts, evidence, landing, relationships, ticket_phases, wake_conditions
 
-from . import comments, controller_comment, effects, inbox, move_snapshot
+from . import comments, controller_comment, effects, inbox, move_snapshot, tagging
 from .column_values import column_values
 from .comments import MISSION_CONTROL
 from .move_snapshot import MoveSnapshot
@@ -62,6 +60,7 @@ from .moves import (
     Role,
     S,
     determine_roles,
+    find_move,
 )
 
 COPIED_FIELDS = [field.name for field in CREATABLE if field.name not in ("project", "gate")]
@@ -97,7 +96,7 @@ def create_ticket(session: Session, body: NewTicket, actor: Actor, *, canary: bo
             setattr(ticket, name, value)
     session.add(ticket)
     session.flush()
-    session.add_all(TicketTag(ticket_id=ticket.id, tag=tag) for tag in set(body.tags))
+    tags_by_rule = tagging.tag_new_ticket(session, ticket, body, project, actor)
     for name, value in ticket_phases.install_phases(session, ticket, body.phases).items():
         setattr(ticket, name, value)
     if parent := _find_parent(session, body, actor):
@@ -105,6 +104,7 @@ def create_ticket(session: Session, body: NewTicket, actor: Actor, *, canary: bo
     for link in body.relationships:
         relationships.relate(session, ticket.id, link.kind, get_ticket(session, link.ticket).id, actor)
     created = {"title": ticket.title, "status": ticket.status.value, **ticket_phases.build_holder_payload(ticket)}
+    created |= {"tags_by_rule": tags_by_rule} if tags_by_rule else {}
     events.append(session, ticket.id, "ticket_created", created, actor)
     return ticket
 
@@ -165,7 +165,7 @@ def transition(
 
     Raises `Invalid` (input), `NoSuchTicket`, `IllegalMove` (state or right), `StaleTicket` (version), `EvidenceMissing`.
     """
-    definition = _find_move(move)
+    definition = find_move(move)
     move_input = definition.parse_facts(facts)
     ticket, live = get_with_live_run(session, ticket_id)
     if version is not None and ticket.version != version:
@@ -204,7 +204,7 @@ def require_source(session: Session, ticket_id: int, move: str) -> None:
     row = fetch_rows(session, STATE, ticket=ticket_id).first()
     if row is None:
         raise NoSuchTicket(ticket=str(ticket_id))
-    definition = _find_move(move)
+    definition = find_move(move)
     if row.status not in definition.sources:
         raise _build_refusal(IllegalMove, definition, row, _describe_wrong_state(row.status))
 
@@ -253,21 +253,6 @@ def restore_ticket(session: Session, ticket: Ticket, was: MoveSnapshot, actor: A
     events.append(session, ticket.id, "ticket_moved", payload, actor, seq=updated.event_seq)
     inbox.update_inbox(session, updated, before, "undo", None)
     return updated
-
-
-def _find_move(move: str) -> Move:
-    definition = MOVES.get(move)
-    if definition is None:
-        raise Invalid(f"There is no move named {move[:40]!r}.", moves=sorted(MOVES))
-    return definition
-
-
-def check_facts(move: str, facts: dict[str, Any]) -> None:
-    """Raise `Invalid` unless these are facts of the move alone.
-
-    `transition` takes others beside them, such as a role, so facts that came as free JSON are checked first.
-    """
-    _find_move(move).parse_facts(facts)
 
 
 class ActorContext(NamedTuple):

@@ -9,12 +9,12 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from models import ActorKind, InboxItem, InboxState, Ticket, now
 from tickets.conversation import timeline
-from tickets.lifecycle import transitions
+from tickets.lifecycle import moves, transitions
 from tickets.shared import events, lookup, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound
@@ -22,7 +22,10 @@ from tickets.shared.inputs import Body, Line, NewTicket, Prose, Reference, Title
 from tickets.shared.rights import Act
 
 PAGE_SIZE = 100
+MAX_OPEN_ITEMS = 1000
+"""Open items beyond which none is filed. A move opens its item all the same."""
 MAX_REASON_LENGTH = 4000
+IS_OPEN = InboxItem.state.in_((InboxState.PENDING, InboxState.DELIVERED))
 
 
 class MoveAction(Body):
@@ -76,25 +79,32 @@ class NewItem(Body):
 
 
 def list_items(
-    session: Session, state: InboxState, before: int | None = None, limit: int = PAGE_SIZE
+    session: Session, state: InboxState, cursor: int | None = None, limit: int = PAGE_SIZE
 ) -> list[tuple[InboxItem, str | None]]:
     """List the items in one state with the identifier of their ticket: open ones oldest first, settled ones newest first.
 
-    An item whose lease has run out counts as pending. `before` is the id below which settled items are listed.
+    An item whose lease has run out counts as pending. `cursor` is the id of the last item of the page before.
     """
     query = select(InboxItem, Ticket.identifier).outerjoin(Ticket, Ticket.id == InboxItem.ticket_id).limit(limit)
     if state in (InboxState.ACTED, InboxState.FAILED):
-        older = [InboxItem.id < before] if before else []
-        query = query.where(InboxItem.state == state, *older).order_by(InboxItem.id.desc())
+        beyond = [InboxItem.id < cursor] if cursor else []
+        query = query.where(InboxItem.state == state, *beyond).order_by(InboxItem.id.desc())
     else:
-        query = query.where(_in_state(state)).order_by(InboxItem.id)
+        beyond = [InboxItem.id > cursor] if cursor else []
+        query = query.where(_in_state(state), *beyond).order_by(InboxItem.id)
     return [(item, identifier) for item, identifier in session.execute(query)]
 
 
 def count_open(session: Session) -> int:
     """Count the items that nobody has settled."""
-    open_states = InboxItem.state.in_((InboxState.PENDING, InboxState.DELIVERED))
-    return session.scalar(select(func.count()).select_from(InboxItem).where(open_states)) or 0
+    return session.scalar(select(func.count()).select_from(InboxItem).where(IS_OPEN)) or 0
+
+
+def count_pending(session: Session, without_ticket: int | None) -> int:
+    """Count the items that wait to be worked, those with a lapsed lease too, without those of one ticket."""
+    other = InboxItem.ticket_id.is_distinct_from(without_ticket) if without_ticket else true()
+    pending = select(func.count()).select_from(InboxItem).where(_in_state(InboxState.PENDING), other)
+    return session.scalar(pending) or 0
 
 
 def get_item(session: Session, item_id: int) -> InboxItem:
@@ -106,8 +116,10 @@ def get_item(session: Session, item_id: int) -> InboxItem:
 
 
 def file_item(session: Session, item: NewItem, actor: Actor) -> InboxItem:
-    """File an item for the orchestrator."""
+    """File an item for the orchestrator. Raises `ConflictError` when the inbox is full."""
     rights.require(actor, Act.FILE_ITEM)
+    if count_open(session) >= MAX_OPEN_ITEMS:
+        raise ConflictError(f"The inbox is full: {MAX_OPEN_ITEMS:,} items are open. Settle some on its page first.")
     ticket_id = lookup.get_ticket(session, item.ticket).id if item.ticket else None
     row = InboxItem(kind=item.kind, title=item.title, body=item.body, ticket_id=ticket_id)
     session.add(row)
@@ -186,7 +198,7 @@ def _is_workable(actor: Actor) -> ColumnElement[bool]:
     A lease that has run out counts as long as nobody else has the item.
     """
     if actor.kind is ActorKind.HUMAN:
-        return InboxItem.state.in_((InboxState.PENDING, InboxState.DELIVERED))
+        return IS_OPEN
     return and_(InboxItem.state == InboxState.DELIVERED, InboxItem.delivered_to == actor.name)
 
 
@@ -217,7 +229,7 @@ def _perform_action(session: Session, item: InboxItem, action: Action, actor: Ac
     match action:
         case MoveAction():
             ticket_id = find_ticket(session, item, action.ticket)
-            transitions.check_facts(action.move, action.facts)
+            moves.find_move(action.move).parse_facts(action.facts)  # `transition` takes others, such as a role
             transitions.transition(session, ticket_id, action.move, actor, version=action.version, **action.facts)
         case CommentAction():
             ticket_id = find_ticket(session, item, action.ticket)

@@ -11,7 +11,19 @@ from models import now
 from .health_check import HealthCheck
 
 TASKS = frozenset(
-    {"ticket-pickup", "landing", "queue-reaper", "probe-agents", "health-check", "retention", "backup", "canary"}
+    {
+        "ticket-pickup",
+        "landing",
+        "queue-reaper",
+        "probe-agents",
+        "health-check",
+        "retention",
+        "backup",
+        "canary",
+        "inbox-drain",
+        "orchestrator-board-sweep",
+        "triage-untriaged",
+    }
 )
 PROGRAMS = TASKS | {"scheduler", "check-age"}
 WORK = frozenset({"runs", "messages", "landings", "check-ins", "outcomes", "canary"})

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import HealthStatus, Heartbeat, Switch, TaskState, now
+from models import CatchUp, HealthStatus, Heartbeat, Switch, TaskState, now
 from settings import Settings
 from tickets.shared import runtime_flags
 
@@ -26,7 +26,7 @@ RUN_NOW = "Run it from the Tasks page and check its output."
 
 
 def check_tasks(session: Session, settings: Settings, folder: Path, *, just_started: bool) -> list[HealthCheck]:
-    """Check the scheduler, where it is in use, and each task of the folder.
+    """Check the scheduler, where it is in use, and each task of the folder and of the home.
 
     `just_started`: the caller's program has started moments ago, so that what is overdue is not yet a fault.
     """
@@ -36,14 +36,18 @@ def check_tasks(session: Session, settings: Settings, folder: Path, *, just_star
     first = _find_beginning(session)
     checks = [_check_scheduler(scheduler, first, just_started=just_started)] if settings.scheduler else []
     running = _list_running(scheduler)
-    for task in _open_folder(folder).load()[0].values():  # the scheduler reports problems with the other files
+    for task in (
+        _open_folder(folder, settings.tasks_dir).load()[0].values()
+    ):  # the scheduler reports problems with the other files
         beat, decision = beats.get(task.name), decisions.get(task.name)
         if not (decision.enabled if decision else task.head.enabled):
             checks.append(_check_disabled(task, decision))
         else:
             start = beat.ts if beat else max(first, task.added)
+            start = start if task.is_shipped else max(start, task.added)  # a person may have changed its line
             start = max(start, decision.changed) if decision else start
-            is_late = not just_started and _is_late(task, start, settings, task.name in running)
+            is_made_up = task.head.catch_up is not CatchUp.SKIP
+            is_late = not just_started and is_made_up and _is_late(task, start, settings, task.name in running)
             checks.append(_check_task(task, beat, start, is_late))
     return checks
 
@@ -59,8 +63,8 @@ def _find_beginning(session: Session) -> datetime:
 
 
 @lru_cache(1)
-def _open_folder(folder: Path) -> TaskFolder:
-    return TaskFolder(folder)
+def _open_folder(folder: Path, own: Path) -> TaskFolder:
+    return TaskFolder(folder, own)
 
 
 def _check_scheduler(beat: Heartbeat | None, first: datetime, *, just_started: bool = False) -> HealthCheck:
@@ -105,8 +109,8 @@ def _check_disabled(task: Task, decision: TaskState | None) -> HealthCheck:
 
 
 def _check_task(task: Task, beat: Heartbeat | None, start: datetime, is_late: bool) -> HealthCheck:
-    """Check when a task last ran and how it ended. What is due every few minutes is needed for the board to work."""
-    wrong = HealthStatus.FAILED if task.is_interval else HealthStatus.WARNING
+    """Check when a task last ran and how it ended. Shipped tasks of every few minutes are needed for the board to work."""
+    wrong = HealthStatus.FAILED if task.is_interval and task.is_shipped else HealthStatus.WARNING
     if is_late:
         age_text = f"last ran {format_span(abs(now() - start))} ago" if beat else "has never run"
         text = f"The task {task.name} {age_text}, but is scheduled {cron.describe_schedule(task)}."

@@ -123,9 +123,14 @@ def request_run(session: Session, task: str, actor: Actor) -> None:
 def run_now(session: Session, task: str, actor: Actor) -> None:
     """Request a run of a task. Raises `ConflictError` when no scheduler is running."""
     rights.require(actor, Act.ADMINISTER)
+    require_scheduler(session, task)
+    request_run(session, task, actor)
+
+
+def require_scheduler(session: Session, task: str) -> None:
+    """Raise `ConflictError` when no scheduler is running that would start the task."""
     if not is_alive(load_heartbeats(session).get(SCHEDULER)):
         raise ConflictError(f"{task} was not started because the scheduler is not running.", task=task)
-    request_run(session, task, actor)
 
 
 def is_alive(beat: Heartbeat | None) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
-from models import Agent, AgentSession, Profile, Run, RunState, Ticket
+from models import Agent, AgentKind, AgentSession, Profile, Run, RunState, Ticket
 from tickets.lifecycle import comments
 from tickets.lifecycle.transitions import require_source, transition
 from tickets.planning import plans
@@ -21,6 +21,7 @@ from tickets.shared.errors import Invalid, NoSuchTicket
 from . import forks, sessions
 
 PICKUP = Actor.system("pickup")
+BOARD_PREFIX = "mcb_"
 
 
 def hash_token(token: str) -> str:
@@ -29,9 +30,10 @@ def hash_token(token: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunClaim:
-    """A claimed ticket, its new run and the run's token, which is available only here.
+    """A claimed ticket, its new run and the run's tokens, which are available only here.
 
-    `source` is the conversation that the run starts with a copy of, unless it resumes one.
+    `source` is the conversation that the run starts with a copy of, unless it resumes one. `board_token` is given to a run
+    of an orchestrator alone: it has the rights of one until the run ends.
     """
 
     ticket: Ticket
@@ -39,6 +41,7 @@ class RunClaim:
     profile: Profile
     source: AgentSession | None
     token: str = field(repr=False)
+    board_token: str | None = field(default=None, repr=False)
 
 
 class _Owner(NamedTuple):
@@ -95,6 +98,8 @@ def claim_ticket(session: Session, ticket_id: int, host: str) -> RunClaim:
     )
     ticket = transition(session, ticket_id, "claim", PICKUP)
     token = "mcr_" + secrets.token_urlsafe(32)
+    must_plan = ticket.next_mode is None and plans.must_plan(session, ticket, profile)
+    board_token = None if must_plan else _make_board_token(agent)
     run = Run(
         ticket_id=ticket.id,
         generation=(owner.generation or 0) + 1,
@@ -105,15 +110,21 @@ def claim_ticket(session: Session, ticket_id: int, host: str) -> RunClaim:
         mode=ticket.next_mode or profile.mode,
         host=host,
         token_hash=hash_token(token),
+        board_token_hash=hash_token(board_token) if board_token else None,
         nonce=secrets.token_hex(16),
         resumes=resumed is not None,
-        plans=ticket.next_mode is None and plans.must_plan(session, ticket, profile),
+        plans=must_plan,
         conversation_id=resumed.id if resumed else None,
         config_dir=resumed.config_dir if resumed else None,
     )
     ticket.next_mode = None
     _open_run(session, run)
-    return RunClaim(ticket, run, profile, source, token)
+    return RunClaim(ticket, run, profile, source, token, board_token)
+
+
+def _make_board_token(agent: Agent) -> str | None:
+    """Make the token with which a run works the board. Only an orchestrator gets one, and none for a plan."""
+    return BOARD_PREFIX + secrets.token_urlsafe(32) if agent.kind is AgentKind.CONTROLLER else None
 
 
 def _open_run(session: Session, run: Run) -> None:
@@ -150,6 +161,11 @@ def record_workspace(session: Session, run_id: int, **facts: Any) -> None:
 def find_by_token(session: Session, token: str) -> Run | None:
     """Find the run with this token, including ended runs, so that their late writes are refused as such."""
     return session.scalar(select(Run).where(Run.token_hash == hash_token(token)))
+
+
+def find_by_board_token(session: Session, token: str) -> Run | None:
+    """Find the live run of an orchestrator with this token, which ends with the run."""
+    return session.scalar(select(Run).where(Run.board_token_hash == hash_token(token), Run.state != RunState.ENDED))
 
 
 def list_runs(session: Session, ticket_id: int, limit: int = 50) -> list[Run]:

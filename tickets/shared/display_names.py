@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models import BlockReason, Gate, Planning, TicketStatus
+from models import BlockReason, CatchUp, Gate, MissReason, Planning, TicketStatus
 
 GATES = {
     Gate.PERSON: "A person approves",
@@ -21,6 +21,21 @@ BLOCK_REASONS = {
     BlockReason.CAPABILITY: "Agent cannot do this",
     BlockReason.ENVIRONMENT: "Machine or project needs fixing",
     BlockReason.EXHAUSTED: "Retries used up",
+}
+
+CATCH_UPS = {
+    CatchUp.ONCE: "Run once for all missed times",
+    CatchUp.SKIP: "Skip missed times",
+    CatchUp.ALL: "Run for each missed time, at most 100",
+}
+MISS_REASONS = {
+    MissReason.NOT_RUNNING: "The scheduler was not running",
+    MissReason.ASLEEP: "The machine was asleep",
+    MissReason.DISABLED: "The task was disabled",
+    MissReason.STILL_RUNNING: "The previous run had not ended",
+    MissReason.PAUSED: "The board was paused",
+    MissReason.INTERRUPTED: "The scheduler ended during the run",
+    MissReason.BUSY: "The scheduler could not start it in time",
 }
 
 

@@ -107,6 +107,10 @@ class NoteInput(MoveInput):
     note: Prose | None = Field(None, title="Note")
 
 
+class TriageInput(NoteInput):
+    project: Name | None = Field(None, title="Project")
+
+
 class CloseInput(MoveInput):
     note: Words = Field(title="Reason for closing without evidence")
 

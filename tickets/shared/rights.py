@@ -5,6 +5,7 @@ A move has its rights in `tickets/lifecycle/moves.py`; an entry point refuses ea
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Any
 
@@ -25,9 +26,11 @@ class Act(StrEnum):
     CHANGE_MODEL = "changes the model of a run"
     PLAN_PHASES = "plans the phases of a ticket"
     CHOOSE_ATTEMPT = "starts several attempts at a ticket or keeps one of them"
+    SCHEDULE_COMMAND = "schedules a command, which runs on this machine"
     PARK_ON_PROBE = "parks a ticket on a probe, which runs a command on this machine"
     ORDER_QUEUE = "puts the queue in order by hand"
     CHOOSE_LANDING = "chooses another way to land than the project's own"
+    ADD_TAG = "brings in a tag that no ticket has yet"
     SET_TERMS = "edits gate, acceptance or campaign owner"
     REMOVE_FILE = "removes a file"
     TRUST_REPOSITORY = "trusts the configuration that a repository brings"
@@ -51,13 +54,15 @@ ALLOWED: dict[Act, frozenset[ActorKind]] = {
     Act.CHANGE_MODEL: PEOPLE,
     Act.PLAN_PHASES: PEOPLE,
     Act.CHOOSE_ATTEMPT: PEOPLE,
+    Act.SCHEDULE_COMMAND: PEOPLE,
     Act.PARK_ON_PROBE: PEOPLE,
     Act.ORDER_QUEUE: PEOPLE | {ActorKind.ORCHESTRATOR},
     Act.CHOOSE_LANDING: PEOPLE,
+    Act.ADD_TAG: ADMINISTRATORS | {ActorKind.SERVICE},
     Act.SET_TERMS: PEOPLE,
     Act.REMOVE_FILE: PEOPLE,
     Act.TRUST_REPOSITORY: PEOPLE,
-    Act.FILE_ITEM: ADMINISTRATORS | {ActorKind.ORCHESTRATOR, ActorKind.SERVICE},
+    Act.FILE_ITEM: ADMINISTRATORS | {ActorKind.ORCHESTRATOR, ActorKind.TRIAGE, ActorKind.SERVICE},
     Act.WORK_INBOX: PEOPLE | {ActorKind.ORCHESTRATOR},
     Act.GIVE_ACCESS: ADMINISTRATORS,
     Act.CHANGE_PROFILES: ADMINISTRATORS,
@@ -66,12 +71,18 @@ ALLOWED: dict[Act, frozenset[ActorKind]] = {
     Act.ADMINISTER: ADMINISTRATORS,
 }
 """A program never lets an agent use a tool, takes no conversation from a person, and does not lower the bar it is held to."""
+EDITABLE_FIELDS: dict[ActorKind, frozenset[str]] = {
+    ActorKind.TRIAGE: frozenset({"priority", "project", "assigned_to", "tags"}),
+    ActorKind.REVIEWER: frozenset(),
+}
+"""The fields of a ticket that a program of a control loop edits. Other writers edit all but those for people."""
 PROOF_REQUIRED = frozenset(
     {
         Act.GIVE_ACCESS,
         Act.CHANGE_ALERTS,
         Act.CHANGE_PROFILES,
         Act.CHANGE_PROJECTS,
+        Act.SCHEDULE_COMMAND,
         Act.PARK_ON_PROBE,
         Act.TRUST_REPOSITORY,
     }
@@ -95,6 +106,16 @@ def require(actor: Actor, act: Act, **detail: Any) -> None:
         raise Forbidden(f"Only a person {act}, and {actor.name} is of kind {actor.kind}.", **detail)
     kinds = " or ".join(sorted(kind.value for kind in ALLOWED[act]))
     raise Forbidden(f"Only an actor of kind {kinds} {act}, and {actor.name} is of kind {actor.kind}.", **detail)
+
+
+def require_editable(actor: Actor, fields: Collection[str]) -> None:
+    """Raise `Forbidden` when a program of a control loop edits a field that is none of its own."""
+    foreign = sorted(set(fields) - EDITABLE_FIELDS.get(actor.kind, frozenset(fields)))
+    if foreign:
+        raise Forbidden(
+            f"An actor of kind {actor.kind} does not edit {' and '.join(foreign)}.",
+            fields=dict.fromkeys(foreign, "is for others"),
+        )
 
 
 def _require_proof(actor: Actor, act: Act) -> None:

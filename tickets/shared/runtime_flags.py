@@ -16,6 +16,8 @@ from .rights import Act
 
 PAUSE = "maintenance_pause"
 EPOCH = "stream_epoch"
+INBOX_TICKET = "inbox_ticket"
+"""The id of the ticket through which the orchestrator works the inbox."""
 FLAGS = select(Switch.name, Switch.value)
 
 
@@ -47,6 +49,12 @@ def get_epoch(session: Session) -> str:
 def get_pause_reason(session: Session) -> str | None:
     """Return the reason of the maintenance pause, or None when there is no pause."""
     return get_flag(session, PAUSE)
+
+
+def get_inbox_ticket(session: Session) -> int | None:
+    """Return the id of the ticket through which the orchestrator works the inbox, or None while there is none."""
+    value = get_flag(session, INBOX_TICKET)
+    return int(value) if value else None
 
 
 def take_lease(session: Session, name: str, holder: str, seconds: int) -> str | None:

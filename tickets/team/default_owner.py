@@ -6,7 +6,6 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from models import Ticket
-from tickets.shared.actors import Actor
 
 from . import agents, team_status
 
@@ -25,9 +24,9 @@ LAST_OWNER = (
 )
 
 
-def find_default_owner(session: Session, actor: Actor) -> str | None:
-    """Find the owner of the person's last ticket, or else the only agent that can be started."""
-    last = session.scalar(LAST_OWNER, {"requester": actor.name})
+def find_default_owner(session: Session, requester: str) -> str | None:
+    """Find the owner of the last ticket of its requester, or else the only agent that can be started."""
+    last = session.scalar(LAST_OWNER, {"requester": requester})
     if last in {member.name for member in agents.list_members(session)}:
         return last
     runnable = agents.list_runnable(session)

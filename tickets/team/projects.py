@@ -20,8 +20,10 @@ from tickets.shared import events, rights
 from tickets.shared.actors import Actor
 from tickets.shared.canary import CANARY
 from tickets.shared.errors import ConflictError, Invalid, NotFound, StaleProject
-from tickets.shared.inputs import Body, Line, Name, Prose, Title
+from tickets.shared.inputs import Body, Line, Name, Phase, Phases, Prose, Title
 from tickets.shared.rights import Act
+
+from . import agents
 
 Argv = list[Line]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -51,6 +53,7 @@ class NewProject(Body):
     `copy_files` and `link_files` are paths within the folder that each workspace gets. `ports` is the number of ports
     that each run may use.
     `ticket_template` is what the description of a new ticket begins with.
+    `phases` are what "Start" on a ticket begins with.
     `push_address` is where branches are pushed: no remote of the repository's configuration is used.
     Agents may run `allowed_commands` with any further arguments, outside their sandbox too, and never `denied_commands`;
     `network` lets their other commands reach it.
@@ -75,6 +78,7 @@ class NewProject(Body):
     push_address: Line | None = None
     sign_landings: bool = False
     ticket_template: Prose = ""
+    phases: Phases = Field(default=[])
     max_runs: int = Field(2, ge=1, le=32)
 
 
@@ -115,6 +119,7 @@ class EditProject(Body):
     push_address: Line | None = None
     sign_landings: bool | None = None
     ticket_template: Prose | None = None
+    phases: Phases | None = None
     max_runs: int | None = Field(None, ge=1, le=32)
     archived: bool | None = None
 
@@ -130,6 +135,7 @@ def add_project(session: Session, body: NewProject, actor: Actor, branches: Coll
     rights.require(actor, Act.CHANGE_PROJECTS)
     _require_safe(body)
     _require_address(body.push_address)
+    _resolve_agents(session, body.phases)
     _require_branch(body.folder, body.base_branch, branches)
     if session.scalar(select(Project.id).where(Project.slug == body.slug)) is not None:
         raise ConflictError(f"There is already a project named {body.slug}.", field="slug", slug=body.slug)
@@ -149,7 +155,9 @@ def edit_project(
     """
     rights.require(actor, Act.CHANGE_PROJECTS)
     _require_safe(body)
-    fields = {name: getattr(body, name) for name in body.model_fields_set if name != "version"}
+    _resolve_agents(session, body.phases or [])
+    values = body.model_dump()
+    fields = {name: values[name] for name in body.model_fields_set if name != "version"}
     empty = [name for name, value in fields.items() if value is None and name not in MAY_BE_NULL]
     if empty:
         raise Invalid("These fields cannot be empty.", fields=dict.fromkeys(empty, "must not be null"))
@@ -186,6 +194,15 @@ def _require_safe(body: NewProject | EditProject) -> None:
                 raise Invalid(message, field=field, value=name)
 
 
+def _resolve_agents(session: Session, phases: Phases) -> None:
+    """Replace the aliases of agents by their names. Raises `Invalid` for an agent who is not in the team."""
+    try:
+        for phase in phases:
+            phase.agent = agents.resolve_name(session, phase.agent) if phase.agent else None
+    except Invalid as refusal:
+        raise Invalid(refusal.message, field="phases") from None
+
+
 def _require_branch(folder: str, branch: str, branches: Collection[str] | None) -> None:
     if branches is None or branch in branches:
         return
@@ -210,6 +227,12 @@ def get_project(session: Session, slug: str) -> Project:
     if project is None:
         raise NotFound(f"There is no project named {slug!r}.", field="project")
     return project
+
+
+def list_phases(session: Session, project_id: int | None) -> list[Phase]:
+    """List the phases that the tickets of a project usually go through. Empty without a project or such phases."""
+    project = next((project for project in list_all_projects(session) if project.id == project_id), None)
+    return [Phase.model_validate(phase) for phase in project.phases] if project else []
 
 
 PROJECTS_BY_NAME = select(Project).order_by(Project.name)

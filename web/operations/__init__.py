@@ -8,7 +8,9 @@ BLUEPRINTS = (
     "overview_page",
     "activity",
     "inbox_page",
+    "schedule_pages",
     "task_pages",
+    "hooks",
     "patterns",
 )
 """Modules of this package that have a Blueprint named `blueprint`."""

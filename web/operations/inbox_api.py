@@ -21,7 +21,7 @@ class InboxQuery(Body):
     """Items in one state: open ones oldest first, settled ones newest first."""
 
     state: InboxState = InboxState.PENDING
-    before: int | None = Field(None, ge=1, description="list settled items below this id")
+    cursor: int | None = Field(None, ge=1, description="`next` of the page before")
 
 
 class FailureReason(Body):
@@ -33,8 +33,10 @@ class FailureReason(Body):
 @blueprint.reads("/inbox")
 def list_inbox(call: Call, query: InboxQuery) -> Page[InboxItemJson]:
     """List inbox items in one state. An item whose lease has run out is pending again."""
-    rows = inbox_items.list_items(call.session, query.state, query.before)
-    return {"items": [InboxItemJson.read(item, ticket=identifier) for item, identifier in rows], "next": None}
+    rows = inbox_items.list_items(call.session, query.state, query.cursor)
+    last_id = rows[-1][0].id if len(rows) == inbox_items.PAGE_SIZE else None
+    items = [InboxItemJson.read(item, ticket=identifier) for item, identifier in rows]
+    return {"items": items, "next": str(last_id) if last_id else None}
 
 
 @blueprint.writes("POST", "/inbox", status=201)

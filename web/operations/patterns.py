@@ -11,7 +11,12 @@ from web.site.phase_forms import PhaseRow
 blueprint = Blueprint("patterns", __name__)
 
 
-CHOICES = {"agents": [("codex", "Codex")], "people": [("luci", "Luci")], "ends": phase_forms.ENDS}
+CHOICES = {
+    "agents": [("codex", "Codex")],
+    "people": [("luci", "Luci")],
+    "ends": phase_forms.ENDS,
+    "names": ["Dev", "Review"],
+}
 ROWS = [
     PhaseRow("Dev", True, "codex", "reviewer"),
     PhaseRow("Review", True, "luci", phase_forms.DECISION, "Ship it, Hold it"),

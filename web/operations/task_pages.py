@@ -1,8 +1,7 @@
-"""Pages of scheduled tasks, incidents and logs, whose forms work without JavaScript."""
+"""Pages of incidents and logs, whose forms work without JavaScript."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from flask import Blueprint, redirect, request
@@ -11,10 +10,9 @@ from werkzeug.wrappers import Response
 import auth
 from auth import Right
 from database import Session, reading, writing
-from models import Heartbeat, IncidentState, TaskRun
+from models import IncidentState
 from redaction import SHAPES
-from tickets.operations import incidents, task_files, tasks
-from tickets.operations.task_files import TaskNote
+from tickets.operations import incidents, tasks
 from tickets.shared import events, paging
 from tickets.shared.errors import DomainError, NotFound
 from tickets.shared.lookup import get_ticket
@@ -22,81 +20,15 @@ from web.site import forms, layout
 from web.stream import log_tail
 
 blueprint = Blueprint("upkeep_pages", __name__)
-layout.add_nav_item("tasks", "/tasks", "timer", "Tasks", "Machine", go="t")
 layout.add_nav_item("incidents", "/incidents", "siren", "Incidents", "Machine", go="i")
 layout.add_nav_item("logs", "/logs", "scroll-text", "Logs", "Machine", go="l")
 
 View = dict[str, Any]
-MAX_RUNS = 12
 LOGS = {"scheduler": "scheduler.log", "web": "web.log"}
 LOG_LINES = 400
 PAGE_SIZE = 100
 RUN_EVENT_PREFIXES = ("agent.", "run.")
 """Prefixes of the types of detailed events from workers, which are shown only if the filter names such a type."""
-
-
-# -------------------------------------------------------------------------------------------------------------- tasks
-
-
-@blueprint.get("/tasks")
-def show_tasks() -> str:
-    settings = auth.get_instance().settings
-    with reading(auth.get_instance().engine) as session:
-        decisions = tasks.load_decisions(session)
-        scheduler = _build_scheduler(tasks.load_heartbeats(session).get(tasks.SCHEDULER))
-        task_views = [
-            _build_task(
-                note, decisions.get(note.name, note.enabled), tasks.list_task_runs(session, note.name, MAX_RUNS)
-            )
-            for note in task_files.list_notes(task_files.SHIPPED_TASKS, settings.zone)
-        ]
-    return layout.render_page(
-        "operations/tasks.html", "tasks", [("Tasks", None)], tasks=task_views, scheduler=scheduler
-    )
-
-
-def _build_scheduler(beat: Heartbeat | None) -> View:
-    """Build the state of the scheduler: alive or not, last heartbeat, and the problems of task files."""
-    try:
-        detail = json.loads(beat.detail) if beat else {}
-    except ValueError:
-        detail = {}
-    return {"alive": tasks.is_alive(beat), "seen": beat.ts if beat else None, "problems": detail.get("problems", [])}
-
-
-def _build_task(note: TaskNote, enabled: bool, history: list[TaskRun]) -> View:
-    return {"note": note, "enabled": enabled, "runs": [_build_run(row) for row in history]}
-
-
-def _build_run(row: TaskRun) -> View:
-    seconds = (row.ended - row.started).total_seconds() if row.ended else None
-    summary = {key: value for key, value in (row.summary or {}).items() if value not in (None, "", [], {}, 0)}
-    return {
-        "outcome": row.outcome.value if row.outcome else "running",
-        "trigger": row.trigger.value,
-        "at": row.started,
-        "seconds": seconds,
-        "exit_code": row.exit_code,
-        "output": row.output_tail.strip() or (json.dumps(summary, ensure_ascii=False, indent=2) if summary else ""),
-    }
-
-
-@blueprint.post("/tasks/<name>/<any(run, enable, disable):order>")
-def order_task(name: str, order: str) -> Response:
-    task_files.require(name)
-    act, message = {
-        "run": (tasks.run_now, "is queued: the scheduler starts it within a second."),
-        "enable": (tasks.enable_task, "is enabled."),
-        "disable": (tasks.disable_task, "is disabled."),
-    }[order]
-    try:
-        with writing(auth.get_instance().engine) as session:
-            act(session, name, auth.get_actor())
-    except DomainError as refusal:
-        layout.flash_note(f"{refusal.message.removesuffix('.')}.", "bad")
-    else:
-        layout.flash_note(f"{name} {message}")
-    return redirect(f"/tasks#{name}", 303)
 
 
 # ---------------------------------------------------------------------------------------------------------- incidents

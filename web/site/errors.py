@@ -74,8 +74,8 @@ def install(app: Flask) -> None:
 
 
 def wants_json() -> bool:
-    """Return whether the request comes from a program: an API or WebSocket path, or an `Authorization` header."""
-    return request.path.startswith((API, SOCKETS)) or "Authorization" in request.headers
+    """Return whether the request comes from a program: an API or WebSocket path, an `Authorization` header, a signature."""
+    return request.path.startswith((API, SOCKETS)) or "Authorization" in request.headers or auth.is_signed()
 
 
 def build_response(problem: Problem) -> AnyResponse:

@@ -73,10 +73,13 @@ ANY_MOVE = ("circle-dashed", "moved {ticket}: {anything}")
 """The sentence of a move that has none of its own: it names the move and both states."""
 
 SENTENCES: dict[str, tuple[str, str]] = {
-    "ticket_created": ("plus", "created {ticket}"),
+    "ticket_created": ("plus", "created {ticket} {tagging}"),
     "ticket_landed_late": ("git-merge", "landed {ticket} too late: {body}"),
     "ticket_merge_tried": ("git-merge", "found that {ticket} {detail}"),
     "ticket_item_judged": ("shield-check", "marked “{text}” of {ticket} as {state}"),
+    "evidence_rechecked": ("shield-check", "verified the evidence of {ticket} again: {detail}"),
+    "ticket_triage_proposed": ("inbox", "proposed {owner} for {ticket}: {reason}"),
+    "ticket_triage_undecided": ("inbox", "left {ticket} in the inbox: {reason}"),
     "ticket_attempts_started": ("git-branch", "started several attempts at {ticket}"),
     "ticket_attempt_kept": ("flag", "kept {attempt} as the attempt at {ticket}"),
     "ticket_edited": ("pencil", "edited {edited} of {ticket}"),
@@ -160,6 +163,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "telegram_paired": ("send", "paired the Telegram account {account}"),
     "telegram_removed": ("send", "removed the Telegram account {account} of {person}"),
     "telegram_chat_removed": ("send", "removed the Telegram chat {chat} from alerts"),
+    "task_created": ("timer", "created the task {task}"),
+    "task_edited": ("timer", "changed the task {task}"),
+    "hook_created": ("key-round", "created the hook {hook}"),
+    "hook_rotated": ("key-round", "replaced the secret of the hook {hook}"),
     "switch_changed": ("settings", "set the switch {switch}"),
     "logged_in": ("user", "logged in"),
     "login_confirmed": ("key-round", "confirmed the log-in"),
@@ -214,6 +221,8 @@ class _PayloadWords(dict[str, str]):
     def __init__(self, payload: Mapping[str, Any]) -> None:
         super().__init__({name: _shorten(value) for name, value in payload.items()})
         self["anything"] = template_filters.summarize_payload(payload)
+        tags = payload.get("tags_by_rule")
+        self["tagging"] = f"and tagged it {' and '.join(map(str, tags))} by rule" if isinstance(tags, list) else ""
         changes = payload.get("changes")
         self["edited"] = (
             " and ".join(ticket_fields.describe_field(name) for name in changes) if isinstance(changes, Mapping) else ""

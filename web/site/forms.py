@@ -29,7 +29,7 @@ from . import team_forms, template_filters
 
 Field = dict[str, Any]
 LONG_FIELDS = {"body", "note", "waive", "next_action"}
-EDIT_FIELDS = {"assigned_to", "priority"}
+EDIT_FIELDS = {"assigned_to", "priority", "project"}
 WAKE_CHOICES = [
     (WakeKind.MANUAL.value, "When someone wakes it"),
     (WakeKind.TIME.value, "At a time"),
@@ -56,7 +56,7 @@ def build_move_fields(
 ) -> list[Field]:
     """Build the form fields of a move, the required ones first.
 
-    Owner and priority, which any move may change, are left out: the side panel edits them.
+    Owner, priority and project are left out: the side panel edits them.
     `ways` are the ways in which the ticket may be approved, from `landing.ways`.
     """
     excluded = EDIT_FIELDS | {"wake"} | (set() if ways else {"landing"})

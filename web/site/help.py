@@ -1,4 +1,4 @@
-"""The help page: the workflow, each state with the moves out of it, and the keyboard shortcuts."""
+"""The help page: the workflow, each state with the moves out of it, the rules of tags and triage, and the keyboard shortcuts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import auth
 from models import TicketStatus
 from tickets.lifecycle import moves
 from tickets.lifecycle.moves import Role
+from tickets.operations import triage
+from tickets.shared import tags
 
 from . import layout
 
@@ -36,12 +38,28 @@ ACTORS = (
 )
 
 
+RULE_GROUPS = (
+    (
+        "Tags of a new ticket",
+        "All whose words are in the title, or else the first whose words are in the description. Whoever creates the ticket"
+        " may choose others, and anybody may change them later.",
+        tags.TAG_RULES,
+    ),
+    (
+        "Priority in triage",
+        "The first whose words are in the title of a ticket of normal priority.",
+        triage.PRIORITY_RULES,
+    ),
+)
+"""The rules that are tables of words: title, explanation and rules of each."""
+
+
 @blueprint.get("/help")
 def show() -> str:
     coordinator = auth.get_instance().settings.coordinator
-    return layout.render_page(
-        "site/help.html", "help", [("Help", None)], coordinator=coordinator, standings=list_states()
-    )
+    context: dict[str, Any] = {"coordinator": coordinator, "standings": list_states(), "rule_groups": RULE_GROUPS}
+    context |= {"other_rules": triage.OTHER_RULES, "triage": auth.get_instance().settings.triage}
+    return layout.render_page("site/help.html", "help", [("Help", None)], **context)
 
 
 def list_states() -> list[dict[str, Any]]:

@@ -86,7 +86,7 @@ def _load_commands(session: Session) -> dict[str, Any]:
     """Load the data of the command palette's own commands: pause or resume, and the tasks to run."""
     return {
         "paused": runtime_flags.get_pause_reason(session) is not None,
-        "tasks": task_files.list_names(task_files.SHIPPED_TASKS),
+        "tasks": task_files.list_names(auth.get_instance().settings.tasks_dir),
     }
 
 

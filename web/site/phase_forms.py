@@ -16,6 +16,7 @@ from werkzeug.datastructures import MultiDict
 from database import Session
 from models import AgentKind, Gate, TicketPhase
 from tickets.planning import workflow_view
+from tickets.shared.inputs import Phase
 from tickets.team import agents as agents_module
 from tickets.workflow.ticket_phases import STANDARD_PHASES
 
@@ -39,18 +40,19 @@ class PhaseRow:
 
 
 def build_rows(
-    phases: Iterable[TicketPhase] = (), *, included: Sequence[str] = (), without: Sequence[str] = ()
+    phases: Iterable[TicketPhase | Phase] = (), *, included: Sequence[str] = (), without: Sequence[str] = ()
 ) -> list[PhaseRow]:
-    """Build a row for each phase, then one for each standard phase that is missing.
+    """Build a row for each phase, then one for each standard phase that is missing, and one for a phase of another name.
 
     Of the standard phases, those in `included` are ticked and those in `without` are left out.
     """
     present = [_build_row(phase) for phase in phases]
     excluded = {row.name for row in present} | set(without)
-    return present + [PhaseRow(name, name in included) for name in STANDARD_PHASES if name not in excluded]
+    missing = [PhaseRow(name, name in included) for name in STANDARD_PHASES if name not in excluded]
+    return [*present, *missing, PhaseRow("")]
 
 
-def _build_row(phase: TicketPhase) -> PhaseRow:
+def _build_row(phase: TicketPhase | Phase) -> PhaseRow:
     end = DECISION if phase.choices else phase.gate.value
     return PhaseRow(phase.name, True, phase.agent or "", end, ", ".join(phase.choices), phase.runbook or "")
 
@@ -60,14 +62,14 @@ def listing(names: Sequence[str]) -> str:
     return " + ".join(filter(None, [" ".join(names[:-1]), *names[-1:]]))
 
 
-def load_choices(session: Session) -> dict[str, list[Option]]:
+def load_choices(session: Session) -> dict[str, Sequence[Option] | Sequence[str]]:
     """Load the options of the picker: the agents that may work a phase, and the ways in which one may end."""
     fit = [
         member for member in agents_module.list_members(session) if member.runnable or member.kind is AgentKind.HUMAN
     ]
     agents = [(member.name, member.title or member.name) for member in fit if member.runnable]
     people = [(member.name, member.title or member.name) for member in fit if not member.runnable]
-    return {"agents": agents, "people": people, "ends": ENDS}
+    return {"agents": agents, "people": people, "ends": ENDS, "names": STANDARD_PHASES}
 
 
 def parse_rows(form: MultiDict[str, str]) -> list[PhaseRow]:

@@ -20,7 +20,7 @@ from tickets.team import installed_programs, projects, repositories
 from tickets.team.projects import EditProject, NewDraft, NewProject, TrustDecision
 from tickets.team.repositories import NewSlotRequest
 from tickets.workflow import landing
-from web.site import layout, team_forms
+from web.site import layout, phase_forms, team_forms
 from web.site.errors import convert_validation_error
 
 from . import home_folders, project_branches, project_trust
@@ -213,12 +213,13 @@ def _read_body() -> View:
     commands = {name: team_forms.parse_argv(form, name) or None for name in COMMANDS}
     lists = {name: [line.strip() for line in form.get(name, "").splitlines() if line.strip()] for name in LISTS}
     plain = {name: form.get(name, "") for name in ("name", "base_branch", "gate", "max_runs")}
-    optional = {name: form[name] for name in ("landing", "ports") if name in form}
+    optional: View = {name: form[name] for name in ("landing", "ports") if name in form}
     where = {
         "push_address": form.get("push_address", "").strip() or None,
         "sign_landings": bool(form.get("sign_landings")),
         "ticket_template": form.get("ticket_template", "").replace("\r\n", "\n"),
     }
+    optional |= {"phases": phase_forms.parse_phases(form)} if phase_forms.parse_rows(form) else {}
     return plain | optional | where | commands | lists | {"network": "network" in form}
 
 
@@ -238,9 +239,12 @@ def _render_form(
         "base_branch": [(branch, branch) for branch in branches],
     }
     with reading(auth.get_instance().engine) as session:
+        offered_phases = phase_forms.load_choices(session)
+        template = projects.list_phases(session, project.id) if project else []
         confinement = installed_programs.describe_confinement(session, auth.get_instance().settings.machine_name)
     context: View = {"form": values, "errors": errors, "row": project, "choices": choices, "message": message}
-    context["confinement"] = confinement
+    context |= {"phases": phase_forms.parse_rows(request.form) or phase_forms.build_rows(template)}
+    context |= {"confinement": confinement, "offered_phases": offered_phases}
     if project:
         days = auth.get_instance().settings.retention.slots
         context |= {"machines": _load_machines(project), "days": days}

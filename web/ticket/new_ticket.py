@@ -18,6 +18,7 @@ from tickets.board import saved_views
 from tickets.conversation import attachments
 from tickets.conversation.attachments import ReceivedFile, Upload
 from tickets.lifecycle import transitions
+from tickets.operations import task_files
 from tickets.planning import attempts
 from tickets.shared import display_names
 from tickets.shared.errors import DomainError, Invalid, NoSuchTicket
@@ -65,6 +66,7 @@ FORM_FIELDS = {
     "relationships",
     "attempts",
     "files",
+    "repeat",
 }
 
 
@@ -83,7 +85,7 @@ def _add_defaults(form: Form) -> Form:
         form.setlistdefault(name, value if isinstance(value, list) else [value])
     with reading(auth.get_instance().engine) as session:
         available = projects.list_projects(session)
-        owner = default_owner.find_default_owner(session, auth.get_actor())
+        owner = default_owner.find_default_owner(session, auth.get_actor().name)
     form.setdefault("assigned_to", owner or "")
     if len(available) == 1:
         form.setdefault("project", available[0].slug)
@@ -164,6 +166,8 @@ def create() -> Response | str | tuple[str, int]:
     if "more" in form:
         return _render_form(form, {})
     try:
+        if form.get("repeat", "").strip():
+            return redirect(f"/tasks/{_create_task(form)}", 303)
         ticket = _create_ticket(form)
     except ValidationError as error:
         return _render_form(form, _by_field(convert_validation_error(error))), 422
@@ -183,6 +187,21 @@ def _render_next_form(form: Form, ticket: Ticket) -> Response | str:
     if layout.is_script_request():
         return layout.render_notes() + _render_form(_add_defaults(repeated), {}, is_next=True)
     return redirect(f"/ticket/new?{forms.build_query_string(repeated)}", 303)
+
+
+def _create_task(form: Form) -> str:
+    """Create the task that creates this ticket by the schedule of the form, and return the task's name."""
+    instance = auth.get_instance()
+    body = _parse_body(form, instance.settings.timezone)
+    task = task_files.build_ticket_task(body, form["repeat"], instance.settings.tasks_dir)
+    if attempts_page.read_agents(form) or any(upload.filename for upload in request.files.getlist("files")):
+        raise Invalid(
+            "Files and several agents cannot be repeated. Remove them, or clear the schedule.", field="repeat"
+        )
+    with writing(instance.engine) as session:
+        task_files.save_task(session, task, instance.settings.tasks_dir, auth.get_actor())
+    layout.flash_note(f"The task {task.name} was created. It creates this ticket each time.")
+    return task.name
 
 
 def _create_ticket(form: Form) -> Ticket:
@@ -231,8 +250,8 @@ def _read_line(form: Form, tags: list[str]) -> View:
     """Read the fields of the form's line, which count before those of the form. Tags are added to those of the form."""
     with reading(auth.get_instance().engine) as session:
         parsed = ticket_line.read_line(session, form)
-    more_tags = [tag for tag in parsed.fields.get("tags", []) if tag not in tags]
-    return {**parsed.fields, "title": parsed.title, "tags": [*tags, *more_tags]}
+    all_tags = list(dict.fromkeys([*tags, *parsed.fields.get("tags", [])]))
+    return {**parsed.fields, "title": parsed.title} | ({"tags": all_tags} if all_tags else {})
 
 
 def _require_tickets(form: Form) -> None:

@@ -37,8 +37,8 @@ def list_tickets(call: Call, query: ticket_query.TicketQuery) -> Page[TicketJson
 
 @blueprint.writes("POST", "/tickets", rights=WRITERS | RUNS, status=201)
 def create_ticket(call: Call, body: NewTicket) -> TicketJson:
-    """Create a ticket in `inbox`, `todo` or, with a wake condition, `waiting`. A ticket created by a run is a child of its
-    ticket."""
+    """Create a ticket in `inbox`, `todo` or, with a wake condition, `waiting`. Without `tags` they follow from rules. A ticket
+    created by a run is a child of its ticket."""
     return _reload_ticket_json(call, transitions.create_ticket(call.session, body, call.actor))
 
 
@@ -48,7 +48,7 @@ def read_ticket(call: Call, ticket: Ticket) -> TicketJson:
     return _reload_ticket_json(call, ticket)
 
 
-@blueprint.writes("PATCH", "/tickets/<ticket>")
+@blueprint.writes("PATCH", "/tickets/<ticket>", rights=WRITERS | {Right.TRIAGE})
 def edit_ticket(call: Call, ticket: Ticket, body: EditTicket) -> TicketJson:
     """Edit fields of a ticket, refused if its `version` has changed since it was read."""
     return _reload_ticket_json(call, editing.edit_ticket(call.session, ticket, body, call.actor))

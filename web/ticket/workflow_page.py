@@ -21,6 +21,7 @@ from tickets.planning.phase_editing import ArrangePhases, BeginWorkflow, DecideP
 from tickets.runs.notify_run import notify_run
 from tickets.shared.errors import DomainError, NotFound
 from tickets.shared.lookup import get_ticket
+from tickets.team import projects
 from tickets.workflow import ticket_phases
 from web.site import layout, phase_forms
 from web.site.errors import convert_validation_error
@@ -39,13 +40,21 @@ def load_box(session: Session, ticket: Ticket, actor_context: ActorContext) -> V
     moves = {move.name for move in transitions.list_moves(transitions.build_move_context(ticket, actor_context))}
     view = workflow_view.build_workflow(session, ticket, actor_context.live, moves)
     plans = actor.is_human and ticket.closed is None
+    first_rows = _build_first_rows(session, ticket) if plans and not view.phases else []
+    usual = [row for row in first_rows if row.included]
     return {
         "shown": view,
         "plans": plans,
-        "usual": DEFAULT_PHASES if plans and not view.phases else (),
-        "start": f"Start {phase_forms.listing(DEFAULT_PHASES)}",
+        "usual": usual,
+        "start": f"Start {phase_forms.listing([row.name for row in usual])}",
         "kinds": columns.load_owner_kinds(session),
     }
+
+
+def _build_first_rows(session: Session, ticket: Ticket) -> list[PhaseRow]:
+    """Build the rows of a ticket without phases. Those of its project, or else the default one, are ticked."""
+    template = projects.list_phases(session, ticket.project_id)
+    return phase_forms.build_rows(template, included=() if template else DEFAULT_PHASES)
 
 
 def add_phase_choices(session: Session, ticket: Ticket, move: Move, fields: list[View]) -> list[View]:
@@ -86,16 +95,16 @@ def _render_phases_form(reference: str, typed: list[PhaseRow] | None, error: str
         ticket = get_ticket(session, reference)
         phases = ticket_phases.list_phases(session, ticket.id)
         choices = phase_forms.load_choices(session)
-    rows = typed or _build_rows(phases)
+        rows = typed or _build_rows(session, ticket, phases)
     title = "Edit later phases" if phases else "Start a workflow"
     return _render_form(
         "ticket/_phases_form", title, ticket, rows=rows, offered=choices, begins=not phases, error=error
     )
 
 
-def _build_rows(phases: list[Any]) -> list[PhaseRow]:
+def _build_rows(session: Session, ticket: Ticket, phases: list[TicketPhase]) -> list[PhaseRow]:
     if not phases:
-        return phase_forms.build_rows(included=DEFAULT_PHASES)
+        return _build_first_rows(session, ticket)
     here = ticket_phases.find_current(phases)
     over = [phase.name for phase in phases if phase is here or phase.state is PhaseState.PASSED]
     return phase_forms.build_rows([phase for phase in phases if phase.state is PhaseState.PENDING], without=over)

@@ -25,12 +25,14 @@ _CLOSED = re.compile(rf"\b{COORDINATION}\b.*(Transport closed|has disconnected)"
 SERVER_COMMAND = tuple(isolated_python.build_argv("mc_coordination_mcp", site_packages=False))
 """The command line of the server, which needs the standard library alone."""
 TOKEN_FILE = "api-token"  # noqa: S105 - a file's name
+BOARD_TOKEN_VARIABLE = "MC_BOARD_TOKEN_FILE"  # noqa: S105 - a variable's name
 
 
 def build_server_environment(spec: RunSpec, run_dir: Path) -> dict[str, str]:
     """Build the environment of `mc_coordination_mcp.py`, with the path of a 0600 file that contains the run's token.
 
-    The program's own configuration is stored with the conversation, so it must not contain the token itself.
+    That of an orchestrator names the file of the board's token too. The program's own configuration is stored with
+    the conversation, so it must not contain the tokens themselves.
     """
     token_file = run_dir / TOKEN_FILE
     files.replace(token_file, spec.token.encode())
@@ -41,6 +43,7 @@ def build_server_environment(spec: RunSpec, run_dir: Path) -> dict[str, str]:
         "MC_TICKET_NONCE": spec.nonce,
         "MC_API": spec.api,
         "MC_API_TOKEN_FILE": str(token_file),
+        **({BOARD_TOKEN_VARIABLE: spec.board_token_file} if spec.board_token_file else {}),
     }
 
 

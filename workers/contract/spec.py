@@ -40,6 +40,8 @@ class RunSpec:
     program's commands; `hidden_folders` hold keys.
     `own_home` is the home folder whose configuration of the program the run takes, None where its profile takes none.
     `repository_configuration`: the workspace brings no configuration, one that a person has trusted, or another one.
+    `board_token_file` holds the token with which the coordination tools of an orchestrator's run work the board, where no
+    confined agent can read it.
     `repository_digest` is the digest of what was judged so, empty for nothing, None where nothing was judged.
     """
 
@@ -52,6 +54,7 @@ class RunSpec:
     generation: int
     api: str
     token: str
+    board_token_file: str | None
     nonce: str
     socket: str
     program: str
@@ -153,6 +156,7 @@ def _upgrade(data: dict[str, Any]) -> dict[str, Any]:
         "own_home": None,
         "repository_configuration": "none",
         "repository_digest": None,
+        "board_token_file": None,
     }
     earlier |= {"allowed_commands": (), "denied_commands": (), "hidden_folders": (), "network": False, "sandbox": False}
     policy = str(data.get("permissions"))

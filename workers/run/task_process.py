@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,18 +33,30 @@ class ProcessResult:
 
 
 def run(
-    argv: Sequence[str], cwd: Path, timeout: float, log: Path, stopping: threading.Event, redaction: Redaction
+    argv: Sequence[str],
+    cwd: Path,
+    timeout: float,
+    log: Path,
+    stopping: threading.Event,
+    redaction: Redaction,
+    environment: Mapping[str, str] | None = None,
 ) -> ProcessResult:
     """Run `argv` until it ends, `timeout` seconds have passed or `stopping` is set. `log` (0600) holds its output.
 
-    Raises OSError when it cannot be started. Processes that it has put into a session of their own, such as a tmux
-    server, stay alive.
+    The process has this one's environment unless `environment` is given. Raises OSError when it cannot be started.
+    Processes that it has put into a session of their own, such as a tmux server, stay alive.
     """
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         process = subprocess.Popen(
-            list(argv), cwd=cwd, stdin=subprocess.DEVNULL, stdout=handle, stderr=handle, start_new_session=True
+            list(argv),
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=handle,
+            stderr=handle,
+            start_new_session=True,
         )
     finally:
         os.close(handle)

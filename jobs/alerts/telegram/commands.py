@@ -123,7 +123,7 @@ def create_ticket(call: CommandCall) -> BotReply:
 def _find_defaults(call: CommandCall) -> dict[str, str]:
     """Find owner and project as the form of a new ticket offers them."""
     available = projects.list_projects(call.session)
-    owner = default_owner.find_default_owner(call.session, call.actor)
+    owner = default_owner.find_default_owner(call.session, call.actor.name)
     project = {"project": available[0].slug} if len(available) == 1 else {}
     return project | ({"assigned_to": owner} if owner else {})
 

@@ -1,12 +1,13 @@
 // Drafts: a form with data-draft="<name>" stores its text in this browser until it is sent.
 //   input[data-drafted]   stored with the draft: the version it was written for. Such a form restores its draft when it is opened.
+//   form[data-prefilled]  has values before somebody types, which a draft replaces.
 //   [data-restored]       shown when a draft was restored, with a button [data-discard]
 
 import { reveal } from "./element.js";
 import { storageKey } from "./http.js";
 
 const FIELDS = "textarea[name], input[name][type=text], input[name][type=datetime-local], input[name]:not([type])";
-const CHOICES = "select[name], input[type=checkbox][name], input[type=radio][name]";
+const CHOICES = "select[name], input[type=checkbox][name], input[type=radio][name], input[type=number][name]";
 const BASELINE_INPUTS = "input[data-drafted]";
 const SUBMITTED_KEY = storageKey("sent");
 
@@ -22,9 +23,10 @@ function save(form) {
   else localStorage.removeItem(getKey(form));
 }
 
-/** Return whether a field still has the value with which the form was rendered. */
+/** Return whether a field of a prefilled form still has the value with which it was rendered. */
 function isUnchanged(form, field) {
-  return form.querySelector(BASELINE_INPUTS) !== null && field.value === field.defaultValue;
+  const isPrefilled = "prefilled" in form.dataset || form.querySelector(BASELINE_INPUTS) !== null;
+  return isPrefilled && field.value === field.defaultValue;
 }
 
 const isBox = (field) => field.type === "checkbox" || field.type === "radio";
@@ -38,6 +40,7 @@ function getName(field) {
 /** Return whether a choice differs from the one with which the form was rendered. */
 function isChanged(field) {
   if (isBox(field)) return field.checked !== field.defaultChecked;
+  if (field.type === "number") return field.value !== field.defaultValue;
   return field.value !== ([...field.options].find((option) => option.defaultSelected) ?? field.options[0])?.value;
 }
 
@@ -47,6 +50,7 @@ function restoreChoices(form, values) {
     if (isBox(field)) field.checked = values.get(getName(field));
     else field.value = values.get(getName(field));
     reveal(field);
+    field.dispatchEvent(new Event("input", { bubbles: true }));
   }
 }
 

@@ -10,6 +10,10 @@ function getPlaceField(row) {
   return row.querySelector("[name$='-place']");
 }
 
+function getPhaseName(row) {
+  return row.querySelector("[name$='-name']").value.trim();
+}
+
 function renumberRows(picker) {
   listRows(picker).forEach((row, index) => {
     getPlaceField(row).value = index + 1;
@@ -24,6 +28,7 @@ function moveRow(button) {
   else other.after(row);
   renumberRows(row.closest("[data-phases]"));
   button.focus();
+  getPlaceField(row).dispatchEvent(new Event("input", { bubbles: true }));
 }
 
 /** Join phase names: "Dev", "Dev + QA", "Dev Review + QA". */
@@ -35,18 +40,20 @@ function updateLabel(picker) {
   const button = picker.closest("form")?.querySelector("[data-phases-label]");
   if (!button) return;
   const includedRows = listRows(picker).filter((row) => row.querySelector("[data-include]").checked);
-  button.querySelector("span").textContent = `${button.dataset.phasesLabel} ${joinNames(includedRows.map(({ dataset }) => dataset.phase))}`.trim();
+  button.querySelector("span").textContent = `${button.dataset.phasesLabel} ${joinNames(includedRows.map(getPhaseName))}`.trim();
   setDisabled(button, "phases", includedRows.length === 0 && "phasesNeeded" in button.dataset);
 }
 
-/** After a refresh with the server's order, restore the user's, which is in the fields. */
+/** Put the rows in the user's order, which is in the fields: a refresh brings the server's, a draft another one. */
+function updatePicker(picker) {
+  const rows = listRows(picker);
+  const orderedRows = rows.toSorted((one, other) => getPlaceField(one).value - getPlaceField(other).value);
+  if (orderedRows.some((row, index) => row !== rows[index])) picker.append(...orderedRows);
+  updateLabel(picker);
+}
+
 function updatePickers(root) {
-  for (const picker of root.querySelectorAll("[data-phases]")) {
-    const rows = listRows(picker);
-    const orderedRows = rows.toSorted((one, other) => getPlaceField(one).value - getPlaceField(other).value);
-    if (orderedRows.some((row, index) => row !== rows[index])) picker.append(...orderedRows);
-    updateLabel(picker);
-  }
+  root.querySelectorAll("[data-phases]").forEach(updatePicker);
 }
 
 export function startPhases() {
@@ -56,10 +63,10 @@ export function startPhases() {
     const button = target.closest("[data-earlier], [data-later]");
     if (!button) return;
     moveRow(button);
-    updateLabel(button.closest("[data-phases]"));
   });
-  document.addEventListener("change", ({ target }) => {
+  document.addEventListener("input", ({ target }) => {
     const picker = target.closest("[data-phases]");
-    if (picker) updateLabel(picker);
+    if (picker) updatePicker(picker);
   });
+  document.addEventListener("reset", ({ target }) => setTimeout(() => updatePickers(target)));
 }

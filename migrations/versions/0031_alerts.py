@@ -7,8 +7,8 @@ from alembic import op
 
 import models
 
-revision = "0025"
-down_revision = "0023"
+revision = "0031"
+down_revision = "0030"
 branch_labels = None
 depends_on = None
 

@@ -1,4 +1,8 @@
-"""The tools of the board's MCP server: tickets, search, comments, moves and the inbox, with the rights of one API token."""
+"""Tools for an orchestrator: tickets, search, comments, moves and the inbox, with the rights of one token.
+
+Served by `mc mcp`, and by the coordination server of an orchestrator's run. Of the standard library alone, since that
+server must start at once.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from models import BlockReason, TicketStatus
-from tickets.lifecycle.moves import MOVES, Role
-from workers.run.api import ApiClient, Unreachable
-from workers.run.mcp_server import Json, McpServer, Tool, ToolError, build_object_schema
+from .api import ApiClient, Unreachable
+from .mcp_server import Json, McpServer, Tool, ToolError, build_object_schema
 
 NAME, VERSION = "mission-control", "1"
 INSTRUCTIONS = (
@@ -26,7 +28,6 @@ _TEXT: Json = {"type": "string", "minLength": 1, "maxLength": 100_000}
 _LINE: Json = {"type": "string", "minLength": 1, "maxLength": 200}
 _TICKET: Json = {**_LINE, "description": "Identifier of a ticket, such as MC-12."}
 _NUMBER: Json = {"type": "integer", "minimum": 1}
-_MOVES = sorted(move.name for move in MOVES.values() if Role.ORCHESTRATOR in move.by or Role.HUMAN in move.by)
 _WAKE = build_object_schema(
     {
         "kind": {"type": "string", "enum": ["time", "ticket", "answer", "agent_idle", "usage_reset", "manual"]},
@@ -42,7 +43,8 @@ _FACTS: dict[str, Json] = {
     "note": {**_TEXT, "description": "A note on the move: why it is made."},
     "reason": {
         **_TEXT,
-        "description": f"For block: {', '.join(BlockReason)}. For an item without an action: why nothing is done.",
+        "description": "For block: dependency, needs_human, capability, environment or exhausted. For an item without an"
+        " action: why nothing is done.",
     },
     "owner": {**_LINE, "description": "For block: who needs to act."},
     "next_action": {**_TEXT, "description": "For block: what they need to do."},
@@ -52,7 +54,8 @@ _FACTS: dict[str, Json] = {
     "assigned_to": {**_LINE, "description": "New owner."},
     "priority": {"type": "string", "enum": ["low", "normal", "high", "urgent"]},
 }
-_MOVE: Json = {"type": "string", "enum": _MOVES}
+_MOVE: Json = {**_LINE, "description": "Name of a move, as get_ticket lists those that the ticket allows."}
+_STATE: Json = {**_LINE, "description": "State, such as todo, in_progress, needs_input, in_review, waiting or blocked."}
 _NEW_TICKET: dict[str, Json] = {
     "title": _LINE,
     "description": _TEXT,
@@ -69,11 +72,10 @@ def build_server(client: ApiClient) -> McpServer:
     return McpServer(NAME, VERSION, INSTRUCTIONS, list_tools(client), lambda: None)
 
 
-def list_tools(client: ApiClient) -> list[Tool]:
-    """List the tools, with the board behind `client`."""
-    board = _BoardTools(client)
-    states: Json = {"type": "string", "enum": [status.value for status in TicketStatus]}
-    query: dict[str, Json] = {"status": states, "project": _LINE, "assigned_to": _LINE, "q": _LINE}
+def list_tools(client: ApiClient, clean: Callable[[Json], Json] = dict) -> list[Tool]:
+    """List the tools, with the board behind `client`. `clean` redacts what is sent."""
+    board = _BoardTools(client, clean)
+    query: dict[str, Json] = {"status": _STATE, "project": _LINE, "assigned_to": _LINE, "q": _LINE}
     return [
         Tool("list_tickets", "List tickets, the most recently changed first.", board.list_tickets, query),
         Tool(
@@ -122,8 +124,8 @@ def list_tools(client: ApiClient) -> list[Tool]:
 class _BoardTools:
     """The calls of the tools. Each returns JSON text."""
 
-    def __init__(self, client: ApiClient) -> None:
-        self._client = client
+    def __init__(self, client: ApiClient, clean: Callable[[Json], Json]) -> None:
+        self._client, self._clean = client, clean
 
     def list_tickets(self, **query: str) -> str:
         return _dump(self._get("/tickets", query))
@@ -168,7 +170,9 @@ class _BoardTools:
         return self._request(self._client.get, path) or {}
 
     def _post(self, path: str, body: Json) -> Json:
-        return self._request(lambda target: self._client.post(target, json.dumps(body).encode()), path) or {}
+        return (
+            self._request(lambda target: self._client.post(target, json.dumps(self._clean(body)).encode()), path) or {}
+        )
 
     def _request(self, send: Callable[[str], Any], path: str, ignored: Sequence[int] | set[int] = ()) -> Json | None:
         """Make a request. `ToolError` gives the board's refusal, None stands for a status that is `ignored`."""

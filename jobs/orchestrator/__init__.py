@@ -1,0 +1,1 @@
+"""Jobs around the orchestrator: the drain of its inbox, and the nightly sweep of the board."""
