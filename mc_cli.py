@@ -24,6 +24,7 @@ with bootstrap.quick_imports():
         schedule,
         serve,
         takeover,
+        telegram,
         tickets,
         tokens,
     )
@@ -37,6 +38,7 @@ with bootstrap.quick_imports():
 COMMANDS = (
     serve.serve,
     *tokens.COMMANDS,
+    *telegram.COMMANDS,
     *tickets.COMMANDS,
     *projects.COMMANDS,
     *receipts.COMMANDS,

@@ -1404,6 +1404,92 @@ class PushSubscription(Base):
     created: Mapped[datetime] = mapped_column(default=now)
 
 
+class TelegramBot(Base):
+    """The bot whose updates are received. `next_update` is stored with the effect of the update before it.
+
+    `problem` says why its updates cannot be received. `changed` is the time of the last change of the row.
+    """
+
+    __tablename__ = "telegram_bots"
+    __table_args__ = table()
+    bot_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(default="")
+    next_update: Mapped[int] = mapped_column(default=0)
+    problem: Mapped[str] = mapped_column(default="")
+    changed: Mapped[datetime] = mapped_column(default=now)
+
+
+class TelegramCode(Base):
+    """A person's open pairing code, as a hash. `attempts` counts the wrong codes that were sent since it was issued."""
+
+    __tablename__ = "telegram_codes"
+    __table_args__ = table()
+    person: Mapped[str] = mapped_column(primary_key=True)
+    code_hash: Mapped[str] = mapped_column(unique=True)
+    attempts: Mapped[int] = mapped_column(default=0)
+    expires: Mapped[datetime]
+
+
+class TelegramPerson(Base):
+    """A Telegram account that acts as a person of Mission Control. `label` is its name there."""
+
+    __tablename__ = "telegram_people"
+    __table_args__ = table()
+    user_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    person: Mapped[str]
+    label: Mapped[str] = mapped_column(default="")
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class TelegramChat(Base):
+    """A chat that gets alerts, since a person was paired in it. With a `problem` it gets none until somebody writes there."""
+
+    __tablename__ = "telegram_chats"
+    __table_args__ = table()
+    chat_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    title: Mapped[str] = mapped_column(default="")
+    is_forum: Mapped[bool] = mapped_column(default=False)
+    problem: Mapped[str] = mapped_column(default="")
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class TelegramThread(Base):
+    """The place of a ticket in a chat: a topic of a forum, or else the message that others reply to."""
+
+    __tablename__ = "telegram_threads"
+    __table_args__ = table(
+        Index("telegram_threads_by_ticket", "ticket_id"), Index("telegram_threads_by_topic", "chat_id", "topic_id")
+    )
+    chat_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    ticket_id: Mapped[int] = ticket_key(primary_key=True)
+    topic_id: Mapped[int | None]
+    message_id: Mapped[int | None]
+
+
+class TelegramMessage(Base):
+    """A part of an alert for a chat, which has a `message_id` once it was sent.
+
+    Buttons name it by its random `key`, as their data is short.
+    """
+
+    __tablename__ = "telegram_messages"
+    __table_args__ = log_table(
+        UniqueConstraint("alert_key", "chat_id", "part"),
+        Index("telegram_messages_by_message", "chat_id", "message_id"),
+        Index("telegram_messages_by_ticket", "ticket_id"),
+        Index("telegram_messages_created", "created"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    chat_id: Mapped[int]
+    message_id: Mapped[int | None]
+    alert_key: Mapped[str]
+    part: Mapped[int]
+    ticket_id: Mapped[int | None] = mapped_column(ForeignKey("tickets.id", ondelete="CASCADE"))
+    key: Mapped[str] = mapped_column(unique=True)
+    alert: Mapped[dict[str, Any]]
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
 class HealthResult(Base):
     """The result of one health check on one host, as of the last look. Checks of the store have no host.
 

@@ -394,6 +394,11 @@ class Settings(_Programs):
         description="push services that alerts may be sent to; a loopback address with its port is one of your own",
     )
     coordinator: str = Field("Luci", min_length=1, max_length=64, description="name of who coordinates the next step")
+    telegram_api_url: str = Field(
+        "https://api.telegram.org",
+        pattern=r"^https?://[^\s/@?#]+$",
+        description="server of the Telegram Bot API, the public one or your own",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 
     limits: Limits = Limits()

@@ -20,6 +20,7 @@ from database import open_engine, reading, writing
 from mc_cli import main
 from models import Agent, AgentKind, Run, Ticket
 from settings import load
+from tickets.alerts import telegram_pairing
 from tickets.lifecycle.schemas import build_ticket_json
 from tickets.planning import plans
 from tickets.runs import claims, reports
@@ -316,6 +317,18 @@ def test_a_token_is_printed_once_listed_without_its_secret_and_revoked(mc: Mc) -
     assert created["token"].startswith("mc_")
     assert created["token"] not in listed
     assert json.loads(listed)[0]["revoked"] is not None
+
+
+def test_a_telegram_account_is_paired_listed_and_removed(mc: Mc, tmp_path: Path) -> None:
+    code = json.loads(mc("telegram", "pair", "--as", "bob", "--json").output)["code"]
+    engine = open_engine(f"sqlite:///{tmp_path / 'home' / 'mc.db'}")
+    with writing(engine) as session:
+        assert telegram_pairing.pair_account(session, code, 11, "@bob") == "bob"
+    engine.dispose()
+    assert json.loads(mc("telegram", "list", "--json").output)[0]["person"] == "bob"
+    mc("telegram", "remove", "11")
+    assert mc("telegram", "list").output == "Nothing found.\n"
+    assert "not valid" in mc("telegram", "pair", "--as", "Bob Smith").output
 
 
 def test_a_task_is_created_edited_and_shown(mc: Mc, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ from models import (
     RunState,
     TaskRun,
     TaskSlot,
+    TelegramMessage,
     Ticket,
     TicketEvent,
     TicketMessage,
@@ -127,6 +128,10 @@ EXAMPLES: dict[str, Row] = {
     ],
     "logins": lambda t, r: [Login(secret_hash=str(e), name="n", expires=e) for e in (OLD, NEW)],
     "login_links": lambda t, r: [LoginLink(secret_hash=str(e), name="n", expires=e) for e in (OLD, NEW)],
+    "telegram_messages": lambda t, r: [
+        TelegramMessage(chat_id=1, message_id=n, alert_key=f"event:{n}", part=0, key=f"{n}", alert={}, created=at)
+        for n, at in enumerate((OLD, NEW))
+    ],
     "leases": lambda t, r: [Lease(name=str(u), holder="h", until=u) for u in (OLD, NEW)],
 }
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -32,8 +33,11 @@ CHANNEL_MODULES = {
     "email": "jobs.alerts.email_channel",
     "push": "jobs.alerts.push_channel",
     "apprise": "jobs.alerts.apprise_channel",
+    "telegram": "jobs.alerts.telegram.telegram_channel",
 }
 """The module with the `build_channel` of each channel, loaded when it is used."""
+INBOUND_CHANNELS = frozenset({"telegram"})
+"""Channels that people also write to, which are loaded before the first alert."""
 INBOUND_RETRY_SECONDS = 10.0
 
 
@@ -86,6 +90,7 @@ class ChannelWorker:
         self.change_time = change_time
         self._log = log
         self._channel: Channel | None = None
+        self._opening = threading.Lock()
         self._stopping = threading.Event()
         self._thread = JobThread(f"alerts-{name}", f"alerts by {name}", log)
         self._inbound = JobThread(f"alerts-{name}-inbound", f"receiving by {name}", log)
@@ -103,14 +108,23 @@ class ChannelWorker:
         if not self._thread.is_alive and (self._is_owed or (self._next_due is not None and self._next_due <= now())):
             self._is_owed = False
             self._thread.start(self._make_pass)
-        if isinstance(self._channel, InboundChannel) and time.monotonic() >= self._inbound_due:
-            channel = self._channel
-            if self._inbound.start(lambda: channel.run(self._stopping)):
-                self._inbound_due = time.monotonic() + INBOUND_RETRY_SECONDS
+        is_inbound_due = self._name in INBOUND_CHANNELS and time.monotonic() >= self._inbound_due
+        if is_inbound_due and not self._inbound.is_alive:
+            self._inbound_due = time.monotonic() + INBOUND_RETRY_SECONDS
+            self._inbound.start(self._receive)
 
     def stop(self) -> None:
         """Begin nothing more. A message that is being sent is completed by its own thread."""
         self._stopping.set()
+
+    def _receive(self) -> None:
+        try:
+            channel = self._open()
+        except SendFailed:
+            self._inbound_due = math.inf  # other settings make a new worker
+            raise
+        assert isinstance(channel, InboundChannel), f"{self._name} is no inbound channel"
+        channel.run(self._stopping)
 
     def _make_pass(self) -> None:
         """Collect, send and settle until nothing is due, unless another host does."""
@@ -186,13 +200,17 @@ class ChannelWorker:
             deliveries.record_failure(session, rows, reason, failure.retry_after, failure.is_permanent)
 
     def _open(self) -> Channel:
-        """Build the channel at its first use."""
-        if self._channel is None:
-            with reading(self._context.engine) as session:
-                options = dict(channels.get_channel(session, self._name).options)
-            settings = self._context.settings
-            secrets = secret_files.read_channel_secrets(settings, self._name)
-            setup = ChannelSetup(self._context, options, secrets, self._log)
-            self._channel = importlib.import_module(CHANNEL_MODULES[self._name]).build_channel(setup)
-        channel: Channel = self._channel
+        """Build the channel at its first use, once for what is sent and what is received."""
+        with self._opening:
+            if self._channel is None:
+                self._channel = self._build()
+            return self._channel
+
+    def _build(self) -> Channel:
+        with reading(self._context.engine) as session:
+            options = dict(channels.get_channel(session, self._name).options)
+        settings = self._context.settings
+        secrets = secret_files.read_channel_secrets(settings, self._name)
+        setup = ChannelSetup(self._context, options, secrets, self._log)
+        channel: Channel = importlib.import_module(CHANNEL_MODULES[self._name]).build_channel(setup)
         return channel

@@ -13,6 +13,7 @@ from jobs import pickup
 from jobs.job_context import JobContext
 from jobs.task_recorder import JobResult, run_and_record
 from models import HealthStatus, Run, RunState, TaskOutcome, Trigger
+from tickets.alerts import telegram_log
 from tickets.operations import (
     health,
     incident_tracking,
@@ -80,7 +81,8 @@ def examine_store(context: JobContext, *, just_started: bool = False) -> list[He
     try:
         with reading(context.engine) as session:
             scheduled = task_checks.check_tasks(session, context.settings, folder, just_started=just_started)
-            return [*scheduled, *store_checks.check_store(session, just_started=just_started)]
+            in_store = store_checks.check_store(session, just_started=just_started)
+            return [*scheduled, *in_store, *telegram_log.check_bot(session)]
     except DatabaseError as error:
         return [local_checks.report_damage(str(error.orig))]
 

@@ -13,7 +13,7 @@ import auth
 import secret_files
 from database import writing
 from models import AlertDelivery, DeliveryState
-from tickets.alerts import channels, deliveries, subscriptions
+from tickets.alerts import channels, deliveries, subscriptions, telegram_log, telegram_pairing
 from tickets.alerts.channels import ChannelRules, PushOptions
 from tickets.alerts.subscriptions import NewSubscription
 from tickets.conversation import messages
@@ -75,6 +75,20 @@ def set_up_alerts(site: BoardSite, identifier: str) -> None:
         message.state, message.failure = DeliveryState.FAILED, messages.UNCONFIRMED
 
 
+def set_up_telegram(site: BoardSite) -> None:
+    """Set up a bot that cannot be reached, with a person and a chat that has blocked it."""
+    with writing(site.store) as session:
+        kind, rules = channels.get_type("telegram"), ChannelRules(enabled=True)
+        channels.save_channel(session, kind, rules, channels.NoOptions(), OPERATOR)
+        telegram_pairing.pair_account(session, telegram_pairing.issue_code(session, "alice", OPERATOR), 11, "@alice")
+        for chat_id in (11, -500):
+            telegram_pairing.add_chat(session, chat_id)
+            telegram_pairing.update_chat(session, chat_id, f"Chat {chat_id}", is_forum=chat_id < 0)
+        telegram_pairing.record_chat_problem(session, 11, "Forbidden: bot was blocked by the user")
+        telegram_log.open_bot(session, 123456789)
+        telegram_log.record_problem(session, 123456789, "Telegram answered 401: Unauthorized")
+
+
 def paths(site: BoardSite, folder: Path) -> list[str]:
     """The addresses of all pages, with a ticket that has something of everything."""
     ticket = site.ticket(tags=["bug"], acceptance=[{"text": "A line"}], description="Some `code`\n\n```\nand more\n```")
@@ -132,6 +146,7 @@ def paths(site: BoardSite, folder: Path) -> list[str]:
         )
     ]
     set_up_alerts(site, ticket)
+    set_up_telegram(site)
     return [
         "/",
         "/board?view=columns",

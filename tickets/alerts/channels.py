@@ -105,6 +105,7 @@ CHANNEL_TYPES = {
     for channel in (
         ChannelType("email", "E-mail", EmailOptions, ("password",)),
         ChannelType("push", "Web push", PushOptions),
+        ChannelType("telegram", "Telegram", NoOptions, ("token",)),
         ChannelType("apprise", "Apprise", NoOptions, ("urls",)),
     )
 }

@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
+from sqlalchemy.orm import Session
+
+from tickets.shared import tags
+from tickets.shared.ticket_fields import BY_NAME
+from tickets.team import agents, projects
+
 FIELDS_BY_PREFIX = {"#": "tags", "@": "assigned_to", "!": "priority", "+": "project"}
 TOKEN = re.compile(r"([#@!+])([^\W\d_][\w.-]*)")
 NEW_TAG = re.compile(r"#[A-Za-z][A-Za-z0-9-]{0,23}")
@@ -43,6 +49,17 @@ class ParsedLine:
         tags = [token.value for token in self.tokens if token.field == "tags"]
         values: dict[str, Any] = {token.field: token.value for token in self.tokens if token.field != "tags"}
         return values | ({"tags": tags} if tags else {})
+
+
+def load_names(session: Session, person: str) -> Names:
+    """Load the names that the line of a person may use. `me` is the person, as a member of the team."""
+    owners = {member.name.lower(): member.name for member in agents.list_members(session)}
+    return {
+        "tags": {tag.lower(): tag for tag in tags.list_tags(session)},
+        "assigned_to": owners | ({"me": person} if person in owners.values() else {}),
+        "priority": {level.lower(): level for level in BY_NAME["priority"].labels},
+        "project": {project.slug.lower(): project.slug for project in projects.list_projects(session)},
+    }
 
 
 def parse_line(line: str, names: Names, moment: datetime, plain: Collection[str] = ()) -> ParsedLine:

@@ -39,6 +39,7 @@ from models import (
     RunState,
     TaskRun,
     TaskSlot,
+    TelegramMessage,
     Ticket,
     now,
 )
@@ -97,6 +98,7 @@ def list_rules(days: dict[str, int]) -> list[RetentionRule]:
             days["alerts"],
             _build_pruner(AlertDelivery, AlertDelivery.created, AlertDelivery.due.is_(None)),
         ),
+        RetentionRule("telegram_messages", days["alerts"], _build_pruner(TelegramMessage, TelegramMessage.created)),
         RetentionRule("incidents", days["incidents"], _build_pruner(Incident, Incident.last_seen, _CLOSED_INCIDENT)),
         RetentionRule("quarantine", days["quarantine"], _build_pruner(Quarantined, Quarantined.created)),
         RetentionRule("project_drafts", DRAFT_DAYS, _build_pruner(ProjectDraft, ProjectDraft.answered)),
@@ -140,6 +142,11 @@ PERMANENT_TABLES: dict[str, str] = {
     "switches": "one row a switch",
     "alert_channels": "one row a channel",
     "push_subscriptions": "made by people; removed when the push service no longer has them",
+    "telegram_bots": "one row",
+    "telegram_codes": "at most one row a person",
+    "telegram_people": "made by people",
+    "telegram_chats": "made by people",
+    "telegram_threads": "at most one row a ticket and chat",
 }
 
 _ENDED_CANARY = and_(Ticket.assigned_to == CANARY, Ticket.status.in_(TERMINAL))

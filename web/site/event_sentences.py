@@ -37,6 +37,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
             "view_",
             "alert_",
             "push_",
+            "telegram_",
         ),
     ),
 }
@@ -167,6 +168,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "alert_tested": ("bell", "tested the alerts by {channel}: {state}"),
     "push_subscribed": ("bell", "subscribed a browser to alerts"),
     "push_unsubscribed": ("bell", "removed a browser from alerts"),
+    "telegram_code_issued": ("send", "made a Telegram code for {person}"),
+    "telegram_paired": ("send", "paired the Telegram account {account}"),
+    "telegram_removed": ("send", "removed the Telegram account {account} of {person}"),
+    "telegram_chat_removed": ("send", "removed the Telegram chat {chat} from alerts"),
     "task_created": ("timer", "created the task {task}"),
     "task_edited": ("timer", "changed the task {task}"),
     "hook_created": ("key-round", "created the hook {hook}"),

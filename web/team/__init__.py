@@ -7,6 +7,7 @@ BLUEPRINTS = (
     "settings_page",
     "alert_page",
     "push_page",
+    "telegram_page",
     "project_pages",
     "project_trust",
 )

@@ -24,6 +24,8 @@ from web.site import layout
 from web.site.errors import convert_validation_error
 from web.site.proof_form import SECRET_PREFIX
 
+from . import telegram_page
+
 blueprint = Blueprint("alert_page", __name__)
 layout.add_nav_item("alerts", "/settings/alerts", "bell", "Alerts", "Machine", after="settings")
 
@@ -45,6 +47,7 @@ SECURITY = [("starttls", "STARTTLS"), ("tls", "TLS"), ("none", "None")]
 SUBJECT_TEXTS = {
     "email": "Plain-text mails over SMTP, one thread for each ticket.",
     "push": "Notifications on computers and phones, also while they are locked. The texts are encrypted for each browser.",
+    "telegram": "A bot of your own, made with @BotFather, to which people also answer and write.",
     "apprise": "Any service that Apprise has a URL for.",
 }
 FIELDS: dict[str, list[View]] = {
@@ -72,6 +75,9 @@ FIELDS: dict[str, list[View]] = {
             "required": True,
         }
     ],
+    "telegram": [
+        {"name": "token", "label": "Bot token", "secret": True, "help": "From @BotFather, such as 123456:ABC-DEF."}
+    ],
     "apprise": [{"name": "urls", "label": "URLs", "type": "textarea", "secret": True, "help": "One per line, such as ntfys://host/topic."}],
 }  # fmt: skip
 """The fields of each channel beside the rules. Those of a secret are never filled in."""
@@ -92,6 +98,7 @@ def _render_page(name: str = "", form: Mapping[str, Any] | None = None, errors: 
         views = [_build_channel(kind, rows.get(kind.name)) for kind in channels.CHANNEL_TYPES.values()]
         context: View = {
             "projects": [project.slug for project in projects.list_projects(session)],
+            "telegram": telegram_page.build_context(session),
             "browsers": subscriptions.list_subscriptions(session),
             "deliveries": _list_deliveries(session),
         }

@@ -14,7 +14,7 @@ from werkzeug.datastructures import MultiDict
 import auth
 from database import Session, reading
 from models import now
-from tickets.lifecycle.ticket_line import DUE, FIELDS_BY_PREFIX, START, Names, ParsedLine, Token, parse_line
+from tickets.lifecycle.ticket_line import DUE, START, ParsedLine, Token, load_names, parse_line
 from tickets.team import projects
 from web.site import forms, layout
 
@@ -52,17 +52,7 @@ def show_chips() -> str:
 def read_line(session: Session, form: Form) -> ParsedLine:
     """Parse the line of a form, whose days are meant in the time zone of the settings."""
     moment = now().astimezone(ZoneInfo(auth.get_instance().settings.timezone))
-    return parse_line(form.get("title", ""), _list_names(session), moment, form.getlist("plain"))
-
-
-def _list_names(session: Session) -> Names:
-    choices = forms.load_choices(session)
-    options = choices | {"tags": choices["tag"]}
-    names = {field: {value.lower(): value for value, _ in options[field]} for field in FIELDS_BY_PREFIX.values()}
-    person = auth.get_actor().name
-    return names | (
-        {"assigned_to": names["assigned_to"] | {"me": person}} if person in dict(choices["assigned_to"]) else {}
-    )
+    return parse_line(form.get("title", ""), load_names(session, auth.get_actor().name), moment, form.getlist("plain"))
 
 
 def build_context(session: Session, form: Form) -> dict[str, Any]:

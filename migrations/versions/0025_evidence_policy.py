@@ -7,7 +7,7 @@ from alembic import op
 
 import models
 
-revision = "0026"
+revision = "0025"
 down_revision = "0024"
 branch_labels = None
 depends_on = None

@@ -7,8 +7,8 @@ from alembic import op
 
 import models
 
-revision = "0029"
-down_revision = "0028"
+revision = "0028"
+down_revision = "0027"
 branch_labels = None
 depends_on = None
 

@@ -7,8 +7,8 @@ from alembic import op
 
 import models
 
-revision = "0030"
-down_revision = "0029"
+revision = "0029"
+down_revision = "0028"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,1 @@
+"""The channel of alerts by a Telegram bot, which people also answer and write to."""
