@@ -19,7 +19,7 @@ import bootstrap
 
 with bootstrap.quick_imports():
     from jobs import timer_program
-    from jobs.operator import follow_up, observe
+    from jobs.loops import follow_up, operator_pass
 
 
 def main(argv: list[str]) -> int:
@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
     parser = timer_program.build_parser("mc_operator.py", "Observe the board and tell of what needs attention.")
     parser.add_argument("--follow-up", action="store_true", help="only remind of missed check-ins")
     options = parser.parse_args(argv)
-    return timer_program.run_job(options.trigger, (follow_up if options.follow_up else observe).run_pass)
+    return timer_program.run_job(options.trigger, (follow_up if options.follow_up else operator_pass).run_pass)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ with bootstrap.quick_imports():
     from jobs.trial_merges import TrialMerger
     from models import Trigger, now
     from settings import Settings
-    from tickets.operations import tasks
+    from tickets.schedule import tasks
     from workers.host import stop_signals, subreaper
 
 TICK_SECONDS = 1.0

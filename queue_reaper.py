@@ -16,11 +16,11 @@ Without an option, every five minutes:
 7. Let a ticket of Mission Control's own travel the whole path, and time each leg (`jobs/health/canary.py`).
 
 `--inbox-drain`, every minute:
-8. Open the inbox's ticket for the orchestrator when items wait (`jobs/orchestrator/inbox_drain.py`).
+8. Open the inbox's ticket for the orchestrator when items wait (`jobs/loops/inbox_drain.py`).
 
 `--orchestrator-board-sweep`, nightly:
 9. File an item for each ticket whose state and facts disagree, and verify the evidence of a few done tickets again
-   (`jobs/orchestrator/board_sweep.py`).
+   (`jobs/loops/board_sweep.py`).
 
 `--triage-untriaged`, every five minutes:
 10. Give tickets of the inbox priority, project and a proposed owner, by rules (`jobs/loops/triage.py`).

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from settings import Settings, load
-from tickets.operations import hooks
+from tickets.schedule import hooks
 
 from .common import as_json, print_one, print_rows, require_operator, writing
 

@@ -8,9 +8,9 @@ import click
 
 from models import CatchUp
 from settings import load
-from tickets.operations import ledger, task_files, tasks
-from tickets.operations.ledger import SlotView
-from tickets.operations.task_files import EditTask, NewTask, TaskNote
+from tickets.schedule import ledger, task_files, tasks
+from tickets.schedule.ledger import SlotView
+from tickets.schedule.task_files import EditTask, NewTask, TaskNote
 from tickets.shared.display_names import MISS_REASONS
 from tickets.shared.errors import Invalid
 

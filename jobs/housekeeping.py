@@ -14,7 +14,8 @@ from database import reading, writing
 from models import TaskOutcome, Trigger, now
 from store_files import backup_database
 from tickets.conversation import messages
-from tickets.operations import retention, store_stats, tasks
+from tickets.operations import retention, store_stats
+from tickets.schedule import tasks
 from workers.host import private_dirs
 
 from . import dispatch_pass, repositories, single_flight
@@ -22,8 +23,7 @@ from .evidence import live_routes
 from .health import canary
 from .host_state import ObservationError
 from .job_context import JobContext
-from .loops import auto_review, triage
-from .orchestrator import board_sweep, inbox_drain
+from .loops import auto_review, board_sweep, inbox_drain, triage
 from .task_recorder import JobResult, run_and_record
 
 MAX_BATCHES = 25

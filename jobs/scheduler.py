@@ -18,9 +18,9 @@ from pathlib import Path
 
 from database import reading, writing
 from models import MissReason, TaskOutcome, Trigger, now
-from tickets.operations import cron, slot_plan, tasks, ticket_tasks
-from tickets.operations.cron import DEFAULT_TIMEOUT_SECONDS, Task, TaskFolder
-from tickets.operations.slot_plan import Causes, SlotPlan
+from tickets.schedule import cron, slot_plan, tasks, ticket_tasks
+from tickets.schedule.cron import DEFAULT_TIMEOUT_SECONDS, Task, TaskFolder
+from tickets.schedule.slot_plan import Causes, SlotPlan
 from tickets.shared import events
 from workers.run import task_process as programs
 from workers.run.task_process import ProcessResult
@@ -29,9 +29,7 @@ from . import housekeeping, landing, pickup, single_flight, spec_builder, watchd
 from .evidence import live_routes
 from .health import canary, look
 from .job_context import JobContext
-from .loops import auto_review, triage
-from .operator import follow_up, observe
-from .orchestrator import board_sweep
+from .loops import auto_review, board_sweep, follow_up, operator_pass, triage
 from .schedule.task_ledger import RunningSlot, TaskLedger
 from .task_recorder import REPEATABLE, JobResult, choose_status, run_and_record
 
@@ -89,7 +87,7 @@ run_live_routes = partial(run_housekeeping, live_routes.TASK)
 
 
 def run_operator(call: JobCall) -> JobResult:
-    return observe.run_pass(call.context, call.trigger, task=call.task)
+    return operator_pass.run_pass(call.context, call.trigger, task=call.task)
 
 
 def run_follow_up(call: JobCall) -> JobResult:

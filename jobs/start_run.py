@@ -83,7 +83,7 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
         project = session.get(Project, claim.ticket.project_id) if claim.ticket.project_id else None
         previous_run = claims.find_last_in_repository(session, claim.ticket.id)
         review = code_reviews.find_subject(session, claim.ticket.id)
-        attached, earlier_start = run_files.load_files(session, claim.run)
+        attachments, earlier_start = run_files.load_files(session, claim.run)
     commit = review.commit_sha if review else None
     workspace = _prepare_workspace(context, claim, project, previous_run, commit)
     variables = workspaces.reserve_variables(context, workspaces.format_holder(claim.run.id), project)
@@ -91,7 +91,7 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
     spec = spec_builder.build_spec(context.settings, claim, project, workspace, variables, configuration)
     spec = spec_builder.restrict_to_reading(spec) if review else spec
     run_dir, since = context.run_dir(claim.run.id), run_files.choose_first_moment(spec, earlier_start)
-    copies = run_files.copy_files(context.settings.attachments_dir, run_dir, attached, since)
+    copies = run_files.copy_files(context.settings.attachments_dir, run_dir, attachments, since)
     slots = repositories.describe_slots(context.settings, project) if project else []
     with writing(context.engine) as session:
         _record_preparation(session, spec, configuration)

@@ -19,7 +19,7 @@ from database import StoreUnavailable, UnsafeSQLite, open_engine, writing
 from models import MissReason, TaskOutcome, Trigger, now
 from redaction import SHAPES
 from settings import Settings, SettingsError, load
-from tickets.operations import tasks
+from tickets.schedule import tasks
 
 REPEATABLE = frozenset({TaskOutcome.FAILED, TaskOutcome.WARNING})
 """Outcomes after which a repetition in a moment makes sense where the job says so."""

@@ -83,7 +83,9 @@ ORDER: dict[str, list[set[str]]] = {
         {"conversation"},
         {"planning"},
         {"runs"},
+        {"schedule"},
         {"operations"},
+        {"loops"},
         {"alerts"},
         {"board"},
     ],
@@ -119,9 +121,11 @@ MAX_FILES = 25
 """Modules of one folder; its `__init__.py` is not counted."""
 MAX_LINES = 500
 LONG_FILES = {
+    "mc_coordination_mcp.py": "every tool of an agent, in one program that starts at once",
     "models.py": "all tables, read like a schema",
     "protocol.py": "everything that a wrapper and the server exchange",
     "settings.py": "every setting with its meaning",
+    "tickets/lifecycle/schemas.py": "the answers of the API, read like a schema",
 }
 """Files of more lines, each with its reason."""
 

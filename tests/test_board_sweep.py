@@ -10,7 +10,8 @@ from sqlalchemy import Engine, select, update
 
 from database import reading, writing
 from models import ActorKind, Attempt, EvidenceStatus, InboxItem, Run, Ticket, TicketStatus, now
-from tickets.operations import board_sweep, inbox_items
+from tickets.loops import board_sweep
+from tickets.operations import inbox_items
 from tickets.shared.actors import Actor
 from tickets.workflow import evidence, relationships
 

@@ -11,7 +11,7 @@ from sqlalchemy import insert
 
 from database import reading, writing
 from models import TaskState
-from tickets.operations import task_files, tasks
+from tickets.schedule import task_files, tasks
 from tickets.shared import runtime_flags
 
 from .jobs.installation import ALICE, Installation

@@ -11,9 +11,9 @@ from sqlalchemy import Engine, update
 
 from database import reading, writing
 from models import CatchUp, MissReason, TaskOutcome, Ticket, TicketStatus, Trigger
-from tickets.operations import cron, ledger, slot_plan, task_files, ticket_tasks
-from tickets.operations.cron import Task
-from tickets.operations.slot_plan import Causes, MissedSlots
+from tickets.schedule import cron, ledger, slot_plan, task_files, ticket_tasks
+from tickets.schedule.cron import Task
+from tickets.schedule.slot_plan import Causes, MissedSlots
 from tickets.shared import runtime_flags
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Forbidden, Invalid, ProofRequired
@@ -52,8 +52,8 @@ def test_slots_of_a_downtime_are_made_up_for_by_the_rule(
     rule: CatchUp, late: timedelta, due: datetime | None, missed: list[tuple[int, MissReason]]
 ) -> None:
     moment = NOON + 3 * HOUR + late
-    planned = plan(build_task(rule=rule), NOON, moment, started=moment)
-    assert (planned.due, summarize(planned.missed)) == (due, missed)
+    slots = plan(build_task(rule=rule), NOON, moment, started=moment)
+    assert (slots.due, summarize(slots.missed)) == (due, missed)
 
 
 def test_a_week_of_missed_minutes_is_one_row_and_longer_ones_are_bounded() -> None:
@@ -75,15 +75,15 @@ def test_each_missed_slot_has_the_reason_of_its_time() -> None:
         "sleeps": [(NOON + 90 * MINUTE, NOON + 150 * MINUTE)],
         "run_ended": NOON + 3 * HOUR,
     }
-    planned = plan(build_task(), NOON, NOON + 5 * HOUR, **causes)
-    assert planned.due == NOON + 5 * HOUR
-    assert summarize(planned.missed) == [(1, R.NOT_RUNNING), (1, R.ASLEEP), (1, R.STILL_RUNNING), (1, R.BUSY)]
+    slots = plan(build_task(), NOON, NOON + 5 * HOUR, **causes)
+    assert slots.due == NOON + 5 * HOUR
+    assert summarize(slots.missed) == [(1, R.NOT_RUNNING), (1, R.ASLEEP), (1, R.STILL_RUNNING), (1, R.BUSY)]
 
 
 def test_nothing_that_was_due_before_a_person_changed_the_file_is_made_up_for() -> None:
-    changed = NOON + 150 * MINUTE
-    assert plan(build_task(), NOON, changed + MINUTE, changed=changed).due is None
-    assert plan(build_task(), NOON, changed + 40 * MINUTE, changed=changed).due == NOON + 3 * HOUR
+    change_time = NOON + 150 * MINUTE
+    assert plan(build_task(), NOON, change_time + MINUTE, changed=change_time).due is None
+    assert plan(build_task(), NOON, change_time + 40 * MINUTE, changed=change_time).due == NOON + 3 * HOUR
 
 
 @pytest.mark.parametrize("schedule", ["30 2 * * *", "0,30 2 * * *", "*/30 * * * *", "15 1-4 * * *", "30 */2 * * *"])

@@ -12,8 +12,9 @@ from database import reading, writing
 from models import ActorKind, Attachment, Failure, Outcome, Scope, Ticket, TicketStatus
 from tickets.conversation import attachments, timeline
 from tickets.lifecycle import editing, moves, transitions
-from tickets.operations import tasks, tokens
+from tickets.operations import tokens
 from tickets.runs import claims, refusals, reports, sessions
+from tickets.schedule import tasks
 from tickets.shared import lookup, runtime_flags
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Forbidden, ProofRequired

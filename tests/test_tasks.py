@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 
 from database import reading, writing
 from models import TaskOutcome, Trigger, now
-from tickets.operations import tasks
+from tickets.schedule import tasks
 
 from .test_spine import ALICE
 

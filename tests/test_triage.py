@@ -15,7 +15,8 @@ from jobs.loops import triage as triage_job
 from models import ActorKind, InboxItem, InboxState, Ticket, TicketEvent, TicketStatus, TriageNote
 from settings import Settings, Triage
 from tickets.lifecycle import editing, transitions
-from tickets.operations import inbox_items, triage
+from tickets.loops import triage
+from tickets.operations import inbox_items
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Forbidden
@@ -124,10 +125,10 @@ def test_only_what_no_run_created_goes_to_do_by_itself_and_only_when_the_setting
 ) -> None:
     mine = capture(engine, "Broken link", assigned_to="script")
     agent = Actor(ActorKind.RUN, "codex", run_id=1, ticket_id=mine)
-    its = capture(engine, "Broken page", agent, assigned_to="script")
+    own_tags = capture(engine, "Broken page", agent, assigned_to="script")
     assert run_task(automatic=True) == {"outcome": "acted", "moved": 1, "proposed": 1}
     assert read(engine, mine) == ("todo", "high", None, "script")
-    assert read(engine, its) == ("inbox", "high", None, "script")
+    assert read(engine, own_tags) == ("inbox", "high", None, "script")
 
 
 # ------------------------------------------------------------------------------------------------------- true outcomes

@@ -14,19 +14,11 @@ from jobs.job_context import JobContext
 from jobs.task_recorder import JobResult, run_and_record
 from models import HealthStatus, Run, RunState, TaskOutcome, Trigger
 from tickets.alerts import telegram_log
-from tickets.operations import (
-    health,
-    incident_tracking,
-    incidents,
-    local_checks,
-    store_checks,
-    task_checks,
-    task_files,
-    tasks,
-)
+from tickets.operations import health, incident_tracking, incidents, local_checks, store_checks, task_checks
 from tickets.operations.health import HealthReport
 from tickets.operations.health_check import HealthCheck
 from tickets.operations.start_grace import StartGrace
+from tickets.schedule import task_files, tasks
 from tickets.shared import events
 from workers.host import processes
 from workers.host.job_thread import JobThread

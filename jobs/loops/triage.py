@@ -8,8 +8,8 @@ from database import reading, writing
 from jobs.job_context import JobContext
 from jobs.task_recorder import JobResult
 from models import TaskOutcome
-from tickets.operations import triage
-from tickets.operations.triage import TriageResult
+from tickets.loops import triage
+from tickets.loops.triage import TriageResult
 from tickets.shared.errors import DomainError
 
 TASK = triage.TASK

@@ -13,9 +13,9 @@ from sqlalchemy.exc import OperationalError
 from database import Session, reading, writing
 from jobs.job_context import JobContext
 from models import MissReason, TaskOutcome, Trigger, now
-from tickets.operations import ledger
-from tickets.operations.cron import Task
-from tickets.operations.slot_plan import MissedSlots
+from tickets.schedule import ledger
+from tickets.schedule.cron import Task
+from tickets.schedule.slot_plan import MissedSlots
 
 MAX_PENDING = 1000
 """Changes of the ledger that wait for the store. Later ones are dropped."""

@@ -35,8 +35,9 @@ from tickets.conversation import context as links
 from tickets.conversation.context import NewContext
 from tickets.lifecycle import editing, transitions
 from tickets.lifecycle.schemas import build_ticket_json
-from tickets.operations import incidents, tasks, tokens
+from tickets.operations import incidents, tokens
 from tickets.runs import claims, heartbeat, ingest, landing_results, reports
+from tickets.schedule import tasks
 from tickets.shared.actors import Actor
 from tickets.shared.inputs import EditTicket, NewTicket
 from tickets.shared.lookup import get_ticket

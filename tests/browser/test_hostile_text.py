@@ -17,9 +17,10 @@ from tests.workers.repositories import commit, create_repository, git
 from tickets.board import columns, saved_views
 from tickets.conversation import context, timeline
 from tickets.lifecycle import transitions
-from tickets.operations import health, incidents, tasks
+from tickets.operations import health, incidents
 from tickets.operations.health_check import HealthCheck
 from tickets.planning import phase_editing
+from tickets.schedule import tasks
 from tickets.shared.inputs import NewTicket
 from tickets.shared.lookup import get_run, get_ticket
 from tickets.team import agents, projects

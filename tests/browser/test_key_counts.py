@@ -67,13 +67,13 @@ def test_ten_jobs_take_few_keys_and_clicks(furnished_site: BoardSite, page: Page
     site, counting = furnished_site, CountingPage(page)
     state: Callable[[str], str] = lambda ticket: str(site.load_ticket(ticket)["status"])  # noqa: E731
     review = site.hand_in(tmp_path / "web")
-    unmet = site.hand_in(tmp_path / "shop")
+    unmet_ticket = site.hand_in(tmp_path / "shop")
     commented = site.hand_in(tmp_path / "blog")
     asking = site.ticket(title="Which colour?")
     site.report_verdict(asking, "question")
-    site.edit(unmet, acceptance=["It greets by name"])
-    parked = site.ticket(title="Wait for the release")
-    site.move(parked, "park", wake={"kind": "manual"})
+    site.edit(unmet_ticket, acceptance=["It greets by name"])
+    parked_ticket = site.ticket(title="Wait for the release")
+    site.move(parked_ticket, "park", wake={"kind": "manual"})
     todo = [site.ticket(title=f"Number {number}") for number in range(3)]
 
     with counting.job("create and start an agent", "/board", 4):
@@ -93,9 +93,9 @@ def test_ten_jobs_take_few_keys_and_clicks(furnished_site: BoardSite, page: Page
     assert site.load_ticket(todo[0])["priority"] != "normal"
 
     with counting.job("move a card by one drag", "/board?view=columns", 1):
-        page.locator(f"#card-{parked}").drag_to(page.locator("[data-column='todo']"))
+        page.locator(f"#card-{parked_ticket}").drag_to(page.locator("[data-column='todo']"))
         counting.count += 1
-        wait_until(lambda: state(parked) == "todo", description="the move")
+        wait_until(lambda: state(parked_ticket) == "todo", description="the move")
 
     with counting.job("answer from the overview", "/", 2):
         row = page.locator("main li", has_text="Which colour?").first
@@ -118,7 +118,7 @@ def test_ten_jobs_take_few_keys_and_clicks(furnished_site: BoardSite, page: Page
         counting.click(page.get_by_role("button", name="Approve and merge").first)
         expect(page.locator("#ticket-head")).to_contain_text("Approved by")
 
-    with counting.job("approve with an unmet item", f"/ticket/{unmet}", 3):
+    with counting.job("approve with an unmet item", f"/ticket/{unmet_ticket}", 3):
         counting.click(page.get_by_text("1 acceptance item unmet").first)
         expect(page.get_by_label("Why approve it anyway?")).to_be_focused()
         counting.type("Agreed by phone.")

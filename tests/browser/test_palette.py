@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from database import reading, writing
-from tickets.operations import tasks
+from tickets.schedule import tasks
 from tickets.shared import runtime_flags
 from web.site import layout, shortcuts
 

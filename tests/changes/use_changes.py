@@ -26,7 +26,8 @@ from cli.lifecycle_reference import render_lifecycle
 from database import reading, writing
 from mc_cli import main
 from models import Scope
-from tickets.operations import cron, task_files, tasks, tokens
+from tickets.operations import tokens
+from tickets.schedule import cron, task_files, tasks
 from tickets.shared.actors import Actor
 from tickets.team import agents
 from tickets.team.profiles import NewProfile

@@ -16,7 +16,7 @@ from mc_cli import main
 from models import Lease, Run, TicketEvent, TicketStatus, now
 from protocol import EventType
 from tests.waiting import wait_until
-from tickets.operations import tasks
+from tickets.schedule import tasks
 from tickets.shared import lookup
 from workers.run import spool
 

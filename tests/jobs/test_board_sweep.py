@@ -9,7 +9,7 @@ from sqlalchemy import delete, select, update
 
 from database import reading, writing
 from jobs import housekeeping
-from jobs.orchestrator import board_sweep
+from jobs.loops import board_sweep
 from models import InboxItem, Project, TaskOutcome, TicketEvent, TicketStatus, Trigger
 from tests.workers.repositories import git
 from tickets.operations import inbox_items
@@ -82,8 +82,8 @@ def test_what_cannot_be_verified_or_filed_is_not_reported_as_done(
 
     forget(project)
     change_project(project, setup_command=None, check_command=["false"])
-    stopped = board_sweep.make_pass(project.installation.context, lambda: True)
-    assert (stopped.outcome, list(stopped.summary)) == (TaskOutcome.WARNING, ["problems"])
+    is_stopped = board_sweep.make_pass(project.installation.context, lambda: True)
+    assert (is_stopped.outcome, list(is_stopped.summary)) == (TaskOutcome.WARNING, ["problems"])
     with monkeypatch.context() as patch:
         patch.setattr(inbox_items, "MAX_OPEN_ITEMS", 0)
         outcome, summary = sweep(project)

@@ -21,8 +21,9 @@ from tests.workers.repositories import commit
 from tickets.board import columns, overview
 from tickets.board.ticket_query import TicketQuery, find_tickets
 from tickets.dispatch import budgets
-from tickets.operations import canary_status, incidents, tasks
+from tickets.operations import canary_status, incidents
 from tickets.operations.health_check import HealthCheck
+from tickets.schedule import tasks
 from tickets.shared import events, runtime_flags
 from tickets.shared.canary import CANARY, CANARY_TASK
 from tickets.team import agents, profiles, projects

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from database import reading, writing
 from jobs import housekeeping
-from jobs.orchestrator import inbox_drain
+from jobs.loops import inbox_drain
 from models import (
     ActorKind,
     AgentKind,

@@ -15,7 +15,7 @@ import models
 from database import StoreUnavailable, reading, writing
 from jobs import job_context, single_flight
 from jobs.job_context import JobContext
-from jobs.operator import follow_up, observe, repository_conditions
+from jobs.loops import follow_up, operator_pass, repository_conditions
 from jobs.task_recorder import JobResult
 from models import (
     HealthResult,
@@ -42,8 +42,10 @@ from tests.workers.repositories import commit, create_repository, git
 from tickets.board import follow_ups, ticket_conditions
 from tickets.conversation import timeline
 from tickets.lifecycle import moves, transitions
-from tickets.operations import conditions, inbox_items, incidents, store_checks, tasks
+from tickets.loops import conditions
+from tickets.operations import inbox_items, incidents, store_checks
 from tickets.runs import claims, reports
+from tickets.schedule import tasks
 from tickets.shared import lookup, runtime_flags
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Forbidden, IllegalMove
@@ -208,7 +210,7 @@ def test_the_operator_reports_each_trouble_once_and_moves_nothing(
     make_trouble(context, clock, tmp_path)
     before = copy_state(context)
 
-    first = observe.run_pass(context, Trigger.TIMER)
+    first = operator_pass.run_pass(context, Trigger.TIMER)
 
     titles = list_open(context)
     here = f"operator:repository:{context.host}:web"
@@ -234,13 +236,13 @@ def test_the_operator_reports_each_trouble_once_and_moves_nothing(
         assert check.ok, "the verdict is about the board, not about the work on it"
 
     settle_items(context)
-    second = observe.run_pass(context, Trigger.TIMER)
+    second = operator_pass.run_pass(context, Trigger.TIMER)
     assert (second.outcome, len(list_filed(context))) == (NOOP, 12), "nothing is new"
     assert copy_state(context) == before
 
     claim_again(context, clock)
     clock.advance(hours=2)
-    third = observe.make_pass(context)
+    third = operator_pass.make_pass(context)
     assert {"operator:full:codex", "operator:stuck:1"} <= list_open(context).keys() - {"operator:idle:queue"}
     assert third.outcome is ACTED and third.summary["closed"] == 2, "the answer came, and something runs"
 
@@ -265,25 +267,25 @@ def test_a_condition_that_comes_back_is_filed_again_and_one_that_a_person_closed
     with writing(context.engine) as session:
         transitions.transition(session, ticket_id, "block", ALICE, **block)
     clock.advance(minutes=1)
-    observe.make_pass(context)
+    operator_pass.make_pass(context)
     with writing(context.engine) as session:
         incidents.close_incident(session, 1, "I think so.", ALICE)
         item = inbox_items.get_item(session, 1)
         assert item.action == {"type": "none", "reason": "The incident is closed: I think so."}
-    assert observe.make_pass(context).summary == {"raised": 1}, "reopened, as it was not gone"
+    assert operator_pass.make_pass(context).summary == {"raised": 1}, "reopened, as it was not gone"
     with writing(context.engine) as session:
         transitions.transition(session, ticket_id, "unblock", ALICE)
-    assert observe.make_pass(context).summary == {"closed": 1}
+    assert operator_pass.make_pass(context).summary == {"closed": 1}
     clock.advance(minutes=1)
     with writing(context.engine) as session:
         transitions.transition(session, ticket_id, "block", ALICE, **block)
     clock.advance(minutes=1)
-    assert observe.make_pass(context).summary == {"raised": 1, "filed": 1}
+    assert operator_pass.make_pass(context).summary == {"raised": 1, "filed": 1}
     with reading(context.engine) as session:
         assert session.scalars(select(Incident.recurrence)).all() == [2]
 
 
-@pytest.mark.parametrize("actor", [observe.OPERATOR, follow_ups.SWEEP], ids=lambda actor: actor.name)
+@pytest.mark.parametrize("actor", [operator_pass.OPERATOR, follow_ups.SWEEP], ids=lambda actor: actor.name)
 def test_neither_task_may_make_a_move_or_change_a_task(engine: Engine, actor: Actor) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
@@ -308,7 +310,7 @@ def test_only_the_maintenance_policy_lets_the_operator_release_a_lost_ticket(
     lose_run(context.engine, make(context.engine))
     clock.advance(hours=1)
 
-    result = observe.make_pass(change_settings(context, maintenance=is_maintained))
+    result = operator_pass.make_pass(change_settings(context, maintenance=is_maintained))
 
     with reading(context.engine) as session:
         status = lookup.get_ticket(session, "1").status
@@ -324,7 +326,7 @@ def break_one(context: JobContext, patch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ValueError("no such column")
 
-    patch.setitem(observe.OBSERVATIONS, "ageing tickets", fail)
+    patch.setitem(operator_pass.OBSERVATIONS, "ageing tickets", fail)
 
 
 def break_all(context: JobContext, patch: pytest.MonkeyPatch) -> None:
@@ -372,7 +374,7 @@ def test_a_pass_that_did_nothing_or_half_never_ends_as_acted(
         folder = create_repository(tmp_path / "code")
         projects.add_project(session, NewProject(slug="web", name="Web", folder=str(folder)), ALICE)
     fault(context, monkeypatch)
-    result = observe.run_pass(context, Trigger.TIMER)
+    result = operator_pass.run_pass(context, Trigger.TIMER)
     assert (result.outcome, result.again) == (outcome, fault in (hang_git, lose_store)), "what may soon be over"
     assert text in str(result.summary)
     with reading(context.engine) as session:
@@ -386,19 +388,19 @@ def test_an_unobserved_repository_keeps_its_incident(
     with writing(context.engine) as session:
         projects.add_project(session, NewProject(slug="web", name="Web", folder=str(folder)), ALICE)
     git(folder, "branch", "--move", "main", "elsewhere")
-    assert observe.make_pass(context).summary == {"raised": 1, "filed": 1}
+    assert operator_pass.make_pass(context).summary == {"raised": 1, "filed": 1}
     git(folder, "branch", "--move", "elsewhere", "main")
     with monkeypatch.context() as patch:
         hang_git(context, patch)
-        observe.make_pass(context)
+        operator_pass.make_pass(context)
     [title] = list_open(context).values()
     assert title.startswith(f"No run can start in the repository of web: {folder} has no branch main.")
     monkeypatch.setattr(repository_conditions, "OBSERVE_SECONDS", -1.0)
-    assert "the others took -1 seconds" in observe.make_pass(context).summary["problems"][0]
+    assert "the others took -1 seconds" in operator_pass.make_pass(context).summary["problems"][0]
     monkeypatch.undo()
-    assert observe.make_pass(context).summary == {"closed": 1}
+    assert operator_pass.make_pass(context).summary == {"closed": 1}
     folder.rename(tmp_path / "elsewhere")
-    assert observe.make_pass(context).summary["raised"] == 1, "a folder that is gone is a problem too"
+    assert operator_pass.make_pass(context).summary["raised"] == 1, "a folder that is gone is a problem too"
 
 
 # ------------------------------------------------------------------------------------------------------ follow-up-sweep

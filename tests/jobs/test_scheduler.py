@@ -29,8 +29,9 @@ from models import AlertDelivery, Heartbeat, TaskOutcome, TaskRun, TicketStatus,
 from redaction import SHAPES
 from tests.waiting import wait_until
 from tickets.alerts import channels, deliveries
-from tickets.operations import cron, health, ledger, tasks
-from tickets.operations.cron import Task, TaskFile
+from tickets.operations import health
+from tickets.schedule import cron, ledger, tasks
+from tickets.schedule.cron import Task, TaskFile
 from workers.run import task_process as programs
 
 from .installation import ALICE, Installation
@@ -315,9 +316,9 @@ class OwnTasks:
         write_task(self.own, name, **{key: value for key, value in head.items() if value is not None})
 
     def start(self, moment: datetime) -> Scheduler:
-        started = Scheduler(self.installation.context, self.folder, moment, self.messages.append)
-        started.close_interrupted()
-        return started
+        start_time = Scheduler(self.installation.context, self.folder, moment, self.messages.append)
+        start_time.close_interrupted()
+        return start_time
 
     def slots(self, name: str) -> list[tuple[int, str]]:
         """The slots of a task, the first due first: how many, and the outcome or the reason without one."""
@@ -335,8 +336,8 @@ def test_no_slot_of_a_downtime_is_without_a_row(own_tasks: OwnTasks) -> None:
     for rule in ("skip", "once", "all", "off"):
         own_tasks.write(rule, schedule="0 * * * *", catch_up="once" if rule == "off" else rule, enabled=rule != "off")
     moment = NOON + timedelta(minutes=59, seconds=30)
-    for started in (NOON, NOON + timedelta(hours=4)):
-        running = own_tasks.start(started)
+    for start_time in (NOON, NOON + timedelta(hours=4)):
+        running = own_tasks.start(start_time)
         for _ in range(6):
             running.tick(moment)
             running.wait()

@@ -21,7 +21,7 @@ from jobs.scheduler_socket import PassRequest, PassServer
 from jobs.task_recorder import JobResult
 from models import TaskOutcome, Trigger
 from tests.waiting import wait_until
-from tickets.operations import tasks
+from tickets.schedule import tasks
 
 from .installation import Installation
 

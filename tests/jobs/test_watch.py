@@ -13,7 +13,7 @@ from jobs.event_watcher import ChangeDetector, EventWatcher
 from jobs.task_recorder import JobResult
 from models import TaskRun, TicketStatus, Trigger
 from tests.waiting import wait_until
-from tickets.operations import tasks
+from tickets.schedule import tasks
 
 from .installation import ALICE, Installation
 

@@ -10,8 +10,7 @@ import pytest
 from sqlalchemy import select, update
 
 from database import reading, writing
-from jobs.loops import auto_review
-from jobs.orchestrator import inbox_drain
+from jobs.loops import auto_review, inbox_drain
 from models import (
     ActorKind,
     Attachment,
@@ -103,19 +102,19 @@ def test_the_orchestrator_takes_an_item_and_acts_on_it(installation: AgentInstal
     with writing(installation.engine) as session:
         body = NewItem(kind="finding", title="The build is red", body="See its log.")
         item_id = inbox_items.file_item(session, body, Actor(ActorKind.SERVICE, "sweep")).id
-    opened = get_ticket_id(inbox_drain.make_pass(installation.context).summary["opened"])
+    inbox_ticket = get_ticket_id(inbox_drain.make_pass(installation.context).summary["opened"])
     action = {"item": item_id, "type": "ticket", "new_ticket": {"title": "Mend the build", "status": "inbox"}}
     calls = {"inbox_next": {}, "inbox_act": action, "mc_report_done": {"summary": "The inbox is empty."}}
     steps = [f"[[tool: {TOOL_PREFIX['claude']}{name} {json.dumps(values)}]]" for name, values in calls.items()]
-    installation.rewrite(opened, "".join([*steps, "[[say: Over.]]"]))
-    run = installation.dispatch(opened)
+    installation.rewrite(inbox_ticket, "".join([*steps, "[[say: Over.]]"]))
+    run = installation.dispatch(inbox_ticket)
     token_file = installation.settings.board_token_file(run.id)
     token = token_file.read_text()
     assert token_file.stat().st_mode & 0o777 == 0o600
 
-    installation.until(opened, TicketStatus.DONE)
+    installation.until(inbox_ticket, TicketStatus.DONE)
 
-    results = installation.list_payloads(opened, "agent.tool_result")
+    results = installation.list_payloads(inbox_ticket, "agent.tool_result")
     assert not [result for result in results if result["error"]] and "The build is red" in results[0]["output"]
     with reading(installation.engine) as session:
         item = session.get_one(InboxItem, item_id)

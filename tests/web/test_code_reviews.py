@@ -57,8 +57,8 @@ def test_a_folder_is_reviewed_on_demand_and_its_findings_make_tickets(
 ) -> None:
     missing = operator.post("/projects/web/reviews", {"folder": "src"})
     assert missing.status_code == 422 and "has no folder src" in missing.get_json()["message"]
-    refused = send(browser, "/settings/projects/web/reviews", folder="../etc", reviewer="")
-    assert refused.status_code == 303 and "must be a path within the repository" in browser.get("/settings").text
+    response = send(browser, "/settings/projects/web/reviews", folder="../etc", reviewer="")
+    assert response.status_code == 303 and "must be a path within the repository" in browser.get("/settings").text
     created = operator.post("/projects/web/reviews", {"folder": "."})
     assert (created.status_code, created.get_json()["title"]) == (201, "Review all files of Web")
     ticket = created.get_json()["identifier"]

@@ -35,18 +35,10 @@ from settings import Settings
 from tests.test_landing import pending
 from tests.test_locked_store import hold_write_lock
 from tickets.lifecycle import transitions
-from tickets.operations import (
-    health,
-    incidents,
-    local_checks,
-    start_grace,
-    store_checks,
-    task_checks,
-    task_files,
-    tasks,
-)
+from tickets.operations import health, incidents, local_checks, start_grace, store_checks, task_checks
 from tickets.operations.health_check import HealthCheck
 from tickets.runs import claims, runtime
+from tickets.schedule import task_files, tasks
 from tickets.shared import lookup, runtime_flags
 from tickets.shared.inputs import NewTicket
 from tickets.workflow import landing

@@ -16,8 +16,8 @@ import auth
 from database import reading, writing
 from models import Ticket, TicketStatus, now
 from settings import Settings
-from tickets.operations import hooks, tasks
-from tickets.operations.hooks import Delivery
+from tickets.schedule import hooks, tasks
+from tickets.schedule.hooks import Delivery
 from tickets.shared.actors import Actor
 
 from .conftest import OWN_PAGE, PLAIN

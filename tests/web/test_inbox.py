@@ -9,9 +9,9 @@ from .conftest import OWN_PAGE, Api, csrf_token
 
 def test_an_item_is_filed_delivered_and_acted_on(operator: Api, orchestrator: Api, viewer: Api) -> None:
     operator.post("/tickets", {"title": "Fix it"})
-    filed = operator.post("/inbox", {"kind": "finding", "title": "MC-1 stands still", "ticket": "MC-1"})
-    item = filed.get_json()
-    assert (filed.status_code, item["state"], item["ticket"]) == (201, "pending", "MC-1")
+    response = operator.post("/inbox", {"kind": "finding", "title": "MC-1 stands still", "ticket": "MC-1"})
+    item = response.get_json()
+    assert (response.status_code, item["state"], item["ticket"]) == (201, "pending", "MC-1")
     assert viewer.post(f"/inbox/{item['id']}/deliver", None).status_code == 403
 
     delivered = orchestrator.post(f"/inbox/{item['id']}/deliver", None).get_json()
@@ -35,5 +35,5 @@ def test_a_person_settles_items_on_the_page(operator: Api, browser: FlaskClient)
         done = browser.post(f"/inbox/{number}/{order}", data=fields, headers=OWN_PAGE, follow_redirects=True)
         assert note in done.text
     assert "Nothing is pending" in done.text and "No action: It is known." in done.text
-    refused = browser.post("/inbox/1/fail", data=fields, headers=OWN_PAGE, follow_redirects=True)
-    assert "already ended as acted" in refused.text
+    refusal = browser.post("/inbox/1/fail", data=fields, headers=OWN_PAGE, follow_redirects=True)
+    assert "already ended as acted" in refusal.text

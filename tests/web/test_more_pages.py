@@ -16,9 +16,10 @@ from models import Incident, IncidentState, Login, MissReason, PersonVisit, Task
 from settings import Settings
 from tickets.conversation import timeline
 from tickets.lifecycle import moves, transitions
-from tickets.operations import inbox_items, incidents, ledger, task_files, tasks
+from tickets.operations import inbox_items, incidents
 from tickets.operations.inbox_items import NewItem
-from tickets.operations.slot_plan import MissedSlots
+from tickets.schedule import ledger, task_files, tasks
+from tickets.schedule.slot_plan import MissedSlots
 from tickets.shared.actors import Actor
 from tickets.shared.inputs import NewTicket
 
@@ -161,17 +162,17 @@ def test_a_persons_task_is_previewed_created_and_edited_and_a_shipped_one_is_not
         "catch_up": "skip",
     }
     assert send(browser, "/tasks/new", "/tasks", **fields, preview="1").count("02:30 CE") == 5
-    refused = send(browser, "/tasks/new", "/tasks", **fields | {"schedule": "61 * * * *", "zone": "Mars"})
-    assert "Invalid cron line" in refused and "not a time zone" in refused and 'value="Read &lt;b&gt;"' in refused
+    refusal = send(browser, "/tasks/new", "/tasks", **fields | {"schedule": "61 * * * *", "zone": "Mars"})
+    assert "Invalid cron line" in refusal and "not a time zone" in refusal and 'value="Read &lt;b&gt;"' in refusal
     assert not settings.tasks_dir.exists()
 
     page = send(browser, "/tasks/new", "/tasks", **fields)
     assert "read-b was created." in page and "Read &lt;b&gt;" in page and "Skip missed times" in page
     form = text(browser, "/tasks/read-b/edit")
     digest = re.findall(r'name="digest" value="(\w+)"', form)[0]
-    changed = fields | {"schedule": "0 9 * * *", "digest": digest}
-    assert "read-b was changed." in send(browser, "/tasks/read-b/edit", "/tasks", **changed)
-    assert "has changed since you loaded it" in send(browser, "/tasks/read-b/edit", "/tasks", **changed)
+    response = fields | {"schedule": "0 9 * * *", "digest": digest}
+    assert "read-b was changed." in send(browser, "/tasks/read-b/edit", "/tasks", **response)
+    assert "has changed since you loaded it" in send(browser, "/tasks/read-b/edit", "/tasks", **response)
     assert task_files.require("read-b", settings.tasks_dir).head.schedule == "0 9 * * *"
     assert browser.get("/tasks/backup/edit").status_code == 409
     assert "shipped task" in send(browser, "/tasks/backup/edit", "/tasks", **fields)

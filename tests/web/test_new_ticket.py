@@ -14,7 +14,7 @@ from database import writing
 from models import Agent, Program, now
 from settings import Settings
 from tests.test_sessions import begin
-from tickets.operations import task_files
+from tickets.schedule import task_files
 
 from .conftest import OWN_PAGE, Api, csrf_token
 from .test_more_pages import text

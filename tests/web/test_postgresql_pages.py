@@ -15,7 +15,8 @@ from models import TaskOutcome, TicketStatus, Trigger, format_timestamp, now
 from protocol import AGENT_EVENT_KINDS
 from tickets.board import lanes
 from tickets.lifecycle import moves
-from tickets.operations import incidents, tasks
+from tickets.operations import incidents
+from tickets.schedule import tasks
 
 from .conftest import Api, Worker
 

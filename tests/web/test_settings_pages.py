@@ -22,7 +22,7 @@ from jobs import job_context, program_probes
 from models import Project, ProjectDraft, TaskOutcome, TicketEvent, Trigger, now
 from settings import Settings
 from tickets.dispatch import policy
-from tickets.operations import tasks
+from tickets.schedule import tasks
 from tickets.shared import runtime_flags
 from tickets.shared.actors import Actor
 from tickets.team import projects, repositories

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from database import reading, writing
 from models import TaskOutcome, Trigger, now
 from settings import Settings
-from tickets.operations import ledger, task_files, tasks
+from tickets.schedule import ledger, task_files, tasks
 
 from .conftest import Api
 

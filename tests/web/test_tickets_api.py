@@ -10,7 +10,8 @@ from sqlalchemy import Engine, event
 
 from database import writing
 from tickets.conversation import timeline
-from tickets.operations import start_grace, tasks
+from tickets.operations import start_grace
+from tickets.schedule import tasks
 from tickets.shared.actors import Actor
 from tickets.team import projects
 from web.api.openapi import build_document

@@ -12,7 +12,7 @@ from database import fetch_rows
 from models import ActorKind, Ticket, TicketComment, format_clock, now
 from settings import Settings
 from tickets.conversation import timeline
-from tickets.operations.conditions import Condition, Observation
+from tickets.loops.conditions import Condition, Observation
 from tickets.operations.incidents import FOLLOW_UP_PREFIX
 from tickets.shared import lookup
 from tickets.shared.actors import Actor

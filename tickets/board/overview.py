@@ -39,9 +39,9 @@ from models import (
     now,
 )
 from tickets.conversation import messages
-from tickets.operations.tasks import load_latest
 from tickets.runs import runtime
 from tickets.runs.runtime import NEEDS_PERSON
+from tickets.schedule.tasks import load_latest
 from tickets.shared.canary import IS_ORDINARY_RUN, IS_ORDINARY_TICKET
 from tickets.shared.paging import MAX_COUNT
 from tickets.team import agents, projects

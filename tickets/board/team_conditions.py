@@ -13,7 +13,7 @@ from models import TERMINAL, Run, RunState, Ticket, TicketStatus, now
 from settings import Settings
 from tickets.dispatch import dispatch_plan
 from tickets.dispatch.policy import DispatchLimits
-from tickets.operations.conditions import Condition, Observation, format_title, limit_conditions
+from tickets.loops.conditions import Condition, Observation, format_title, limit_conditions
 from tickets.operations.health_check import format_count
 from tickets.operations.incidents import OPERATOR_PREFIX
 from tickets.shared import lookup

@@ -15,7 +15,7 @@ from models import TERMINAL, Run, RunState, Ticket, TicketStatus, ago, format_cl
 from protocol import Outcome
 from settings import Settings
 from tickets.dispatch.policy import DispatchLimits
-from tickets.operations.conditions import MAX_CONDITIONS, Condition, Observation, format_title, limit_conditions
+from tickets.loops.conditions import MAX_CONDITIONS, Condition, Observation, format_title, limit_conditions
 from tickets.operations.incidents import OPERATOR_PREFIX
 from tickets.operations.store_checks import BAD_OUTCOMES, OUTCOME_WINDOW
 from tickets.shared import display_names, lookup

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from models import Run, RunMode, RunState, Ticket, TicketStatus, now
 from tickets.conversation import conversation_lock
 from tickets.dispatch import slots
-from tickets.operations import triage
+from tickets.loops import triage
 from tickets.runs import forks, runtime
 from tickets.shared import display_names
 from tickets.workflow import attempts, code_reviews, landing, wake_conditions

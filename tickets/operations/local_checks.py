@@ -12,8 +12,9 @@ from database import StoreError, StoreUnavailable, writing
 from models import HealthStatus
 from settings import SettingsError, load
 from store_files import find_lock_holder
+from tickets.schedule import tasks
 
-from . import home_state, tasks
+from . import home_state
 from .health_check import HealthCheck
 
 DISK_WARNING_BYTES = 2 << 30

@@ -44,10 +44,9 @@ from models import (
     now,
 )
 from tickets.conversation import timeline
+from tickets.schedule import tasks
 from tickets.shared import events
 from tickets.shared.canary import CANARY
-
-from . import tasks
 
 BATCH = 2000
 IDEMPOTENCY_DAYS = 2

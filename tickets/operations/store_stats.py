@@ -10,8 +10,7 @@ from sqlalchemy.orm import Session
 
 from models import Base, Ticket, now
 from store_files import database_sizes
-
-from . import tasks
+from tickets.schedule import tasks
 
 CHECK = "store"
 

@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 
 from models import CatchUp, HealthStatus, Heartbeat, Switch, TaskState, now
 from settings import Settings
+from tickets.schedule import cron, tasks
+from tickets.schedule.cron import Task, TaskFolder
 from tickets.shared import runtime_flags
 
-from . import cron, tasks
-from .cron import Task, TaskFolder
 from .health_check import HealthCheck, format_span
 
 SCHEDULER_LIMIT = timedelta(seconds=90)

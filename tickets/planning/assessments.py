@@ -134,9 +134,9 @@ def merge_findings(findings_by_agent: Mapping[str, Sequence[Mapping[str, Any]]])
 
 
 def _merge_group(path: str, line: int, category: str, group: Sequence[tuple[str, Mapping[str, Any]]]) -> MergedFinding:
-    ordered = sorted((finding for _, finding in group), key=lambda finding: _rank(finding["severity"]))
-    gravest, names = ordered[0], tuple(dict.fromkeys(agent for agent, _ in group))
-    others = [f"{other['title']}\n\n{other['detail']}" for other in ordered[1:] if other["title"] != gravest["title"]]
+    findings = sorted((finding for _, finding in group), key=lambda finding: _rank(finding["severity"]))
+    gravest, names = findings[0], tuple(dict.fromkeys(agent for agent, _ in group))
+    others = [f"{other['title']}\n\n{other['detail']}" for other in findings[1:] if other["title"] != gravest["title"]]
     detail = "\n\n".join(filter(str.strip, [gravest["detail"], *others]))
     return MergedFinding(Severity(gravest["severity"]), category, path, line, gravest["title"], detail, names)
 

@@ -57,8 +57,8 @@ def choose_tags(title: str, description: str, template: str = "") -> list[str]:
 def find_new_tags(session: Session, tags: Collection[str]) -> set[str]:
     """Find which of these tags no board offers and no ticket has."""
     unusual = set(tags) - set(Tag)
-    used = select(TicketTag.tag).where(TicketTag.tag.in_(unusual)).distinct()
-    return unusual - set(session.scalars(used)) if unusual else set()
+    used_tags = select(TicketTag.tag).where(TicketTag.tag.in_(unusual)).distinct()
+    return unusual - set(session.scalars(used_tags)) if unusual else set()
 
 
 def require_usable(session: Session, tags: Collection[str], actor: Actor) -> None:

@@ -8,8 +8,8 @@ from werkzeug.wrappers import Response
 import auth
 from database import writing
 from models import now
-from tickets.operations import hooks
-from tickets.operations.hooks import Delivery
+from tickets.schedule import hooks
+from tickets.schedule.hooks import Delivery
 
 blueprint = Blueprint("hooks", __name__)
 

@@ -12,10 +12,10 @@ from werkzeug.wrappers import Response
 import auth
 from database import Session, reading, writing
 from models import Heartbeat, TaskRun
-from tickets.operations import ledger, task_files, tasks
-from tickets.operations.cron import Task
-from tickets.operations.ledger import SlotView
-from tickets.operations.task_files import TaskNote
+from tickets.schedule import ledger, task_files, tasks
+from tickets.schedule.cron import Task
+from tickets.schedule.ledger import SlotView
+from tickets.schedule.task_files import TaskNote
 from tickets.shared import paging, rights
 from tickets.shared.display_names import CATCH_UPS, MISS_REASONS
 from tickets.shared.errors import DomainError

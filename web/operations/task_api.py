@@ -6,10 +6,11 @@ from pydantic import Field
 
 from models import IncidentState, TaskRun
 from tickets.lifecycle.schemas import IncidentJson, TaskJson, TaskRunJson, TaskSlotJson
-from tickets.operations import incidents, ledger, task_files, tasks
-from tickets.operations.cron import Task
-from tickets.operations.ledger import SlotView
-from tickets.operations.task_files import EditTask, NewTask, TaskNote
+from tickets.operations import incidents
+from tickets.schedule import ledger, task_files, tasks
+from tickets.schedule.cron import Task
+from tickets.schedule.ledger import SlotView
+from tickets.schedule.task_files import EditTask, NewTask, TaskNote
 from tickets.shared.inputs import Body, Prose
 from web.api.page import Page
 from web.api.resource import OPERATORS, Call, Resource

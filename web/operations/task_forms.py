@@ -9,7 +9,7 @@ from typing import Any
 from werkzeug.datastructures import MultiDict
 
 from models import CatchUp
-from tickets.operations.cron import DEFAULT_TIMEOUT_SECONDS, Task
+from tickets.schedule.cron import DEFAULT_TIMEOUT_SECONDS, Task
 from tickets.shared.display_names import CATCH_UPS
 from tickets.shared.errors import DomainError
 from web.site import team_forms

@@ -12,7 +12,8 @@ from auth import Right
 from database import Session, reading, writing
 from models import IncidentState
 from redaction import SHAPES
-from tickets.operations import inbox_items, incident_tracking, incidents, tasks
+from tickets.operations import inbox_items, incident_tracking, incidents
+from tickets.schedule import tasks
 from tickets.shared import events, paging
 from tickets.shared.errors import DomainError, NotFound
 from tickets.shared.lookup import get_ticket

@@ -10,7 +10,7 @@ import auth
 from models import TicketStatus
 from tickets.lifecycle import moves
 from tickets.lifecycle.moves import Role
-from tickets.operations import triage
+from tickets.loops import triage
 from tickets.shared import tags
 
 from . import layout

@@ -10,7 +10,7 @@ import auth
 from auth import Right
 from database import Session, reading
 from tickets.board import overview
-from tickets.operations import task_files
+from tickets.schedule import task_files
 from tickets.shared import events, runtime_flags
 
 from . import markdown, shortcuts, template_filters, verdict

@@ -11,7 +11,8 @@ import auth
 from database import StoreError, writing
 from models import HealthStatus, now
 from tickets.board import absence
-from tickets.operations import store_checks, tasks
+from tickets.operations import store_checks
+from tickets.schedule import tasks
 
 INTERVAL_SECONDS = 60.0
 

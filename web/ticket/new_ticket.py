@@ -18,8 +18,8 @@ from tickets.board import saved_views
 from tickets.conversation import attachments
 from tickets.conversation.attachments import ReceivedFile, Upload
 from tickets.lifecycle import transitions
-from tickets.operations import task_files
 from tickets.planning import attempts
+from tickets.schedule import task_files
 from tickets.shared import display_names
 from tickets.shared.errors import DomainError, Invalid, NoSuchTicket
 from tickets.shared.inputs import NewTicket

@@ -12,7 +12,7 @@ from jobs import repositories
 from jobs.job_context import JobContext
 from jobs.task_recorder import describe_error
 from models import Project, format_clock, now
-from tickets.operations.conditions import Condition, Observation, format_title
+from tickets.loops.conditions import Condition, Observation, format_title
 from tickets.operations.health_check import format_count
 from tickets.operations.incidents import OPERATOR_PREFIX
 from tickets.team import projects

@@ -35,11 +35,10 @@ from models import (
     now,
 )
 from tickets.lifecycle.moves import OPEN
+from tickets.operations.inbox_items import NewItem
 from tickets.shared import display_names, events
 from tickets.shared.actors import Actor
 from tickets.shared.canary import IS_ORDINARY_TICKET
-
-from .inbox_items import NewItem
 
 MAX_FINDINGS = 25
 """Items of one kind that one sweep files. The rest is left to the next one."""
@@ -56,7 +55,7 @@ HAS_LIVE_RUN = exists().where(Run.ticket_id == Ticket.id, Run.state != RunState.
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class Disagreement:
     """A disagreement between the state of a ticket and the facts. `title` and `body` are about `{ticket}`, in its `{state}`."""
 
     kind: str
@@ -96,25 +95,25 @@ HAS_COMMITS = exists().where(
 RUNNABLE = select(Agent.name).where(Agent.runnable == true(), Agent.profile.is_not(None))
 
 CONDITIONS = (
-    Condition(
+    Disagreement(
         "sweep-no-run",
         and_(Ticket.status == TicketStatus.IN_PROGRESS, Ticket.assigned_to.in_(RUNNABLE), ~HAS_LIVE_RUN),
         "{ticket} is in progress, but nothing works on it",
         "It belongs to an agent and has no live run. Return it to To do, or block it with the reason.",
     ),
-    Condition(
+    Disagreement(
         "sweep-stray-run",
         and_(Ticket.status != TicketStatus.IN_PROGRESS, Ticket.id.in_(LIVE_TICKETS)),
         "A run of {ticket} has not ended, though its state is {state}",
         "Its run was to stop. Look at it on the ticket's page before the ticket goes on.",
     ),
-    Condition(
+    Disagreement(
         "sweep-awaits-ended",
         and_(Ticket.status == TicketStatus.WAITING, or_(AWAITS_ENDED, AWAITS_REMOVED)),
         "{ticket} waits for a ticket that is closed or gone",
         "Nothing else wakes it. Wake it, or park it with another condition.",
     ),
-    Condition(
+    Disagreement(
         "sweep-unblocked",
         and_(
             Ticket.status == TicketStatus.BLOCKED,
@@ -125,19 +124,19 @@ CONDITIONS = (
         "{ticket} is blocked by tickets that are all closed",
         "Unblock it if nothing else holds it.",
     ),
-    Condition(
+    Disagreement(
         "sweep-open-children",
         and_(Ticket.status.in_(TERMINAL), or_(Ticket.id.in_(OPEN_CHILDREN), Ticket.id.in_(OPEN_ATTEMPTS))),
         "{ticket} is closed, but a part of it is open",
         "Close the open child or attempt, or reopen the ticket.",
     ),
-    Condition(
+    Disagreement(
         "sweep-ended-attempts",
         and_(Ticket.status.in_(OPEN), HAS_ATTEMPT, Ticket.id.not_in(OPEN_ATTEMPTS)),
         "{ticket} waits for attempts that have all ended",
         "No attempt was kept. Start others, or close the ticket.",
     ),
-    Condition(
+    Disagreement(
         "sweep-no-commits",
         and_(
             Ticket.status == TicketStatus.IN_REVIEW,
@@ -160,7 +159,7 @@ def list_findings(session: Session) -> list[NewItem]:
     ]
 
 
-def _select_new(condition: Condition) -> Any:
+def _select_new(condition: Disagreement) -> Any:
     """Select the tickets that fulfil a condition for long enough, and have no item of it since they came into their state."""
     is_new = (Ticket.moved < now() - GRACE, IS_ORDINARY_TICKET, ~has_item(condition.kind), condition.where)
     return select(Ticket).where(*is_new).order_by(Ticket.id.desc()).limit(MAX_FINDINGS)
@@ -171,7 +170,7 @@ def has_item(kind: str) -> ColumnElement[bool]:
     return exists().where(InboxItem.ticket_id == Ticket.id, InboxItem.kind == kind, InboxItem.created >= Ticket.moved)
 
 
-def _build_item(condition: Condition, ticket: Ticket) -> NewItem:
+def _build_item(condition: Disagreement, ticket: Ticket) -> NewItem:
     state = display_names.format_status_label(ticket.status)
     title = condition.title.format(ticket=ticket.identifier, state=state)
     return NewItem(kind=condition.kind, title=title, body=condition.body, ticket=ticket.identifier)

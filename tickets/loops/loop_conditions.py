@@ -11,12 +11,13 @@ from sqlalchemy.orm import Session
 from database import fetch_rows
 from models import TaskOutcome, TaskRun, ago, now
 from settings import Settings
+from tickets.operations import health, incident_tracking
+from tickets.operations.health import RootCause
+from tickets.operations.incidents import CHECK_PREFIX, OPERATOR_PREFIX
+from tickets.schedule import cron, task_files, tasks
 from tickets.shared import runtime_flags
 
-from . import cron, health, incident_tracking, task_files, tasks
 from .conditions import Condition, Observation, format_title
-from .health import RootCause
-from .incidents import CHECK_PREFIX, OPERATOR_PREFIX
 
 OTHER_CHECKS = incident_tracking.WITHOUT_INCIDENT | {"check-ins"}
 """Checks that tell of a person's decision, or of what another condition or task reports."""

@@ -16,14 +16,13 @@ from sqlalchemy.orm import Session
 from models import ActorKind, Priority, Ticket, TicketEvent, TicketStatus, TriageNote, now
 from settings import Triage
 from tickets.lifecycle import editing, inbox, schemas, transitions
+from tickets.operations import inbox_items
+from tickets.operations.inbox_items import NewItem
 from tickets.shared import events, lookup
 from tickets.shared.actors import Actor
 from tickets.shared.inputs import EditTicket
 from tickets.shared.word_rules import WordRule, find_values
 from tickets.team import agents, default_owner, projects
-
-from . import inbox_items
-from .inbox_items import NewItem
 
 TASK = "triage-untriaged"
 ACTOR = Actor(ActorKind.TRIAGE, TASK)

@@ -12,8 +12,8 @@ from typing import Any
 from database import reading, writing
 from jobs.job_context import JobContext
 from jobs.task_recorder import JobResult
-from tickets.operations import inbox_drain
-from tickets.operations.inbox_drain import DrainDecision
+from tickets.loops import inbox_drain
+from tickets.loops.inbox_drain import DrainDecision
 
 
 def make_pass(context: JobContext) -> JobResult:
@@ -26,8 +26,8 @@ def make_pass(context: JobContext) -> JobResult:
     with writing(context.engine) as session:
         decision = inbox_drain.decide_drain(session, context.limits)
         ticket = inbox_drain.apply_decision(session, decision)
-        opened = {"opened": ticket.identifier} if ticket else {}
-    return JobResult(decision.outcome, _summarize(decision) | opened)
+        summary = {"opened": ticket.identifier} if ticket else {}
+    return JobResult(decision.outcome, _summarize(decision) | summary)
 
 
 def _summarize(decision: DrainDecision) -> dict[str, Any]:

@@ -11,10 +11,9 @@ from sqlalchemy.orm import Session
 
 from models import InboxItem, InboxState, Incident, format_clock, now
 from redaction import SHAPES
+from tickets.operations import inbox_items, incident_tracking, incidents
+from tickets.operations.inbox_items import NewItem
 from tickets.shared.actors import Actor
-
-from . import inbox_items, incident_tracking, incidents
-from .inbox_items import NewItem
 
 MAX_CONDITIONS = 50
 """Conditions of one kind in one pass, the oldest first."""

@@ -18,8 +18,8 @@ from jobs.task_recorder import JobResult, describe_error
 from models import ActorKind, TaskOutcome, Trigger
 from settings import Settings
 from tickets.board import team_conditions, ticket_conditions
-from tickets.operations import conditions, loop_conditions
-from tickets.operations.conditions import Observation
+from tickets.loops import conditions, loop_conditions
+from tickets.loops.conditions import Observation
 from tickets.shared.actors import Actor
 
 from . import maintenance, repository_conditions

@@ -31,12 +31,11 @@ from tickets.dispatch import policy
 from tickets.dispatch.policy import DispatchLimits
 from tickets.lifecycle import transitions
 from tickets.lifecycle.moves import Role
+from tickets.operations import inbox_items, incidents
 from tickets.runs.retry_policy import compute_backoff
 from tickets.shared import display_names, events, runtime_flags
 from tickets.shared.actors import Actor
 from tickets.shared.inputs import NewTicket
-
-from . import inbox_items, incidents
 
 DRAIN = Actor.system("inbox-drain")
 STALLED = "inbox-drain:stalled"

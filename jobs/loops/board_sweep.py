@@ -22,8 +22,9 @@ from jobs.task_recorder import JobResult
 from jobs.workspaces import ScratchCheck
 from models import ActorKind, Profile, Project, TaskOutcome
 from redaction import Redaction
-from tickets.operations import board_sweep, inbox_items
-from tickets.operations.board_sweep import DoneWork
+from tickets.loops import board_sweep
+from tickets.loops.board_sweep import DoneWork
+from tickets.operations import inbox_items
 from tickets.operations.inbox_items import NewItem
 from tickets.shared import display_names, runtime_flags
 from tickets.shared.actors import Actor

@@ -8,7 +8,7 @@ from jobs.job_context import JobContext
 from jobs.task_recorder import JobResult, describe_error
 from models import TaskOutcome, Ticket, Trigger
 from tickets.board import follow_ups
-from tickets.operations import conditions
+from tickets.loops import conditions
 
 TASK = follow_ups.SWEEP.name
 

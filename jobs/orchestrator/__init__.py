@@ -1,1 +1,0 @@
-"""Jobs around the orchestrator: the drain of its inbox, and the nightly sweep of the board."""
