@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from bench.installation import BENCH_ACTOR, Installation
 from database import reading, writing
 from jobs import job_context, wake
-from models import ActorKind, Gate, InboxItem, Run, Ticket, TicketEvent
+from models import ActorKind, AgentKind, Gate, InboxItem, Run, Ticket, TicketEvent
 from protocol import Failure
 from tickets.dispatch import dispatch_plan
 from tickets.lifecycle import transitions
@@ -40,12 +40,8 @@ AGENTS = ("alpha", "beta", "gamma")
 PROJECTS = {"web": Gate.NONE, "api": Gate.PERSON}
 DAY_MINUTES = 24 * 60
 SILENCE_MINUTES = 20
-FAILURES = {"failed": Failure.CRASH, "timed_out": Failure.TIMEOUT}
-ACTORS = {
-    "alice": Actor.human("alice"),
-    "bob": Actor.human("bob"),
-    "orchestrator": Actor(ActorKind.ORCHESTRATOR, "orchestrator"),
-}
+PEOPLE = ("alice", "bob")
+ACTORS = {name: Actor.human(name) for name in PEOPLE} | {"orchestrator": Actor(ActorKind.ORCHESTRATOR, "orchestrator")}
 _SETTINGS = {"MC_MAX_WORKERS": 12, "MC_RETRY_LIMIT": 3, "MC_RETRY_BACKOFF_SECONDS": 60}
 
 
@@ -95,6 +91,8 @@ class Day:
         with writing(self.board.engine) as session:
             for name in AGENTS:
                 agents.add_agent(session, NewAgent(name=name, runnable=True, profile="script", capacity=6), BENCH_ACTOR)
+            for name in PEOPLE:
+                agents.add_agent(session, NewAgent(name=name, kind=AgentKind.HUMAN), BENCH_ACTOR)
             for slug, gate in PROJECTS.items():
                 (folder / slug).mkdir()
                 body = NewProject(slug=slug, name=slug.title(), folder=str(folder / slug), max_runs=8, gate=gate)
@@ -119,10 +117,22 @@ class Day:
             self._react(actors)
 
     def _create_ticket(self, actors: Actors) -> None:
-        facts = {"title": actors.scenario.about, "project": "web", **actors.scenario.ticket}
+        facts = {"title": actors.scenario.about, "project": "web", **self._resolve(actors.scenario.ticket)}
         with writing(self.board.engine) as session:
             body = NewTicket.model_validate(facts)
             actors.ticket_id = transitions.create_ticket(session, body, ACTORS["alice"]).id
+
+    def _resolve(self, value: Any) -> Any:
+        """Replace each name of a scenario by the identifier of its ticket."""
+        if isinstance(value, dict):
+            return {key: self._resolve(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [self._resolve(part) for part in value]
+        if not isinstance(value, str) or not value.startswith("@"):
+            return value
+        [actors] = [actors for actors in self.actors if actors.scenario.name == value[1:]]
+        with reading(self.board.engine) as session:
+            return session.get_one(Ticket, actors.ticket_id).identifier
 
     def _start_runs(self) -> None:
         with reading(self.board.engine) as session:
@@ -161,7 +171,8 @@ class Day:
             return
         body: dict[str, Any] = {"verdict": verdict, "summary": live.step.summary}
         if verdict in ("failed", "timed_out"):
-            body["failure"] = {"class": FAILURES[verdict], "message": live.step.summary}
+            failure = live.step.failure if verdict == "failed" else Failure.TIMEOUT
+            body["failure"] = {"class": failure, "message": live.step.summary, "retry_at": live.step.retry_at}
         body["observations"] = _build_observations(live)
         report = reports.RunReport.model_validate(body)
         reports.apply_report(session, live.run_id, report, self.context.retry)

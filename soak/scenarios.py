@@ -30,6 +30,9 @@ class Step(Part):
     commits: int = 1
     check: int | None = None
     """The exit code of the project's check command, if it was run."""
+    failure: str = "crash"
+    """The class of a failure, see `protocol.Failure`."""
+    retry_at: str | None = None
 
 
 class Reaction(Part):
@@ -55,7 +58,10 @@ class Expectation(Part):
 
 
 class Scenario(Part):
-    """One file. `at` is the time of day at which alice creates the ticket."""
+    """One file. `at` is the time of day at which alice creates the ticket.
+
+    A text `@name` in the ticket's fields stands for the ticket of another scenario, which is created earlier.
+    """
 
     name: str
     about: str
