@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from database import reading, writing
 from models import TaskOutcome
 from tickets.workflow import live_routes
 from tickets.workflow.live_routes import PendingRoute, RouteResult
+from workers.host.job_thread import JobThread
 
 from ..job_context import JobContext
 from ..task_recorder import JobResult
@@ -82,13 +82,12 @@ class RouteChecker:
         self._context = context
         self._make_pass = work
         self._enabled = enabled
-        self._log = log
-        self._thread = threading.Thread()
+        self._thread = JobThread(TASK, "fetching live routes", log)
         self._pause_end = 0.0
 
     def tick(self) -> bool:
         """Start a pass for requested addresses. True while there is one to wait for."""
-        if self._thread.is_alive():
+        if self._thread.is_alive:
             return True
         if time.monotonic() < self._pause_end:
             return False
@@ -96,13 +95,9 @@ class RouteChecker:
             is_pending = bool(live_routes.list_pending(session, self._context.host))
         if not is_pending or not self._enabled():
             return False
-        self._thread = threading.Thread(target=self._work, name=TASK, daemon=True)
-        self._thread.start()
-        return True
+        return self._thread.start(self._work)
 
     def _work(self) -> None:
-        try:
-            self._make_pass()
-        except Exception as error:  # the thread has no other place to report it
-            self._pause_end = time.monotonic() + PAUSE_SECONDS
-            self._log(f"fetching live routes: {type(error).__name__}: {error}")
+        self._pause_end = time.monotonic() + PAUSE_SECONDS  # if the pass fails
+        self._make_pass()
+        self._pause_end = 0.0

@@ -91,5 +91,5 @@ def test_the_scheduler_fetches_at_once_unless_the_task_is_disabled(engine: Engin
     assert checker.tick()
     assert passes.acquire(timeout=60)
     wait_until(lambda: log == ["fetching live routes: OSError: no network"], 60)
-    checker._thread.join()
+    checker._thread.join(60)
     assert not checker.tick(), "after a failure the addresses are left to the task"
