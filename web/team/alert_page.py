@@ -27,7 +27,7 @@ from web.site.proof_form import SECRET_PREFIX
 from . import telegram_page
 
 blueprint = Blueprint("alert_page", __name__)
-layout.add_nav_item("alerts", "/settings/alerts", "bell", "Alerts", "Machine", after="settings")
+layout.add_nav_item("alerts", "/settings/alerts", "bell", "Alerts", "Machine", go="e", after="settings")
 
 View = dict[str, Any]
 Parsed = TypeVar("Parsed", bound=BaseModel)

@@ -60,7 +60,7 @@ export class CardDragging {
       if (Sortable.get(list)) continue;
       Sortable.create(list, {
         group: "board", sort: list.dataset.cards === "todo", draggable: ".card", filter: ".menu, .select-box", preventOnFilter: false,
-        delay: 220, delayOnTouchOnly: true, touchStartThreshold: 6, animation: 120, ghostClass: "carried", scrollSensitivity: 60,
+        delay: 220, delayOnTouchOnly: true, touchStartThreshold: 6, animation: 120, ghostClass: "drag-ghost", scrollSensitivity: 60,
         onStart: ({ item }) => this.#startPointerDrag(item),
         onMove: ({ from, to }) => from === to || "takes" in to.closest("[data-column]").dataset,
         onEnd: (event) => this.#endPointerDrag(event),
