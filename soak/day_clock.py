@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
 
 import models
+from tickets.schedule import cron
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 """A Monday."""
@@ -29,16 +30,17 @@ class DayClock:
 
 @contextmanager
 def simulate_clock(clock: DayClock) -> Iterator[None]:
-    """Let `models.now`, the only clock of the domain, read this clock."""
+    """Let `models.now`, the only clock of the domain, read this clock. Files of tasks are as old as its start."""
 
     class SimulatedDatetime(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
             return clock.moment.astimezone(tz)
 
-    real = models.datetime  # type: ignore[attr-defined]
+    real, read_added = models.datetime, cron.read_added  # type: ignore[attr-defined]
     models.datetime = SimulatedDatetime  # type: ignore[attr-defined]
+    cron.read_added = lambda path: clock.start
     try:
         yield
     finally:
-        models.datetime = real  # type: ignore[attr-defined]
+        models.datetime, cron.read_added = real, read_added  # type: ignore[attr-defined]

@@ -1,0 +1,82 @@
+"""What must be true of the whole board at the end of a simulated day, beside what each scenario says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import InboxItem, InboxState, Run, RunState, TaskOutcome, TaskSlot, Ticket, Trigger
+from tickets.schedule import cron
+from tickets.schedule.cron import Task
+
+from .day_outcome import describe_item
+from .scenarios import Progress
+
+GOOD_OUTCOMES = (TaskOutcome.ACTED, TaskOutcome.NOOP, TaskOutcome.SKIPPED)
+
+
+def list_slot_problems(
+    session: Session, task: Task, zone: ZoneInfo, offset: timedelta, start: datetime, end: datetime
+) -> list[str]:
+    """List the slots of a task without a row in the ledger or with several, and the rows that belong to no slot.
+
+    A shipped task of every so many minutes also runs at the start of a new board.
+    """
+    times = set(cron.list_past_times(task, start, end, zone, offset))
+    rows = session.scalars(select(TaskSlot).where(TaskSlot.task == task.name, TaskSlot.trigger == Trigger.TIMER))
+    covered = Counter(time for row in rows for time in _list_covered(row, times))
+    is_started_early = task.is_shipped and task.is_interval
+    allowed = times | ({start} if is_started_early else set())
+    return [
+        *(f"slot {time} of {task.name} has no row in the ledger" for time in sorted(times - covered.keys())),
+        *(f"slot {time} of {task.name} has {count} rows" for time, count in covered.items() if count > 1),
+        *(f"the ledger has {time} of {task.name}, which is no slot" for time in sorted(covered.keys() - allowed)),
+    ]
+
+
+def _list_covered(row: TaskSlot, times: Iterable[datetime]) -> list[datetime]:
+    """List the slots that a row stands for: its own, or all of a sequence that was missed."""
+    if row.started is not None:
+        return [row.due]
+    covered = [time for time in times if row.due <= time <= row.until]
+    return covered if len(covered) == row.count else [*covered, row.due]
+
+
+def list_failed_tasks(session: Session) -> Iterator[str]:
+    """List the runs of tasks that ended otherwise than acted, with nothing to do or skipped."""
+    ended = select(TaskSlot).where(TaskSlot.started.is_not(None)).order_by(TaskSlot.id)
+    for row in session.scalars(ended):
+        if row.outcome not in GOOD_OUTCOMES:
+            yield f"{row.task} of {row.due} ended {row.outcome.value if row.outcome else 'never'}"
+
+
+def list_open_runs(session: Session) -> list[str]:
+    """List the runs that have not ended."""
+    query = select(Ticket.identifier).join(Run, Run.ticket_id == Ticket.id).where(Run.state != RunState.ENDED)
+    return [f"a run of {identifier} has not ended" for identifier in session.scalars(query)]
+
+
+def list_open_items(session: Session, scenarios: Iterable[Progress]) -> list[str]:
+    """List the items that are neither acted nor failed, without those that a scenario expects to be open."""
+    expected = {(progress.ticket_id, line) for progress in scenarios for line in progress.scenario.expect.inbox}
+    query = select(InboxItem).where(InboxItem.state.not_in((InboxState.ACTED, InboxState.FAILED)))
+    items = [item for item in session.scalars(query) if (item.ticket_id, describe_item(item)) not in expected]
+    return [f"item {item.id} is open: {describe_item(item)} {item.title}" for item in items]
+
+
+def list_other_items(session: Session, scenarios: Iterable[Progress]) -> list[str]:
+    """List the items that belong to no scenario."""
+    ticket_ids = {progress.ticket_id for progress in scenarios}
+    items = [item for item in session.scalars(select(InboxItem)) if item.ticket_id not in ticket_ids]
+    return [f"{describe_item(item)}: {item.title}" for item in items]
+
+
+def list_identifiers(session: Session, scenarios: Iterable[Progress]) -> set[str]:
+    """List the identifiers of the scenarios' tickets."""
+    ticket_ids = [progress.ticket_id for progress in scenarios]
+    return set(session.scalars(select(Ticket.identifier).where(Ticket.id.in_(ticket_ids))))
