@@ -23,7 +23,6 @@ from jobs import job_context, scheduler, wake
 from jobs.scheduler import Scheduler
 from models import ActorKind, InboxItem, Run, TaskSlot, Ticket
 from tickets.lifecycle import transitions
-from tickets.schedule import cron
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
 from tickets.shared.errors import DomainError
@@ -32,7 +31,7 @@ from tickets.shared.inputs import NewTicket
 from . import day_board, day_checks, day_outcome
 from .day_agents import DayAgents
 from .day_alerts import DayAlerts
-from .day_clock import START, DayClock, simulate_clock
+from .day_clock import DayClock, simulate_clock
 from .scenarios import Progress, Reaction, Scenario
 
 DAY_MINUTES = 24 * 60
@@ -43,7 +42,7 @@ ACTORS = {name: Actor.human(name) for name in day_board.PEOPLE} | {
 
 @dataclass(slots=True)
 class DayResult:
-    """The figures of a day, what belongs to no scenario, and every problem."""
+    """The figures of a day and every problem."""
 
     scenarios: int
     minutes: int
@@ -52,15 +51,12 @@ class DayResult:
     items: int = 0
     slots: int = 0
     seconds: float = 0.0
-    other_alerts: list[str] = field(default_factory=list)
-    other_items: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def format(self) -> list[str]:
         return [
             f"{self.scenarios} scenarios in {self.minutes} simulated minutes, played in {self.seconds:.0f} seconds",
             f"{self.runs} runs, {self.alerts} alerts, {self.items} inbox items, {self.slots} slots of tasks",
-            *(f"beside the scenarios: {text}" for text in (*self.other_alerts, *self.other_items)),
             *(self.problems or ["every scenario ended as its file says"]),
         ]
 
@@ -71,10 +67,9 @@ class DayResult:
 class Day:
     """A board in a folder of its own, and the scenarios that are played on it."""
 
-    def __init__(self, folder: Path, scenarios: Sequence[Scenario]) -> None:
+    def __init__(self, folder: Path, scenarios: Sequence[Scenario], first_minute: int = 0) -> None:
         self.board = day_board.open_board(folder)
-        self.offset = cron.choose_offset(self.board.settings.instance)
-        self.clock = DayClock(START + self.offset)  # so that tasks run in the minute that their line names
+        self.clock = DayClock(first_minute)
         self.context = job_context.build_context(self.board.settings, self.board.engine)
         self.scenarios = [Progress(scenario) for scenario in scenarios]
         self.agents = DayAgents(self.context, self.clock, self.scenarios)
@@ -84,17 +79,17 @@ class Day:
             day_board.add_channel(session, self.context, self.alerts.server.port)
             day_board.add_user_tasks(session, self.context, scenarios)
 
-    def play(self, minutes: int = DAY_MINUTES) -> DayResult:
-        """Play so many minutes of the day."""
+    def play(self, end: int = DAY_MINUTES) -> DayResult:
+        """Play until a minute of the day."""
         began = time.monotonic()
         with simulate_clock(self.clock):
             loops = Scheduler(self.context, scheduler.ROOT / "tasks", self.clock.start, self.log.append)
             last = self.clock.start
-            while self.clock.minute < minutes:
+            while self.clock.minute < end:
                 last = self.clock.moment
                 self._play_minute(loops)
                 self.clock.advance()
-            result = self._build_result(minutes, [*self._check_board(loops, last), *self.log, *self.alerts.problems])
+            result = self._build_result([*self._check_board(loops, last), *self.log, *self.alerts.problems])
         result.seconds = time.monotonic() - began
         return result
 
@@ -120,6 +115,7 @@ class Day:
 
     def _create_ticket(self, progress: Progress) -> None:
         facts = {"title": progress.scenario.about, "project": "web", **self._resolve(progress.scenario.ticket)}
+        facts["project"] = facts["project"] or None
         with writing(self.board.engine) as session:
             body = NewTicket.model_validate(facts)
             progress.ticket_id = transitions.create_ticket(session, body, ACTORS["alice"]).id
@@ -170,7 +166,7 @@ class Day:
     def _check_board(self, loops: Scheduler, last: datetime) -> list[str]:
         """List every difference from the files, and everything that must not be at the end of a day."""
         schedule = loops.load_schedule()
-        span = (self.context.settings.zone, self.offset, self.clock.start, last)
+        span = (self.context.settings.zone, self.clock.start, last)
         problems = [*schedule.problems, *self.alerts.list_repeated()]
         with reading(self.board.engine) as session:
             for progress in self.scenarios:
@@ -180,27 +176,24 @@ class Day:
             problems += day_checks.list_failed_tasks(session)
             problems += day_checks.list_open_items(session, self.scenarios)
             problems += day_checks.list_open_runs(session)
+            problems += day_checks.list_other_problems(session, self.scenarios, self.alerts.received)
         return problems
 
-    def _build_result(self, minutes: int, problems: list[str]) -> DayResult:
+    def _build_result(self, problems: list[str]) -> DayResult:
+        minutes = int((self.clock.moment - self.clock.start).total_seconds() // 60)
         result = DayResult(len(self.scenarios), minutes, problems=problems)
         result.alerts = len(self.alerts.received)
         with reading(self.board.engine) as session:
-            result.runs, result.items, result.slots = (
-                session.scalar(select(func.count()).select_from(table)) or 0 for table in (Run, InboxItem, TaskSlot)
-            )
-            result.other_items = day_checks.list_other_items(session, self.scenarios)
-            identifiers = day_checks.list_identifiers(session, self.scenarios)
-        others = [alert for alert in self.alerts.received if alert.identifier not in identifiers]
-        result.other_alerts = [alert.describe(None) for alert in others]
+            counts = (func.count(Run.id), func.count(InboxItem.id), func.sum(TaskSlot.count))
+            result.runs, result.items, result.slots = (session.scalar(select(count)) or 0 for count in counts)
         return result
 
 
-def play_day(scenarios: Sequence[Scenario], minutes: int = DAY_MINUTES) -> DayResult:
-    """Play a day on a new board."""
+def play_day(scenarios: Sequence[Scenario], first_minute: int = 0, end: int = DAY_MINUTES) -> DayResult:
+    """Play a day on a new board, or the minutes of it from the first one to before the end."""
     with tempfile.TemporaryDirectory(prefix="mc-day-", ignore_cleanup_errors=True) as folder:
-        day = Day(Path(folder), scenarios)
+        day = Day(Path(folder), scenarios, first_minute)
         try:
-            return day.play(minutes)
+            return day.play(end)
         finally:
             day.close()

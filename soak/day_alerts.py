@@ -32,14 +32,19 @@ class ReceivedAlert:
     @property
     def identifier(self) -> str | None:
         """The ticket that it is about."""
-        match = IDENTIFIER.search(self.text)
-        return match[0] if match else None
+        return find_identifier(self.text)
 
     def describe(self, title: str | None) -> str:
         """Describe it in the words of a scenario file, which do not repeat the ticket's title."""
         text = IDENTIFIER.sub("@", self.text).removesuffix(f": {title}")
         settlement = f" -> {self.settlement}" if self.settlement else ""
         return f"{self.at} {'digest ' if self.in_digest else ''}{text}{settlement}"
+
+
+def find_identifier(text: str) -> str | None:
+    """Find the first ticket that a text names."""
+    match = IDENTIFIER.search(text)
+    return match[0] if match else None
 
 
 class DayAlerts:

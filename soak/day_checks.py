@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import InboxItem, InboxState, Run, RunState, TaskOutcome, TaskSlot, Ticket, Trigger
+from models import (
+    InboxItem,
+    InboxState,
+    Run,
+    RunState,
+    TaskOutcome,
+    TaskSlot,
+    Ticket,
+    TicketEvent,
+    TicketStatus,
+    Trigger,
+)
 from tickets.schedule import cron
 from tickets.schedule.cron import Task
 
-from .day_outcome import describe_item
+from .day_alerts import ReceivedAlert
+from .day_outcome import describe_item, is_about
 from .scenarios import Progress
 
 GOOD_OUTCOMES = (TaskOutcome.ACTED, TaskOutcome.NOOP, TaskOutcome.SKIPPED)
 
 
-def list_slot_problems(
-    session: Session, task: Task, zone: ZoneInfo, offset: timedelta, start: datetime, end: datetime
-) -> list[str]:
+def list_slot_problems(session: Session, task: Task, zone: ZoneInfo, start: datetime, end: datetime) -> list[str]:
     """List the slots of a task without a row in the ledger or with several, and the rows that belong to no slot.
 
     A shipped task of every so many minutes also runs at the start of a new board.
     """
-    times = set(cron.list_past_times(task, start, end, zone, offset))
+    times = set(cron.list_past_times(task, start, end, zone))
     rows = session.scalars(select(TaskSlot).where(TaskSlot.task == task.name, TaskSlot.trigger == Trigger.TIMER))
     covered = Counter(time for row in rows for time in _list_covered(row, times))
     is_started_early = task.is_shipped and task.is_interval
@@ -69,14 +79,30 @@ def list_open_items(session: Session, scenarios: Iterable[Progress]) -> list[str
     return [f"item {item.id} is open: {describe_item(item)} {item.title}" for item in items]
 
 
-def list_other_items(session: Session, scenarios: Iterable[Progress]) -> list[str]:
-    """List the items that belong to no scenario."""
-    ticket_ids = {progress.ticket_id for progress in scenarios}
-    items = [item for item in session.scalars(select(InboxItem)) if item.ticket_id not in ticket_ids]
-    return [f"{describe_item(item)}: {item.title}" for item in items]
+def list_other_problems(
+    session: Session, scenarios: Iterable[Progress], received: Sequence[ReceivedAlert]
+) -> list[str]:
+    """List the items and alerts that belong to no scenario, without what tells of finished reviews and inbox work."""
+    own_ids = [progress.ticket_id for progress in scenarios]
+    tickets = session.scalars(select(Ticket).where(Ticket.id.in_(own_ids))).all()
+    items = [item for item in session.scalars(select(InboxItem)) if not any(is_about(item, one) for one in tickets)]
+    identifiers = {ticket.identifier for ticket in tickets}
+    texts = Counter(alert.text for alert in received if alert.identifier not in identifiers)
+    return [
+        *(f"item {describe_item(item)} belongs to no scenario: {item.title}" for item in items),
+        *(
+            f"alert belongs to no scenario: {text}"
+            for text in sorted((texts - _count_endings(session, own_ids)).elements())
+        ),
+    ]
 
 
-def list_identifiers(session: Session, scenarios: Iterable[Progress]) -> set[str]:
-    """List the identifiers of the scenarios' tickets."""
-    ticket_ids = [progress.ticket_id for progress in scenarios]
-    return set(session.scalars(select(Ticket.identifier).where(Ticket.id.in_(ticket_ids))))
+def _count_endings(session: Session, own_ids: Sequence[int | None]) -> Counter[str]:
+    """Count how often each ticket that belongs to no scenario was done, by the text of the alert about it."""
+    query = (
+        select(Ticket, TicketEvent)
+        .join(TicketEvent, TicketEvent.ticket_id == Ticket.id)
+        .where(Ticket.id.not_in(own_ids), TicketEvent.event_type == "ticket_moved")
+    )
+    rows = [ticket for ticket, event in session.execute(query) if event.payload_json["to"] == TicketStatus.DONE]
+    return Counter(f"{ticket.identifier} is done: {ticket.title}" for ticket in rows)

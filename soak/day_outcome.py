@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,10 +11,11 @@ from sqlalchemy.orm import Session
 
 from models import ActorKind, InboxItem, Run, Ticket, TicketComment, TicketEvent
 
-from .day_alerts import ReceivedAlert
+from .day_alerts import ReceivedAlert, find_identifier
 from .scenarios import Progress
 
 PARTS = ("status", "runs", "moves", "alerts", "inbox", "comments")
+COMMIT = re.compile(r"\bcommit [0-9a-f]{10}\b")
 LOOP_KINDS = (ActorKind.SERVICE, ActorKind.TRIAGE, ActorKind.REVIEWER)
 
 
@@ -49,7 +51,7 @@ def _load_outcome(session: Session, ticket_id: int, received: Sequence[ReceivedA
         runs=session.scalar(select(func.count()).select_from(Run).where(Run.ticket_id == ticket_id)) or 0,
         moves=_list_moves(session, ticket_id),
         alerts=[alert.describe(ticket.title) for alert in received if alert.identifier == ticket.identifier],
-        inbox=_list_items(session, ticket_id),
+        inbox=_list_items(session, ticket),
         comments=_list_comments(session, ticket_id),
     )
 
@@ -59,9 +61,14 @@ def _list_moves(session: Session, ticket_id: int) -> list[str]:
     return [f"{event.actor} {event.payload_json['move']}" for event in session.scalars(moved.order_by(TicketEvent.id))]
 
 
-def _list_items(session: Session, ticket_id: int) -> list[str]:
-    items = select(InboxItem).where(InboxItem.ticket_id == ticket_id).order_by(InboxItem.id)
-    return [describe_item(item) for item in session.scalars(items)]
+def _list_items(session: Session, ticket: Ticket) -> list[str]:
+    items = session.scalars(select(InboxItem).order_by(InboxItem.id)).all()
+    return [describe_item(item) for item in items if is_about(item, ticket)]
+
+
+def is_about(item: InboxItem, ticket: Ticket) -> bool:
+    """Return whether an item is about a ticket: its own, or the one that its title names."""
+    return item.ticket_id == ticket.id or (item.ticket_id is None and find_identifier(item.title) == ticket.identifier)
 
 
 def describe_item(item: InboxItem) -> str:
@@ -72,7 +79,7 @@ def describe_item(item: InboxItem) -> str:
 
 
 def _list_comments(session: Session, ticket_id: int) -> list[str]:
-    """List the first lines of the comments of loops and reviewers."""
+    """List the first lines of the comments of loops and reviewers, without the commits that they name."""
     written = (TicketComment.ticket_id == ticket_id, TicketComment.author_kind.in_(LOOP_KINDS))
     bodies = session.scalars(select(TicketComment.body).where(*written).order_by(TicketComment.id))
-    return [body.partition("\n")[0] for body in bodies]
+    return [COMMIT.sub("commit", body.partition("\n")[0]) for body in bodies]

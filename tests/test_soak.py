@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from database import reading, writing
 from failpoints import Failpoint
 from models import Run
-from soak import agent_program, break_each, checker
+from soak import agent_program, break_each, checker, day, scenarios
 from soak.board import ProcessKind, open_board
 from soak.break_each import HealthCause, HealthReading, draw_pairs, parse_health
 from soak.checker import StoreContent
@@ -216,3 +216,22 @@ def test_the_health_checks_have_the_words_that_each_fault_expects() -> None:
     assert [
         fault.fragment for fault in FAULTS if fault.fragment not in texts and fault.fragment not in raised_here
     ] == []
+
+
+def test_two_hours_of_a_day_end_as_their_files_say_and_a_wrong_expectation_is_found() -> None:
+    right = scenarios.load_scenarios(["given-up-after-three", "answered-before-the-digest"])
+    expected = right[0].expect
+    wrong = expected.model_copy(
+        update={"status": "blocked", "alerts": expected.alerts[:1], "inbox": ["question pending"]}
+    )
+
+    result = day.play_day(
+        [*right, right[0].model_copy(update={"name": "wrong", "expect": wrong})], 16 * 60 + 35, 18 * 60 + 31
+    )
+
+    assert result.problems == [
+        "wrong: status done, expected blocked",
+        f"wrong: alerts {expected.alerts}, expected {expected.alerts[:1]}",
+        "wrong: inbox ['question acted none'], expected ['question pending']",
+    ]
+    assert (result.runs, result.items) == (9, 3)
