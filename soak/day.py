@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from database import reading, writing
-from jobs import job_context, scheduler, wake
+from jobs import job_context, wake
 from jobs.scheduler import Scheduler
 from models import ActorKind, InboxItem, Run, TaskSlot, Ticket
 from tickets.lifecycle import transitions
@@ -69,6 +69,7 @@ class Day:
 
     def __init__(self, folder: Path, scenarios: Sequence[Scenario], first_minute: int = 0) -> None:
         self.board = day_board.open_board(folder)
+        self.task_folder = day_board.link_tasks(folder / "tasks")
         self.clock = DayClock(first_minute)
         self.context = job_context.build_context(self.board.settings, self.board.engine)
         self.scenarios = [Progress(scenario) for scenario in scenarios]
@@ -83,7 +84,7 @@ class Day:
         """Play until a minute of the day."""
         began = time.monotonic()
         with simulate_clock(self.clock):
-            loops = Scheduler(self.context, scheduler.ROOT / "tasks", self.clock.start, self.log.append)
+            loops = Scheduler(self.context, self.task_folder, self.clock.start, self.log.append)
             last = self.clock.start
             while self.clock.minute < end:
                 last = self.clock.moment

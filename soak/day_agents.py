@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from database import reading, writing
 from jobs.job_context import JobContext
-from models import ActorKind, InboxItem, Project, ReviewVerdict, Run, Ticket
+from models import ActorKind, InboxItem, Project, ReviewVerdict, Run, Ticket, TicketStatus
 from protocol import Failure
 from tickets.dispatch import dispatch_plan
 from tickets.operations import inbox_items
@@ -60,6 +61,8 @@ class DayAgents:
 
     def start_runs(self) -> None:
         with reading(self._context.engine) as session:
+            if session.scalar(select(Ticket.id).where(Ticket.status == TicketStatus.TODO).limit(1)) is None:
+                return
             plan = dispatch_plan.plan_dispatch(session, self._context.limits)
             inbox_ticket = runtime_flags.get_inbox_ticket(session)
         for ticket in plan.claim:
@@ -76,11 +79,6 @@ class DayAgents:
                 self._work_run(session, live)
         if self._clock.minute % ORCHESTRATOR_INTERVAL == 0:
             self._settle_items()
-
-    @property
-    def is_working(self) -> bool:
-        """Return whether a run has not ended."""
-        return bool(self._live)
 
     def _find_progress(self, ticket_id: int | None) -> Progress | None:
         return next((part for part in self._scenarios if part.ticket_id == ticket_id is not None), None)

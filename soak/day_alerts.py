@@ -8,8 +8,10 @@ from collections import Counter
 from dataclasses import dataclass
 from email.message import EmailMessage
 
+from database import reading
 from jobs.alerts.alert_runner import AlertRunner
 from jobs.job_context import JobContext
+from tickets.shared import events
 
 from .day_clock import DayClock
 from .mail_server import MailServer
@@ -56,10 +58,15 @@ class DayAlerts:
         self.problems: list[str] = []
         self._clock = clock
         self._runner = AlertRunner(context, self.problems.append)
+        self._context = context
+        self._last_event = 0
         self._mail_count = 0
 
     def tick(self) -> None:
-        self._runner.tick(is_changed=True)
+        with reading(self._context.engine) as session:
+            last_event = events.get_last_id(session)
+        self._runner.tick(is_changed=last_event != self._last_event)
+        self._last_event = last_event
         pause = threading.Event()
         while self._runner.is_busy:
             pause.wait(POLL_SECONDS)
@@ -73,13 +80,13 @@ class DayAlerts:
         self.server.close()
 
     def _read_mail(self, mail: EmailMessage) -> None:
-        subject, text = str(mail["Subject"]), str(mail.get_content())
+        subject, lines = str(mail["Subject"]), str(mail.get_content()).splitlines()
         if original := mail["In-Reply-To"]:
             [alert] = [alert for alert in self.received if alert.message_id == original]
-            alert.settlement += text.partition("\n")[0]
+            alert.settlement += lines[0]
         elif DIGEST_SUBJECT.match(subject):
-            lines = [line.removeprefix("- ") for line in text.splitlines() if line.startswith("- ")]
-            self.received += [self._build_alert(line, mail, in_digest=True) for line in lines]
+            texts = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
+            self.received += [self._build_alert(text, mail, in_digest=True) for text in texts]
         else:
             self.received.append(self._build_alert(subject, mail, in_digest=False))
 

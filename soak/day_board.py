@@ -43,7 +43,9 @@ HOST_TASKS = (
     "backup",  # copies a file whose age is the real time's
     "retention",  # deletes files by the age that the real clock gives them
 )
-"""Tasks that need a real host, which the day disables by a decision of its user. Their slots are missed as disabled."""
+"""Tasks that need a real host, which the day leaves out."""
+DISABLED_TASK = "live-routes"
+"""A task of every minute that the user disables. Its slots are in the ledger all the same, as missed."""
 COMMAND_TASK = "count-stars"
 QUIET_HOURS = "22:00-07:00"
 DIGEST_TIME = "18:00"
@@ -75,9 +77,17 @@ def open_board(folder: Path) -> Installation:
             _make_repository(folder / slug)
             body = NewProject(slug=slug, name=slug.title(), folder=str(folder / slug), max_runs=8, **facts)
             projects.add_project(session, body, BENCH_ACTOR)
-        for name in HOST_TASKS:
-            tasks.disable_task(session, name, BENCH_ACTOR)
+        tasks.disable_task(session, DISABLED_TASK, BENCH_ACTOR)
     return board
+
+
+def link_tasks(folder: Path) -> Path:
+    """Create a folder with the shipped tasks that the day plays."""
+    folder.mkdir()
+    for file in task_files.SHIPPED_TASKS.glob("*.md"):
+        if file.stem not in HOST_TASKS:
+            (folder / file.name).symlink_to(file)
+    return folder
 
 
 def _add_team(session: Session) -> None:
