@@ -28,7 +28,7 @@ from tickets.shared.actors import Actor
 from tickets.shared.errors import DomainError
 from tickets.shared.inputs import NewTicket
 
-from . import day_board, day_checks, day_outcome
+from . import day_alerts, day_board, day_checks, day_outcome
 from .day_agents import DayAgents
 from .day_alerts import DayAlerts
 from .day_clock import DayClock, simulate_clock
@@ -168,7 +168,7 @@ class Day:
         """List every difference from the files, and everything that must not be at the end of a day."""
         schedule = loops.load_schedule()
         span = (self.context.settings.zone, self.clock.start, last)
-        problems = [*schedule.problems, *self.alerts.list_repeated()]
+        problems = [*schedule.problems, *day_alerts.list_repeated(self.alerts.server.mails)]
         with reading(self.board.engine) as session:
             for progress in self.scenarios:
                 problems += day_outcome.list_differences(session, progress, self.alerts.received)

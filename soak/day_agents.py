@@ -29,14 +29,14 @@ from workers.repository import git
 
 from . import day_board
 from .day_clock import DayClock
-from .scenarios import Progress, Step
+from .scenarios import Progress, ScriptedRun
 
 SILENCE_MINUTES = 20
 ORCHESTRATOR_INTERVAL = 60
 """Minutes between two times at which the orchestrator is free for the inbox."""
 LEASE_SECONDS = 900
-REVIEW_STEP = Step(minutes=5, verdict="done", summary="The review is reported.")
-INBOX_STEP = Step(minutes=1, verdict="done", summary="The inbox is empty.")
+REVIEW_STEP = ScriptedRun(minutes=5, verdict="done", summary="The review is reported.")
+INBOX_STEP = ScriptedRun(minutes=1, verdict="done", summary="The inbox is empty.")
 LEFT_TO_PEOPLE = {"type": "none", "reason": "A person decides this."}
 _ACTIONS: TypeAdapter[Action] = TypeAdapter(Action)
 
@@ -46,7 +46,7 @@ class LiveRun:
     """A run at work: what its agent does, and when it ends."""
 
     run_id: int
-    step: Step
+    step: ScriptedRun
     ends: int
 
 
@@ -93,7 +93,7 @@ class DayAgents:
         progress.steps += 1
         self._claim(ticket_id, step)
 
-    def _claim(self, ticket_id: int, step: Step) -> None:
+    def _claim(self, ticket_id: int, step: ScriptedRun) -> None:
         with writing(self._context.engine) as session:
             run = claims.claim_ticket(session, ticket_id, self._context.host).run
             if step.review:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 
@@ -93,8 +94,9 @@ class DayAlerts:
     def _build_alert(self, text: str, mail: EmailMessage, *, in_digest: bool) -> ReceivedAlert:
         return ReceivedAlert(f"{self._clock.moment:%H:%M}", text, str(mail["Message-ID"]), in_digest)
 
-    def list_repeated(self) -> list[str]:
-        """List the messages that came more than once."""
-        counts = Counter(str(mail["Message-ID"]) for mail in self.server.mails)
-        subjects = {str(mail["Message-ID"]): str(mail["Subject"]) for mail in self.server.mails}
-        return [f"alert “{subjects[key]}” came {count} times" for key, count in counts.items() if count > 1]
+
+def list_repeated(mails: Sequence[EmailMessage]) -> list[str]:
+    """List the messages that came more than once."""
+    counts = Counter(str(mail["Message-ID"]) for mail in mails)
+    subjects = {str(mail["Message-ID"]): str(mail["Subject"]) for mail in mails}
+    return [f"alert “{subjects[key]}” came {count} times" for key, count in counts.items() if count > 1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import secret_files
 from bench.installation import BENCH_ACTOR, Installation
@@ -25,7 +27,7 @@ WORKERS = ("alpha", "beta", "gamma")
 REVIEWER = "rita"
 ORCHESTRATOR = "luci"
 PEOPLE = ("alice", "bob")
-PROJECTS = {
+PROJECTS: dict[str, dict[str, Any]] = {
     "web": {"gate": Gate.NONE},
     "api": {
         "gate": Gate.PERSON,
@@ -129,7 +131,7 @@ def add_channel(session: Session, context: JobContext, port: int) -> None:
     secret_files.write_channel_secrets(context.settings, "email", {})
 
 
-def add_user_tasks(session: Session, context: JobContext, scenarios: list[Scenario]) -> None:
+def add_user_tasks(session: Session, context: JobContext, scenarios: Sequence[Scenario]) -> None:
     """Write the user's tasks: a command of every hour, and those that create the tickets of scenarios."""
     own = context.settings.tasks_dir
     command = {"schedule": "7 * * * *", "command": ["true"], "trust_exit_code": True}

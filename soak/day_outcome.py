@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -14,13 +14,12 @@ from models import ActorKind, InboxItem, Run, Ticket, TicketComment, TicketEvent
 from .day_alerts import ReceivedAlert, find_identifier
 from .scenarios import Progress
 
-PARTS = ("status", "runs", "moves", "alerts", "inbox", "comments")
 COMMIT = re.compile(r"\bcommit [0-9a-f]{10}\b")
 LOOP_KINDS = (ActorKind.SERVICE, ActorKind.TRIAGE, ActorKind.REVIEWER)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ScenarioEnd:
     """The end of one scenario, see `scenarios.Expectation`."""
 
     status: str
@@ -36,17 +35,17 @@ def list_differences(session: Session, progress: Progress, received: Sequence[Re
     name, expected = progress.scenario.name, progress.scenario.expect
     if progress.ticket_id is None:
         return [*progress.problems, f"{name}: the ticket was not created"]
-    outcome = _load_outcome(session, progress.ticket_id, received)
+    end = _load_end(session, progress.ticket_id, received)
     return [*progress.problems] + [
-        f"{name}: {part} {getattr(outcome, part)}, expected {getattr(expected, part)}"
-        for part in PARTS
-        if getattr(outcome, part) != getattr(expected, part)
+        f"{name}: {part} {getattr(end, part)}, expected {getattr(expected, part)}"
+        for part in (column.name for column in fields(ScenarioEnd))
+        if getattr(end, part) != getattr(expected, part)
     ]
 
 
-def _load_outcome(session: Session, ticket_id: int, received: Sequence[ReceivedAlert]) -> Outcome:
+def _load_end(session: Session, ticket_id: int, received: Sequence[ReceivedAlert]) -> ScenarioEnd:
     ticket = session.get_one(Ticket, ticket_id)
-    return Outcome(
+    return ScenarioEnd(
         status=ticket.status.value,
         runs=session.scalar(select(func.count()).select_from(Run).where(Run.ticket_id == ticket_id)) or 0,
         moves=_list_moves(session, ticket_id),

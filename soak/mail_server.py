@@ -7,6 +7,7 @@ import email.policy
 import socketserver
 import threading
 from email.message import EmailMessage
+from itertools import takewhile
 from typing import cast
 
 POLL_SECONDS = 0.05
@@ -46,10 +47,10 @@ class MailHandler(socketserver.StreamRequestHandler):
                 return
 
     def _receive(self) -> None:
-        lines = iter(self.rfile.readline, b".\r\n")
+        lines = takewhile(lambda line: line not in (b".\r\n", b""), self.rfile)
         text = b"".join(line.removeprefix(b".") if line.startswith(b"..") else line for line in lines)
         mail = email.message_from_bytes(text, policy=email.policy.default)
-        cast("MailServer", self.server).mails.append(cast("EmailMessage", mail))
+        cast("MailServer", self.server).mails.append(mail)
 
     def _answer(self, line: bytes) -> None:
         self.wfile.write(line + b"\r\n")

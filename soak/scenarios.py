@@ -19,7 +19,7 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Step(Part):
+class ScriptedRun(Part):
     """One run of the ticket's agent: how long it works, how it ends, and what is observed of its work.
 
     `stalled` goes silent and is ended as timed out after the limit of silence; `failed` reports a failure of the agent.
@@ -78,7 +78,7 @@ class Scenario(Part):
     at: ClockTime
     schedule: str | None = None
     ticket: dict[str, Any]
-    steps: list[Step] = []
+    steps: list[ScriptedRun] = []
     reactions: list[Reaction] = []
     orchestrator: dict[str, dict[str, Any]] = {}
     expect: Expectation
