@@ -72,11 +72,19 @@ def list_open_runs(session: Session) -> list[str]:
 
 
 def list_open_items(session: Session, scenarios: Iterable[Progress]) -> list[str]:
-    """List the items that are neither acted nor failed, without those that a scenario expects to be open."""
+    """List the items that did not end acted with an action or failed with a reason, without those that a scenario expects."""
     expected = {(progress.ticket_id, line) for progress in scenarios for line in progress.scenario.expect.inbox}
-    query = select(InboxItem).where(InboxItem.state.not_in((InboxState.ACTED, InboxState.FAILED)))
-    items = [item for item in session.scalars(query) if (item.ticket_id, describe_item(item)) not in expected]
-    return [f"item {item.id} is open: {describe_item(item)} {item.title}" for item in items]
+    items = [item for item in session.scalars(select(InboxItem).order_by(InboxItem.id)) if not _has_ended(item)]
+    return [
+        f"item {item.id} is open: {describe_item(item)} {item.title}"
+        for item in items
+        if (item.ticket_id, describe_item(item)) not in expected
+    ]
+
+
+def _has_ended(item: InboxItem) -> bool:
+    endings = {InboxState.ACTED: item.action, InboxState.FAILED: item.failure}
+    return bool(endings.get(item.state))
 
 
 def list_other_problems(
