@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import shlex
@@ -16,7 +17,7 @@ from typing import Any
 
 from models import now
 
-from . import break_each, endurance, faults_host, fleet
+from . import break_each, day, endurance, faults_host, fleet, scenarios
 from .faults import FAULTS
 
 REPORTS = Path(__file__).with_name("reports")
@@ -42,6 +43,8 @@ def main(argv: list[str]) -> int:
         return _write_report(folder, command, *_break_hosts())
     if options.fleet:
         return _write_report(folder, command, *_run_fleet(seed, options.fleet))
+    if options.day:
+        return _write_report(folder, command, *_play_day(folder))
     result = endurance.run_soak(seed, options.minutes * 60, folder)
     return _write_report(folder, command, endurance.format_result(result), result.to_json())
 
@@ -56,6 +59,7 @@ def _build_parser() -> argparse.ArgumentParser:
         "--hosts", action="store_true", help="break the host around a board: lock, clock, git, read-only home"
     )
     parser.add_argument("--fleet", type=int, metavar="ROUNDS", help="break two hosts that share one PostgreSQL")
+    parser.add_argument("--day", action="store_true", help="play the scenario files of a simulated day")
     parser.add_argument("--only", nargs="*", default=[], metavar="FAULT", help="break these parts only")
     parser.add_argument("--pairs", type=int, default=break_each.PAIRS, help="pairs of parts to break, 20 by default")
     parser.add_argument("--quiet", type=float, default=0.0, metavar="MINUTES", help="watch the verdict with no fault")
@@ -77,6 +81,13 @@ def _run_fleet(seed: int, rounds: int) -> tuple[list[str], dict[str, Any]]:
     faults = ", ".join(f"{name} {count} times" for name, count in sorted(result.faults.items()))
     lines = [f"{result.tickets} tickets while {faults}", *(result.contradictions or ["nothing lost or doubled"])]
     return lines, {"passed": result.has_passed, **asdict(result)}
+
+
+def _play_day(folder: Path) -> tuple[list[str], dict[str, Any]]:
+    """Play the day. What its loops print goes to a log beside the report."""
+    with (folder / "loops.log").open("w") as log, contextlib.redirect_stdout(log):
+        result = day.play_day(scenarios.load_scenarios())
+    return result.format(), result.to_json()
 
 
 def _write_report(folder: Path, command: str, lines: Sequence[str], report: dict[str, Any]) -> int:

@@ -5,40 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
+from unittest.mock import patch
 
 import models
+from tickets.schedule import cron
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 """A Monday."""
 
 
 class DayClock:
-    """The simulated time. `advance` moves it; it never moves by itself."""
+    """The simulated time, from a minute of the day on. `advance` moves it; it never moves by itself."""
 
-    def __init__(self, start: datetime = START) -> None:
-        self.start = self.moment = start
+    def __init__(self, first_minute: int = 0) -> None:
+        self.start = self.moment = START + timedelta(minutes=first_minute)
 
     def advance(self, minutes: int = 1) -> None:
         self.moment += timedelta(minutes=minutes)
 
     @property
     def minute(self) -> int:
-        """The minutes since the start of the day."""
-        return int((self.moment - self.start).total_seconds() // 60)
+        """The minutes since midnight."""
+        return int((self.moment - START).total_seconds() // 60)
 
 
 @contextmanager
 def simulate_clock(clock: DayClock) -> Iterator[None]:
-    """Let `models.now`, the only clock of the domain, read this clock."""
+    """Let `models.now`, the only clock of the domain, read this clock.
+
+    Files of tasks are as old as its start, and every task is due in the first second of its minute.
+    """
 
     class SimulatedDatetime(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
             return clock.moment.astimezone(tz)
 
-    real = models.datetime  # type: ignore[attr-defined]
-    models.datetime = SimulatedDatetime  # type: ignore[attr-defined]
-    try:
+    with (
+        patch.object(models, "datetime", SimulatedDatetime),
+        patch.object(cron, "read_added", lambda _: clock.start),
+        patch.object(cron, "choose_offset", lambda _: timedelta()),
+    ):
         yield
-    finally:
-        models.datetime = real  # type: ignore[attr-defined]

@@ -25,7 +25,7 @@ PATIENT = reports.RetryPolicy(backoff_seconds=300)
 
 def fail(engine: Engine, failure: str, retry_at: datetime | None = None) -> None:
     """A first ticket's run fails in this way."""
-    failure_fields = {"class": failure, "message": "the service said no", "retry_at": retry_at}
+    failure_fields = {"class": failure, "message": "the service said no.", "retry_at": retry_at}
     with writing(engine) as session:
         run = claims.claim_ticket(session, lookup.get_ticket(session, "MC-1").id, "here").run
         reports.apply_report(
@@ -57,7 +57,7 @@ def test_a_used_up_allowance_is_found_out_by_one_ticket_and_not_by_all(engine: E
         gates = policy.check_ticket(session, lookup.get_ticket(session, "MC-2"), None, policy.DispatchLimits())
         event = session.scalars(select(TicketEvent).where(TicketEvent.event_type == "agent_cooled")).one()
     [closed_gate] = [gate for gate in gates if not gate.ok]
-    assert closed_gate.name == "agent_cooldown" and "usage limit: the service said no" in closed_gate.detail
+    assert closed_gate.name == "agent_cooldown" and closed_gate.detail.endswith("usage limit: the service said no.")
     assert event.payload_json["agent"] == "script"
 
     with writing(engine) as session:

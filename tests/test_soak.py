@@ -6,21 +6,25 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import Engine
 
 from database import reading, writing
 from failpoints import Failpoint
-from models import Run
-from soak import agent_program, break_each, checker
+from models import MissReason, Run, TaskOutcome, Trigger
+from soak import agent_program, break_each, checker, day, day_alerts, day_checks, scenarios
 from soak.board import ProcessKind, open_board
 from soak.break_each import HealthCause, HealthReading, draw_pairs, parse_health
 from soak.checker import StoreContent
 from soak.clients import KINDS, Client
+from soak.day_alerts import ReceivedAlert
 from soak.faults import EXCLUSIVE, FAULTS, INCIDENT_TITLE, BoardFault
 from soak.history import Answer, ClientOperation, History
 from soak.samples import Sample, compute_trends
@@ -28,7 +32,10 @@ from soak.schedule import LONG_LIVED, SHORT_LIVED, build_schedule
 from tickets.conversation import messages
 from tickets.conversation.messages import NewMessage
 from tickets.lifecycle import transitions
+from tickets.operations import inbox_items
 from tickets.runs import claims, reports
+from tickets.schedule import cron, ledger
+from tickets.schedule.slot_plan import MissedSlots
 from tickets.shared.inputs import NewTicket
 
 from .test_architecture import ROOT
@@ -216,3 +223,68 @@ def test_the_health_checks_have_the_words_that_each_fault_expects() -> None:
     assert [
         fault.fragment for fault in FAULTS if fault.fragment not in texts and fault.fragment not in raised_here
     ] == []
+
+
+def test_two_hours_of_a_day_end_as_their_files_say_and_a_wrong_expectation_is_found() -> None:
+    right = scenarios.load_scenarios(["given-up-after-three", "answered-before-the-digest"])
+    expected = right[0].expect
+    wrong = expected.model_copy(
+        update={"status": "blocked", "alerts": expected.alerts[:1], "inbox": ["question pending"]}
+    )
+
+    result = day.play_day(
+        [*right, right[0].model_copy(update={"name": "wrong", "expect": wrong})], 16 * 60 + 35, 18 * 60 + 31
+    )
+
+    assert result.problems == [
+        "wrong: status done, expected blocked",
+        f"wrong: alerts {expected.alerts}, expected {expected.alerts[:1]}",
+        "wrong: inbox ['question acted none'], expected ['question pending']",
+    ]
+    assert (result.runs, result.items) == (9, 3)
+
+
+def test_a_day_finds_slots_without_a_row_or_with_two_tasks_that_failed_and_open_items(engine: Engine) -> None:
+    """A task of every ten minutes, of which the ledger lacks one slot, has one twice and one that is none."""
+    task = cron.parse_task(
+        "stars", "---\nschedule: '*/10 * * * *'\ncommand: ['true']\nenabled: true\ndescription: x\n---\n"
+    )
+    ten = datetime(2026, 3, 2, 10, tzinfo=UTC)
+    due = [ten + timedelta(minutes=minute) for minute in (0, 20, 20, 25)]
+    with writing(engine) as session:
+        slots = [ledger.begin_slot(session, task, "here", Trigger.TIMER, time, time) for time in due]
+        for slot, outcome in zip(slots, (TaskOutcome.ACTED, TaskOutcome.NOOP, TaskOutcome.FAILED), strict=False):
+            ledger.end_slot(session, slot.id, slot.due, outcome)
+        missed = MissedSlots(due[0] + timedelta(minutes=30), due[0] + timedelta(minutes=50), 3, MissReason.BUSY)
+        ledger.record_missed(session, task, "here", missed)
+        inbox_items.file_item(session, inbox_items.NewItem(kind="finding", title="Look"), ALICE)
+
+        slot_problems = day_checks.list_slot_problems(
+            session, task, ZoneInfo("UTC"), ten - timedelta(minutes=1), ten + timedelta(hours=1)
+        )
+        failures, items = day_checks.list_failed_tasks(session), day_checks.list_open_items(session, [])
+        others = day_checks.list_other_problems(
+            session, [], [ReceivedAlert("10:00", "Incident: x", "<1>", in_digest=False)]
+        )
+
+        assert slot_problems == [
+            "slot 2026-03-02 10:10:00+00:00 of stars has no row in the ledger",
+            "slot 2026-03-02 11:00:00+00:00 of stars has no row in the ledger",
+            "slot 2026-03-02 10:20:00+00:00 of stars has 2 rows",
+            "the ledger has 2026-03-02 10:25:00+00:00 of stars, which is no slot",
+        ]
+        assert [line.rpartition(" ")[2] for line in failures] == ["failed", "never"]
+        assert items == ["item 1 is open: finding pending Look"]
+        assert others == [
+            "item finding pending belongs to no scenario: Look",
+            "alert belongs to no scenario: Incident: x",
+        ]
+
+
+def test_a_day_finds_an_alert_that_came_twice() -> None:
+    mails = []
+    for key in ("<1@board>", "<2@board>", "<1@board>"):
+        mails.append(EmailMessage())
+        mails[-1]["Message-ID"], mails[-1]["Subject"] = key, f"Alert {key[1]}"
+
+    assert day_alerts.list_repeated(mails) == ["alert “Alert 1” came 2 times"]

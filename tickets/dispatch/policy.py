@@ -282,10 +282,8 @@ def _check_budget(gate_input: GateInput, shared_state: SharedState) -> GateAnswe
 def _check_cooldown(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
     agent = shared_state.agents.get(gate_input.ticket.assigned_to or "")
     if agent and agent.cooldown_until and agent.cooldown_until > shared_state.moment:
-        return (
-            False,
-            f"{agent.name} is cooling down until {format_clock(agent.cooldown_until)}: {agent.cooldown_reason}.",
-        )
+        reason = (agent.cooldown_reason or "").rstrip(".")  # it may end with an agent's own sentence
+        return False, f"{agent.name} is cooling down until {format_clock(agent.cooldown_until)}: {reason}."
     return True, "Its agent is not cooling down."
 
 
