@@ -290,6 +290,8 @@ def test_a_receipt_says_what_was_proven_and_is_verified_on_another_clone(mc: Mc,
     assert "the files are others: tree" in mc(*arguments, "--yes").output
     file.write_text(file.read_text().replace(head, "c" * 40))
     assert "has no commit cccccccccccc: fetch the ticket's branch first" in mc(*arguments, "--yes").output
+    file.write_text(json.dumps(facts | {"checks": [facts["checks"][0] | {"tree": "\x1b[8m" + "d" * 36}]}))
+    assert "instead of \\x1b[8mdddddddd\n" in mc(*arguments, "--yes").output
     file.write_text("{}")
     assert "is no receipt of this version" in mc(*arguments).output
 
