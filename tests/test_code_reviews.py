@@ -229,6 +229,14 @@ def test_an_approval_counts_where_the_gate_asks_for_a_reviewer(
     assert note in review.note and len(list_comments(team, ticket_id)) == 1
 
 
+@pytest.mark.parametrize("edit", [{"assigned_to": "ada"}, {"priority": "urgent"}])
+def test_a_reviewer_edits_no_field_of_a_ticket_with_its_move(team: Engine, edit: dict[str, str]) -> None:
+    ticket_id, reviewer = submit(team), Actor(ActorKind.REVIEWER, "ada")
+    for move, facts in (("approve", {}), ("request_changes", {"body": "Again."})):
+        with pytest.raises(Forbidden, match=f"does not edit {next(iter(edit))}"), writing(team) as session:
+            transitions.transition(session, ticket_id, move, reviewer, **facts, **edit)
+
+
 def test_a_reviewer_waives_nothing(team: Engine) -> None:
     ticket_id = submit(team)
     with writing(team) as session:
