@@ -287,6 +287,14 @@ def test_a_failed_attempt_is_repeated_with_growing_pauses_and_a_busy_service_is_
     clock.advance(seconds=300)
     assert len(send_due(engine)) == 2
 
+    block(engine)
+    collect(engine)
+    with writing(engine) as session:
+        row = deliveries.list_due(session, "email")[0]
+        assert deliveries.begin_attempt(session, [row.id])
+        deliveries.record_failure(session, [row], "too many", float("9" * 400), False)
+    assert list_rows(engine)[-1].due == clock.moment + deliveries.LONGEST_WAIT
+
 
 def test_an_attempt_whose_process_was_killed_is_repeated(engine: Engine, clock: Clock) -> None:
     open_channel(engine)

@@ -20,7 +20,7 @@ from jobs import job_context
 from jobs.alerts.alert_runner import AlertRunner
 from jobs.alerts.channel import ChannelSetup, SendFailed
 from jobs.alerts.telegram import message_text, update_handler, update_poller
-from jobs.alerts.telegram.bot_client import BotClient
+from jobs.alerts.telegram.bot_client import MAX_RETRY_SECONDS, BotClient
 from jobs.alerts.telegram.chat_pacer import ChatPacer
 from jobs.alerts.telegram.outbox import Outbox
 from jobs.alerts.telegram.telegram_channel import TelegramChannel, build_channel
@@ -640,3 +640,7 @@ def test_a_busy_server_is_waited_for_and_the_order_stays(setup: Setup) -> None:
     with pytest.raises(SendFailed) as caught:
         setup.channel.send(build_alert(key="event:4"))
     assert (caught.value.retry_after, caught.value.is_permanent) == (600, False)
+    setup.server.faults.append(("sendMessage", Refusal(429, "Too Many Requests", retry_after=10**400)))
+    with pytest.raises(SendFailed) as caught:
+        setup.channel.send(build_alert(key="event:5"))
+    assert caught.value.retry_after == MAX_RETRY_SECONDS
