@@ -23,10 +23,12 @@ from models import (
     TicketStatus,
 )
 from tickets.conversation import attachments
+from tickets.lifecycle import editing
 from tickets.runs import claims, prompt, reports
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
 from tickets.shared.errors import EvidenceMissing, Forbidden, Invalid
+from tickets.shared.inputs import EditTicket
 from tickets.team import evidence_policy, projects
 from tickets.team.evidence_policy import EvidenceKind, EvidenceRule, Stage
 from tickets.team.projects import EditProject, NewProject
@@ -208,6 +210,24 @@ def test_an_agent_neither_signs_off_nor_waives_nor_judges_by_the_kind_of_a_claim
         assert attachments.find_evidence_ids(session, ticket_id) == set()
         assert live_routes.list_pending(session, "here") == []
         assert [row.kind for row in rows if row.source is EvidenceSource.CLAIM] == ["claim"]
+
+
+@pytest.mark.parametrize("change", [{"tags": []}, {"tags": ["infra"]}, {"project": None}])
+def test_a_program_frees_no_work_from_evidence_by_its_tags_or_project(engine: Engine, change: dict[str, Any]) -> None:
+    rules = [{"kind": "tests", "before": "submit", "tags": ["bug"]}, {"kind": "tests", "tags": ["infra"]}]
+    require(engine, *rules)
+    ticket_id = make(engine, project="web", tags=["bug"])
+
+    def edit(actor: Actor, **fields: Any) -> None:
+        with writing(engine) as session:
+            ticket = lookup.get_ticket(session, ticket_id)
+            editing.edit_ticket(session, ticket, EditTicket(version=ticket.version, **fields), actor)
+
+    for kind in (ActorKind.ORCHESTRATOR, ActorKind.SERVICE):
+        with pytest.raises(Forbidden, match="Only a person waives required evidence"):
+            edit(Actor(kind, "luci"), **change)
+    edit(Actor.service("ci"), tags=["bug", "infra"])
+    edit(ALICE, **change)
 
 
 def test_rules_apply_by_tag_and_stage() -> None:

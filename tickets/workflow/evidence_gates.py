@@ -16,7 +16,7 @@ from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Evidence, EvidenceSource, EvidenceStatus, Project, Ticket, TicketTag
+from models import Evidence, EvidenceSource, EvidenceStatus, Project, Ticket, TicketStatus, TicketTag
 from protocol import ProofKind
 from tickets.shared import events, rights
 from tickets.shared.actors import Actor
@@ -126,6 +126,19 @@ def _add_decision(
     facts = {"kind": kind, "status": status, "summary": summary, "data": data, "author": actor.name}
     session.add(Evidence(ticket_id=ticket.id, source=EvidenceSource.CLAIM, **facts))
     session.flush()
+
+
+def require_kept_rules(session: Session, ticket: Ticket, former_rules: Sequence[EvidenceRule], actor: Actor) -> None:
+    """Raise `Forbidden` when an edit of project or tags frees work from evidence, on behalf of a program.
+
+    In the inbox nothing has been worked, and triage chooses both.
+    """
+    if ticket.status is TicketStatus.INBOX or not former_rules:
+        return
+    stages = {rule.kind: STAGES.index(rule.before) for rule in list_rules(session, ticket)}
+    lifted = [rule for rule in former_rules if stages.get(rule.kind, len(STAGES)) > STAGES.index(rule.before)]
+    if lifted:
+        rights.require(actor, Act.WAIVE_EVIDENCE, evidence=[rule.kind.value for rule in lifted])
 
 
 # -------------------------------------------------------------------------------------------------------------- reading
