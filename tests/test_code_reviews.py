@@ -230,9 +230,10 @@ def test_an_approval_counts_where_the_gate_asks_for_a_reviewer(
 
 
 @pytest.mark.parametrize("edit", [{"assigned_to": "ada"}, {"priority": "urgent"}])
-def test_a_reviewer_edits_no_field_of_a_ticket_with_its_move(team: Engine, edit: dict[str, str]) -> None:
+def test_a_reviewer_edits_no_field_of_a_ticket_with_its_move(team: Engine, edit: dict[str, Any]) -> None:
     ticket_id, reviewer = submit(team), Actor(ActorKind.REVIEWER, "ada")
-    for move, facts in (("approve", {}), ("request_changes", {"body": "Again."})):
+    moves: dict[str, dict[str, Any]] = {"approve": {}, "request_changes": {"body": "Again."}}
+    for move, facts in moves.items():
         with pytest.raises(Forbidden, match=f"does not edit {next(iter(edit))}"), writing(team) as session:
             transitions.transition(session, ticket_id, move, reviewer, **facts, **edit)
 
