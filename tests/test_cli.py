@@ -536,6 +536,11 @@ def test_control_characters_are_refused_in_a_title_and_escaped_where_they_are_st
     engine.dispose()
 
     assert "Pay\\x1b[2J\\u202eload" in mc("ticket", "list").output
+    assert "Pay\\x1b\\[2J\\u202eload" in mc("ticket", "receipt", "MC-1").output
+    for folder, command in (("tasks", "task"), ("hooks", "hook")):
+        (tmp_path / "home" / folder).mkdir(exist_ok=True)
+        (tmp_path / "home" / folder / "bad.md").write_text('---\n"\\e[2J": 1\n---\n')
+        assert "\\x1b[2J: Extra inputs" in (output := mc(command, "list").output) and "\x1b" not in output
 
 
 def test_a_folder_is_reviewed_and_one_that_does_not_exist_is_refused(mc: Mc, tmp_path: Path) -> None:
