@@ -382,7 +382,7 @@ def _build_reply_tools(service: CoordinationService) -> list[Tool]:
             answer_comment,
             {
                 "comment": {"type": "integer", "minimum": 1, "description": "Number of the comment."},
-                "answer": _describe_text(minLength=1),
+                "answer": _describe_text(minLength=1, maxLength=4000),
             },
             ["comment", "answer"],
         ),

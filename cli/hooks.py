@@ -9,7 +9,7 @@ import click
 from settings import Settings, load
 from tickets.schedule import hooks
 
-from .common import as_json, print_one, print_rows, require_operator, writing
+from .common import as_json, escape_controls, print_one, print_rows, require_operator, writing
 
 
 @click.group()
@@ -82,7 +82,7 @@ def list_hooks(as_json: bool) -> None:
     ]
     print_rows(rows, as_json=as_json)
     for problem in problems:
-        click.echo(f"hooks/{problem}", err=True)
+        click.echo(escape_controls(f"hooks/{problem}"), err=True)
 
 
 COMMANDS: tuple[click.Command, ...] = (hook,)

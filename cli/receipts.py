@@ -77,11 +77,11 @@ def _repeat(repo: Path, document: TicketReceipt, check: ReceiptCheck, settings: 
 
 
 def _format_comparison(check: ReceiptCheck, comparison: CheckComparison) -> str:
-    place = f"{escape_controls(shlex.join(check.argv))} at commit {escape_controls((check.commit or '')[:12])}"
+    place = f"{shlex.join(check.argv)} at commit {(check.commit or '')[:12]}"
     if not comparison.problem:
-        return f"same: {place}, exit {comparison.exit_code}"
-    tail = f"\n{escape_controls(comparison.tail)}" if comparison.tail else ""
-    return f"differs: {place}: {comparison.problem}{tail}"
+        return escape_controls(f"same: {place}, exit {comparison.exit_code}")
+    tail = f"\n{comparison.tail}" if comparison.tail else ""
+    return escape_controls(f"differs: {place}: {comparison.problem}{tail}")
 
 
 COMMANDS: tuple[click.Command, ...] = (receipt,)

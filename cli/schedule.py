@@ -14,7 +14,7 @@ from tickets.schedule.task_files import EditTask, NewTask, TaskNote
 from tickets.shared.display_names import MISS_REASONS
 from tickets.shared.errors import Invalid
 
-from .common import as_json, print_one, print_rows, reading, require_operator, validate_fields, writing
+from .common import as_json, escape_controls, print_one, print_rows, reading, require_operator, validate_fields, writing
 
 TICKET_FIELDS = ("title", "assigned_to", "project", "priority")
 
@@ -68,7 +68,7 @@ def list_tasks(as_json: bool) -> None:
     rows = [_build_row(note, decisions.get(note.name, note.enabled), recent[note.name]) for note in notes]
     print_rows(rows, as_json=as_json)
     for problem in task_files.load(settings.tasks_dir)[1]:
-        click.echo(f"tasks/{problem}", err=True)
+        click.echo(escape_controls(f"tasks/{problem}"), err=True)
 
 
 def _build_row(note: TaskNote, enabled: bool, slots: list[SlotView]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from tickets.team.evidence_policy import EvidenceKind
 from tickets.workflow import evidence_gates, landing
 from tickets.workflow.evidence_gates import SignOff, WaiveGate
 
-from .common import as_json, print_one, print_rows, reading, require_operator, validate_fields, writing
+from .common import as_json, escape_controls, print_one, print_rows, reading, require_operator, validate_fields, writing
 from .field_options import add_field_options, read_field_values
 
 
@@ -158,7 +158,8 @@ def show_receipt(reference: str, as_json: bool) -> None:
     """Show what was proven of the ticket REFERENCE, as Markdown, or as JSON for `mc receipt verify`."""
     with reading(load()) as session:
         ticket_receipt = receipt.build_receipt(session, get_ticket(session, reference))
-    click.echo(ticket_receipt.model_dump_json(indent=2) if as_json else receipt.format_receipt(ticket_receipt))
+    text = escape_controls(receipt.format_receipt(ticket_receipt))
+    click.echo(ticket_receipt.model_dump_json(indent=2) if as_json else text)
 
 
 @ticket.command("waive")

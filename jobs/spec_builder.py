@@ -170,9 +170,9 @@ def build_environment(
 
 
 def find_hidden_folders(settings: Settings, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Find the folders with keys that a confined agent must not read: the user's own, and this instance's."""
+    """Find the folders with keys that a confined agent must not read: the user's own, and this instance's with their copies."""
     home = Path(environment.get("HOME", settings.home))
-    folders = [*(home / name for name in KEY_FOLDERS), settings.secrets_dir]
+    folders = [*(home / name for name in KEY_FOLDERS), settings.secrets_dir, settings.backups_dir]
     return tuple(str(folder) for folder in folders if folder.is_dir())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, time, timedelta
@@ -13,7 +14,7 @@ from sqlalchemy import Engine, select
 
 from database import reading, writing
 from models import AlertDelivery, AlertKind, AlertState, RunRequest, now
-from tickets.alerts import answers, channels, deliveries, presence
+from tickets.alerts import answers, channels, deliveries, derivation, presence
 from tickets.alerts.alert import Alert, QuestionKind, Urgency
 from tickets.alerts.channels import ChannelRules, NoOptions
 from tickets.lifecycle import transitions
@@ -287,6 +288,14 @@ def test_a_failed_attempt_is_repeated_with_growing_pauses_and_a_busy_service_is_
     clock.advance(seconds=300)
     assert len(send_due(engine)) == 2
 
+    block(engine)
+    collect(engine)
+    with writing(engine) as session:
+        row = deliveries.list_due(session, "email")[0]
+        assert deliveries.begin_attempt(session, [row.id])
+        deliveries.record_failure(session, [row], "too many", float("9" * 400), False)
+    assert list_rows(engine)[-1].due == clock.moment + deliveries.LONGEST_WAIT
+
 
 def test_an_attempt_whose_process_was_killed_is_repeated(engine: Engine, clock: Clock) -> None:
     open_channel(engine)
@@ -338,6 +347,27 @@ def test_the_first_answer_counts_and_an_old_question_is_not_answered(engine: Eng
         answers.answer_question(session, alert, ALICE, choice="1")
     collect(engine)
     assert [row.state for row in list_rows(engine)] == [AlertState.SUPPRESSED, AlertState.PENDING]
+
+
+@pytest.mark.both_databases
+def test_a_long_name_of_a_request_is_named_by_its_digest_in_alerts(engine: Engine) -> None:
+    open_channel(engine)
+    payload = {"request": secrets.token_hex(1000), "text": "First this."}
+    with writing(engine) as session:
+        run = claims.claim_ticket(session, make_in(session), "here").run
+        event_types = ("agent.plan", "agent.withdrawn")
+        batch = [
+            ingest.WorkerEvent(event_type=kind, payload=payload, run_seq=number)
+            for number, kind in enumerate(event_types, 1)
+        ]
+        ingest.ingest_events(session, run.id, batch[:1])
+    collect(engine)
+    with writing(engine) as session:
+        ingest.ingest_events(session, run.id, batch[1:])
+    collect(engine)
+    [row] = list_rows(engine)
+    assert row.subject and len(row.subject) < derivation.MAX_REQUEST_LENGTH
+    assert row.state is AlertState.SUPPRESSED
 
 
 @pytest.mark.parametrize("kind", ["agent.question", "agent.approval"])

@@ -8,7 +8,13 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+import web
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -256,6 +262,36 @@ def test_folders_and_files_stay_small() -> None:
         file.relative_to(ROOT).as_posix() for file in files if len(file.read_text("utf-8").splitlines()) > MAX_LINES
     }
     assert long == set(LONG_FILES)
+
+
+def _list_models(base: type[BaseModel] = BaseModel) -> Iterator[type[BaseModel]]:
+    for model in base.__subclasses__():
+        yield model
+        yield from _list_models(model)
+
+
+def _list_limits(metadata: list[Any], name: str) -> list[int]:
+    """List the limits of a field, of which Pydantic applies the last."""
+    return [limit for constraint in metadata if (limit := getattr(constraint, name, None)) is not None]
+
+
+def test_a_field_with_a_limit_of_its_own_is_held_to_it() -> None:
+    """In `body: Words = Field(max_length=…)` that of `Words` would come last; `Annotated[Words, Field(…)]` is right."""
+    web.blueprints()  # in the order of the navigation
+    for file in (ROOT / "tickets").rglob("*.py"):
+        import_module(".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
+    own_packages = {file.stem if file.suffix else file.name for file in ROOT.iterdir()}
+    fields = {
+        f"{model.__module__}.{model.__name__}.{name}": field.metadata
+        for model in _list_models()
+        if model.__module__.partition(".")[0] in own_packages
+        for name, field in model.model_fields.items()
+    }
+    longest = {place: _list_limits(metadata, "max_length") for place, metadata in fields.items()}
+    shortest = {place: _list_limits(metadata, "min_length") for place, metadata in fields.items()}
+    assert "tickets.conversation.reviews.NewLineComment.body" in longest
+    assert [place for place, limits in longest.items() if limits and limits[-1] > min(limits)] == []
+    assert [place for place, limits in shortest.items() if limits and limits[-1] < max(limits)] == []
 
 
 def test_the_checker_finds_each_kind_of_breach(tmp_path: Path) -> None:

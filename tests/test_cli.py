@@ -290,6 +290,8 @@ def test_a_receipt_says_what_was_proven_and_is_verified_on_another_clone(mc: Mc,
     assert "the files are others: tree" in mc(*arguments, "--yes").output
     file.write_text(file.read_text().replace(head, "c" * 40))
     assert "has no commit cccccccccccc: fetch the ticket's branch first" in mc(*arguments, "--yes").output
+    file.write_text(json.dumps(facts | {"checks": [facts["checks"][0] | {"tree": "\x1b[8m" + "d" * 36}]}))
+    assert "instead of \\x1b[8mdddddddd\n" in mc(*arguments, "--yes").output
     file.write_text("{}")
     assert "is no receipt of this version" in mc(*arguments).output
 
@@ -534,6 +536,11 @@ def test_control_characters_are_refused_in_a_title_and_escaped_where_they_are_st
     engine.dispose()
 
     assert "Pay\\x1b[2J\\u202eload" in mc("ticket", "list").output
+    assert "Pay\\x1b\\[2J\\u202eload" in mc("ticket", "receipt", "MC-1").output
+    for folder, command in (("tasks", "task"), ("hooks", "hook")):
+        (tmp_path / "home" / folder).mkdir(exist_ok=True)
+        (tmp_path / "home" / folder / "bad.md").write_text('---\n"\\e[2J": 1\n---\n')
+        assert "\\x1b[2J: Extra inputs" in (output := mc(command, "list").output) and "\x1b" not in output
 
 
 def test_a_folder_is_reviewed_and_one_that_does_not_exist_is_refused(mc: Mc, tmp_path: Path) -> None:

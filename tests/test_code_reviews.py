@@ -12,6 +12,7 @@ from sqlalchemy import Engine, delete, select, update
 from database import reading, writing
 from models import (
     ActorKind,
+    AgentKind,
     CodeReview,
     CommentKind,
     Gate,
@@ -35,6 +36,7 @@ from tickets.runs import claims, prompt, reports
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Forbidden, Invalid
+from tickets.shared.inputs import NewTicket
 from tickets.team import agents
 from tickets.team.agents import EditAgent, NewAgent
 from tickets.workflow import branch_states
@@ -164,11 +166,25 @@ def test_a_report_names_lines_of_the_reviewed_commit_and_comes_from_the_run_of_a
                 assessments.report_assessment(session, work, body, lengths, actor)
         with pytest.raises(Forbidden):
             assessments.report_assessment(session, reviewed, body, None, actor)
+        with pytest.raises(Forbidden, match="Only ada reports this review"):  # the ticket was given to who did the work
+            worker = Actor(ActorKind.RUN, "script", run.id, work_id)
+            assessments.report_assessment(session, work, body, LENGTHS, worker)
         with pytest.raises(Forbidden, match="Only the run of a reviewer"):
             assessments.report_assessment(session, work, body, None, ALICE)
         with pytest.raises(ConflictError, match="is not a review"):
             own = Actor(ActorKind.RUN, "script", run.id, ticket_id)
             assessments.report_assessment(session, reviewed, body, None, own)
+
+
+def test_an_orchestrator_that_reviews_has_no_access_to_the_board(team: Engine) -> None:
+    """What it reads may say what it should do there."""
+    with writing(team) as session:
+        agents.add_agent(session, NewAgent(name="luci", kind=AgentKind.CONTROLLER, runnable=True, profile="ada"), ALICE)
+    [work_id] = start(team, submit(team), reviewer="luci")
+    with writing(team) as session:
+        ordinary = transitions.create_ticket(session, NewTicket(title="x", assigned_to="luci"), ALICE)
+        assert claims.claim_ticket(session, ordinary.id, "here").board_token
+        assert claims.claim_ticket(session, work_id, "here").board_token is None
 
 
 # ------------------------------------------------------------------------------------------------------------ verdicts
@@ -211,6 +227,15 @@ def test_an_approval_counts_where_the_gate_asks_for_a_reviewer(
     now_status, review, _ = load(team, ticket_id)
     assert (now_status, review.verdict) == (status, ReviewVerdict.APPROVE)
     assert note in review.note and len(list_comments(team, ticket_id)) == 1
+
+
+@pytest.mark.parametrize("edit", [{"assigned_to": "ada"}, {"priority": "urgent"}])
+def test_a_reviewer_edits_no_field_of_a_ticket_with_its_move(team: Engine, edit: dict[str, Any]) -> None:
+    ticket_id, reviewer = submit(team), Actor(ActorKind.REVIEWER, "ada")
+    moves: dict[str, dict[str, Any]] = {"approve": {}, "request_changes": {"body": "Again."}}
+    for move, facts in moves.items():
+        with pytest.raises(Forbidden, match=f"does not edit {next(iter(edit))}"), writing(team) as session:
+            transitions.transition(session, ticket_id, move, reviewer, **facts, **edit)
 
 
 def test_a_reviewer_waives_nothing(team: Engine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import Engine, select
 
 from database import reading, writing
@@ -21,10 +22,13 @@ from models import (
     TicketEvent,
     TicketStatus,
 )
+from tickets.conversation import attachments
+from tickets.lifecycle import editing
 from tickets.runs import claims, prompt, reports
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
 from tickets.shared.errors import EvidenceMissing, Forbidden, Invalid
+from tickets.shared.inputs import EditTicket
 from tickets.team import evidence_policy, projects
 from tickets.team.evidence_policy import EvidenceKind, EvidenceRule, Stage
 from tickets.team.projects import EditProject, NewProject
@@ -193,6 +197,39 @@ def test_a_kind_is_met_by_evidence_of_that_kind_alone(kind: str, rows: list[Evid
     assert (gate.state is GateState.MET) == is_met
 
 
+@pytest.mark.parametrize("kind", ["sign_off", "waiver", "judgement", "attachment", "live_route"])
+def test_an_agent_neither_signs_off_nor_waives_nor_judges_by_the_kind_of_a_claim(engine: Engine, kind: str) -> None:
+    require(engine, *({"kind": name, "before": "approve"} for name in ("sign_off", "artifact")), live_hosts=["a.test"])
+    ticket_id = make(engine, project="web", acceptance=["It works"])
+    submit(engine, ticket_id, [{"kind": kind, "text": "So it is", "item": 0}])
+    assert {state for state, _ in list_gates(engine, ticket_id).values()} == {"missing"}
+    with reading(engine) as session:
+        ticket, rows = lookup.get_ticket(session, ticket_id), evidence.list_evidence(session, ticket_id)
+        [item] = item_evidence.build_items(session, ticket, rows)
+        assert (item.state, item.judge) == (item_evidence.ItemState.GAPS, None)
+        assert attachments.find_evidence_ids(session, ticket_id) == set()
+        assert live_routes.list_pending(session, "here") == []
+        assert [row.kind for row in rows if row.source is EvidenceSource.CLAIM] == ["claim"]
+
+
+@pytest.mark.parametrize("change", [{"tags": []}, {"tags": ["infra"]}, {"project": None}])
+def test_a_program_frees_no_work_from_evidence_by_its_tags_or_project(engine: Engine, change: dict[str, Any]) -> None:
+    rules = [{"kind": "tests", "before": "submit", "tags": ["bug"]}, {"kind": "tests", "tags": ["infra"]}]
+    require(engine, *rules)
+    ticket_id = make(engine, project="web", tags=["bug"])
+
+    def edit(actor: Actor, **fields: Any) -> None:
+        with writing(engine) as session:
+            ticket = lookup.get_ticket(session, ticket_id)
+            editing.edit_ticket(session, ticket, EditTicket(version=ticket.version, **fields), actor)
+
+    for kind in (ActorKind.ORCHESTRATOR, ActorKind.SERVICE):
+        with pytest.raises(Forbidden, match="Only a person waives required evidence"):
+            edit(Actor(kind, "luci"), **change)
+    edit(Actor.service("ci"), tags=["bug", "infra"])
+    edit(ALICE, **change)
+
+
 def test_rules_apply_by_tag_and_stage() -> None:
     rules = [
         {"kind": "tests", "before": "approve"},
@@ -224,6 +261,11 @@ def test_a_live_route_is_requested_by_a_run_and_recorded_once(engine: Engine) ->
     with writing(engine) as session:
         run = claims.claim_ticket(session, ticket_id, "here").run
         actor = Actor(ActorKind.RUN, run.agent, run.id, ticket_id)
+    for secret in ("http://me:secret@127.0.0.1:5000/", "http://me@127.0.0.1/", "http://127.0.0.1\\@a.test/"):
+        with pytest.raises(ValidationError):
+            CheckRoute(url=secret)
+    for plain in ("http://127.0.0.1:5000?a=b@c", "https://[::1]:8080/@me", "http://localhost"):
+        assert CheckRoute(url=plain).url == plain
     first, again = (act(engine, live_routes.request_check, ticket_id, CheckRoute(url=url), actor).id for _ in "ab")
     assert first == again
     with pytest.raises(Forbidden, match="only its own ticket"):

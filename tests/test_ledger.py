@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -216,12 +217,13 @@ def test_a_broken_file_is_one_problem_with_its_line_and_a_shipped_name_is_refuse
         (tmp_path / f"{name}.md").write_text(text)
     (tmp_path / "large.md").write_bytes(b"x" * (cron.MAX_FILE_BYTES + 1))
     (tmp_path / "latin.md").write_bytes(b"\xff")
+    os.mkfifo(tmp_path / "pipe.md")  # reading it would never end
     loaded, problems = cron.TaskFolder(task_files.SHIPPED_TASKS, tmp_path).load()
 
     assert [name for name, task in loaded.items() if not task.is_shipped] == ["good"]
     assert loaded["backup"].is_shipped
     lines = {problem.split(".md: line ")[0]: problem.split(".md: line ")[1] for problem in problems}
-    assert lines.keys() == files.keys() - {"good"} | {"large", "latin"} and len(problems) == len(lines)
+    assert lines.keys() == files.keys() - {"good"} | {"large", "latin", "pipe"} and len(problems) == len(lines)
     assert lines["zone"].startswith("5: zone: ") and lines["tag"].startswith("7: ticket.tags.0: ")
     assert lines["torn"][0] == "4" and "shipped task has this name" in lines["backup"]
     duplicate = "ticket-pickup and good run the same command"

@@ -22,7 +22,7 @@ from failpoints import Failpoint
 from jobs import single_flight
 from jobs.job_context import JobContext
 from models import AlertDelivery, AlertState, now
-from redaction import SHAPES
+from redaction import SHAPES, Redaction
 from tickets.alerts import channels, deliveries
 from tickets.alerts.alert import Alert
 from workers.host.job_thread import JobThread
@@ -90,6 +90,7 @@ class ChannelWorker:
         self.change_time = change_time
         self._log = log
         self._channel: Channel | None = None
+        self._redaction = SHAPES
         self._opening = threading.Lock()
         self._stopping = threading.Event()
         self._thread = JobThread(f"alerts-{name}", f"alerts by {name}", log)
@@ -194,7 +195,7 @@ class ChannelWorker:
 
     def _record_failure(self, rows: Sequence[AlertDelivery], error: Exception) -> None:
         failure = error if isinstance(error, SendFailed) else SendFailed(f"{type(error).__name__}: {error}")
-        reason = SHAPES.clean_text(failure.message)
+        reason = self._redaction.clean_text(failure.message)
         self._log(f"alerts by {self._name}: {reason}")
         with writing(self._context.engine) as session:
             deliveries.record_failure(session, rows, reason, failure.retry_after, failure.is_permanent)
@@ -211,6 +212,7 @@ class ChannelWorker:
             options = dict(channels.get_channel(session, self._name).options)
         settings = self._context.settings
         secrets = secret_files.read_channel_secrets(settings, self._name)
+        self._redaction = Redaction(secrets.values())  # a server or a library may repeat what it was given
         setup = ChannelSetup(self._context, options, secrets, self._log)
         channel: Channel = importlib.import_module(CHANNEL_MODULES[self._name]).build_channel(setup)
         return channel

@@ -67,7 +67,10 @@ class MailServer(Controller):
 
 
 def check_login(_server: Any, _session: Any, _envelope: Any, _mechanism: str, login: LoginPassword) -> AuthResult:
-    return AuthResult(success=login.password == b"correct horse", handled=False)
+    """Refuse a wrong password with an answer that repeats it, as some servers do."""
+    if login.password == b"correct horse":
+        return AuthResult(success=True, handled=False)
+    return AuthResult(success=False, handled=False, message=f"535 5.7.8 No such password: {login.password.decode()}")
 
 
 @pytest.fixture
@@ -165,13 +168,13 @@ def test_a_refused_log_in_is_tried_again_and_a_password_never_goes_without_tls(
     installation: Installation, mailbox: tuple[Mailbox, int]
 ) -> None:
     box, port = mailbox
-    open_email(installation, port, password="wrong")
+    open_email(installation, port, password="wrong horse")
     block(installation)
     log: list[str] = []
     make_pass(installation, "email", log)
     [row] = list_rows(installation, "email")
     assert (row.state, row.attempts, box.mails) == (AlertState.PENDING, 1, [])
-    assert row.due and "answered 535" in row.reason and "wrong" not in row.reason + "".join(log)
+    assert row.due and "answered 535" in row.reason and "wrong horse" not in row.reason + "".join(log)
 
     options = {"host": "mail.example.com", "security": "none", "username": "mc", "sender": "mc@example.com"}
     open_channel(installation, "email", options | {"recipients": ["one@example.com"]}, password="correct horse")

@@ -202,4 +202,4 @@ def test_a_confined_agent_reads_no_keys_of_its_user_or_of_this_instance(settings
     (tmp_path / "alice/.ssh").mkdir(parents=True)
     settings.ensure_home()
     folders = spec_builder.find_hidden_folders(settings, {"HOME": str(tmp_path / "alice")})
-    assert folders == (str(tmp_path / "alice/.ssh"), str(settings.secrets_dir))
+    assert folders == (str(tmp_path / "alice/.ssh"), str(settings.secrets_dir), str(settings.backups_dir))

@@ -20,7 +20,7 @@ from jobs import job_context
 from jobs.alerts.alert_runner import AlertRunner
 from jobs.alerts.channel import ChannelSetup, SendFailed
 from jobs.alerts.telegram import message_text, update_handler, update_poller
-from jobs.alerts.telegram.bot_client import BotClient
+from jobs.alerts.telegram.bot_client import MAX_RETRY_SECONDS, BotClient
 from jobs.alerts.telegram.chat_pacer import ChatPacer
 from jobs.alerts.telegram.outbox import Outbox
 from jobs.alerts.telegram.telegram_channel import TelegramChannel, build_channel
@@ -583,8 +583,15 @@ def test_a_forum_has_a_topic_for_each_ticket_and_other_chats_a_thread_of_replies
     assert first[1].params["reply_parameters"]["message_id"] == first[0].message_id
 
     del forum.topics[topic]  # somebody has deleted it
+    with writing(engine) as session:
+        session.execute(update(Ticket).values(title="Replace ghp_" + "a1B2" * 9))
     setup.channel.send(build_alert(key="event:901", ticket="MC-1", ticket_id=ticket_id))
     [topic] = forum.topics
+    assert forum.topics[topic] == "MC-1 Replace [redacted]"
+    setup.server.write(ANN, ANN, "/status")
+    setup.receive()
+    assert "- MC-1 Replace [redacted]" in setup.server.list_texts(ANN)[-1]
+    setup.channel.send(build_alert(key="event:902", ticket="MC-1", ticket_id=ticket_id))
     assert setup.server.messages[-1].params["message_thread_id"] == topic
     more = {"message_thread_id": topic, "is_topic_message": True}
     setup.server.write(ANN, SUPERGROUP, "/answer Do it", **more)
@@ -640,3 +647,7 @@ def test_a_busy_server_is_waited_for_and_the_order_stays(setup: Setup) -> None:
     with pytest.raises(SendFailed) as caught:
         setup.channel.send(build_alert(key="event:4"))
     assert (caught.value.retry_after, caught.value.is_permanent) == (600, False)
+    setup.server.faults.append(("sendMessage", Refusal(429, "Too Many Requests", retry_after=10**400)))
+    with pytest.raises(SendFailed) as caught:
+        setup.channel.send(build_alert(key="event:5"))
+    assert caught.value.retry_after == MAX_RETRY_SECONDS

@@ -75,6 +75,10 @@ def test_only_known_push_services_are_subscribed_to(browser: FlaskClient, operat
         assert post(browser, "/settings/alerts/push/subscriptions", keys | {"endpoint": endpoint})[0] == 422
     subscription = keys | {"endpoint": "https://fcm.googleapis.com/fcm/send/abc"}
     assert post(browser, "/settings/alerts/push/subscriptions", subscription)[0] == 200
+    with writing(engine) as session:
+        session.execute(update(Login).values(created=now() - tokens.PROOF_LIFETIME))
+    another = keys | {"endpoint": "https://fcm.googleapis.com/fcm/send/def"}
+    assert post(browser, "/settings/alerts/push/subscriptions", another)[0] == 403, "its texts outlast the log-in"
     with reading(engine) as session:
         [row] = subscriptions.list_subscriptions(session)
     assert post(browser, f"/settings/alerts/push/subscriptions/{row.id}/remove", {})[0] == 200

@@ -7,12 +7,13 @@ import json
 from typing import Any
 
 import pytest
+from flask import Flask
 from sqlalchemy import Engine, select, update
 
 from database import reading, writing
-from models import Ticket, TicketEvent
+from models import Run, Ticket, TicketEvent
 from tests.canary import list_leaks
-from tickets.runs import reports
+from tickets.runs import claims, reports
 from tickets.shared import lookup
 from tickets.workflow import quarantine
 
@@ -50,6 +51,16 @@ def test_a_batch_is_taken_once_however_often_it_is_sent(worker: Worker) -> None:
     again: Any = worker.post(path, data=batch + lines(build_text_event(4)), content_type=NDJSON).json
     assert first == {"accepted": 3, "repeated": 0, "last_run_seq": 3}
     assert again == {"accepted": 1, "repeated": 3, "last_run_seq": 4}
+
+
+def test_the_token_of_the_board_reports_nothing_as_its_run(app: Flask, worker: Worker, store: Engine) -> None:
+    """Else an orchestrator would write the commands that prove its work."""
+    with writing(store) as session:
+        session.execute(update(Run).values(board_token_hash=claims.hash_token("mcb_board")))
+    board = Api(app.test_client(), "mcb_board")
+    for event in (build_text_event(1), {"event_type": "agent.text", "payload": {}}):
+        assert board.post(f"/tickets/{worker.ticket}/events", event).status_code in (403, 422)
+    assert worker.post(f"/tickets/{worker.ticket}/events", build_text_event(1)).status_code == 200
 
 
 def test_one_event_an_array_and_lines_are_the_same(worker: Worker) -> None:

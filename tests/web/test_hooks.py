@@ -151,6 +151,13 @@ def test_a_hook_starts_a_task_where_a_scheduler_runs(app: Flask, store: Engine, 
     assert hooks.list_hooks(settings)[1][0].startswith("builds.md: line ")
 
 
+@pytest.mark.parametrize("content", ["", "whsec_", "\n", "whsec_c2hvcnQ="])
+def test_a_hook_without_a_whole_secret_accepts_nothing(sender: Sender, settings: Settings, content: str) -> None:
+    (settings.secrets_dir / "hook-builds").write_text(content)
+    sender.key = b64decode(content.strip().removeprefix("whsec_"))
+    assert sender.send().status_code == 404
+
+
 def test_the_time_of_a_request_is_judged_by_the_servers_clock(sender: Sender, settings: Settings) -> None:
     moment = datetime(2026, 3, 1, tzinfo=UTC)
     delivery = Delivery("msg_1", str(int(moment.timestamp())), "", b"{}")

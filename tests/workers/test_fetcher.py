@@ -138,6 +138,11 @@ def test_an_address_outside_the_policy_is_refused_before_any_connection(url: str
         ("2002:7f00:1::", False),
         ("64:ff9b::7f00:1", False),
         ("64:ff9b::5db8:d822", True),
+        ("::127.0.0.1", False),
+        ("::ffff:0:127.0.0.1", False),
+        ("64:ff9b:1::7f00:1", False),
+        ("fec0::1", False),
+        ("5f00::1", False),
     ],
 )
 def test_public_addresses_are_told_from_those_of_this_machine_and_its_networks(address: str, public: bool) -> None:

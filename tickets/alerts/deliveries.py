@@ -209,7 +209,7 @@ def record_failure(
         session.execute(update(AlertDelivery).where(AlertDelivery.id == row.id).values(**values, **state))
     _report_tests(session, rows, AlertState.FAILED)
     if retry_after is not None and rows:
-        until = now() + min(timedelta(seconds=retry_after), LONGEST_WAIT)
+        until = now() + _limit_wait(retry_after)
         waiting = (AlertDelivery.channel == rows[0].channel, AlertDelivery.due < until)
         session.execute(update(AlertDelivery).where(*waiting).values(due=until))
 
@@ -227,7 +227,12 @@ def _choose_end(row: AlertDelivery) -> AlertState:
 
 def _compute_wait(attempts: int, retry_after: float | None) -> timedelta:
     wait: timedelta = min(FIRST_RETRY * 2 ** (attempts - 1), LONGEST_RETRY)
-    return max(wait, min(timedelta(seconds=retry_after), LONGEST_WAIT)) if retry_after else wait
+    return max(wait, _limit_wait(retry_after)) if retry_after else wait
+
+
+def _limit_wait(seconds: float) -> timedelta:
+    """Limit what a service asks to wait, which may be any number."""
+    return timedelta(seconds=min(seconds, LONGEST_WAIT.total_seconds()))
 
 
 # --------------------------------------------------------------------------------------------------------- for people

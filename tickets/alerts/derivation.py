@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ from .alert import (
 )
 
 PAGE_SIZE = 200
+MAX_REQUEST_LENGTH = 200
 S = TicketStatus
 
 
@@ -213,8 +215,12 @@ def _list_choices(questions: tuple[Question, ...]) -> tuple[AlertChoice, ...]:
 
 
 def name_request_subject(run_id: int | None, request: str) -> str:
-    """Name the subject of the alert of a live agent's request. Without a request: the beginning of all of its run."""
-    return f"request:{run_id}:{request}"
+    """Name the subject of the alert of a live agent's request. Without a request: the beginning of all of its run.
+
+    An agent may name a request by any text, and an index holds short ones alone: a longer one is named by its digest.
+    """
+    name = request if len(request) <= MAX_REQUEST_LENGTH else hashlib.sha256(request.encode()).hexdigest()
+    return f"request:{run_id}:{name}"
 
 
 def _derive_question(event: WatchedEvent) -> Derivation:

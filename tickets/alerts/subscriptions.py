@@ -29,8 +29,11 @@ class NewSubscription(Body):
 
 
 def add_subscription(session: Session, body: NewSubscription, agent: str, actor: Actor) -> None:
-    """Store a browser's subscription, or its new keys. The caller has checked that its push service is allowed."""
-    rights.require(actor, Act.REPLY)
+    """Store a browser's subscription, or its new keys. The caller has checked that its push service is allowed.
+
+    A browser is sent texts also after its log-in has ended, so who subscribes it may change where alerts are sent.
+    """
+    rights.require(actor, Act.CHANGE_ALERTS)
     session.execute(delete(PushSubscription).where(PushSubscription.endpoint == body.endpoint))
     if len(list_subscriptions(session)) >= MAX_SUBSCRIPTIONS:
         raise Invalid(f"There are {MAX_SUBSCRIPTIONS} subscribed browsers already. Remove one first.")

@@ -63,8 +63,9 @@ def pair_account(session: Session, code: str, user_id: int, label: str) -> str |
     if person is None:
         session.execute(update(TelegramCode).values(attempts=TelegramCode.attempts + 1))
         return None
-    session.merge(TelegramPerson(user_id=user_id, person=person, label=clean_line(label, MAX_NAME_BYTES)))
-    events.append(session, None, "telegram_paired", {"person": person, "account": label}, Actor.human(person))
+    account = clean_line(label, MAX_NAME_BYTES)
+    session.merge(TelegramPerson(user_id=user_id, person=person, label=account))
+    events.append(session, None, "telegram_paired", {"person": person, "account": account}, Actor.human(person))
     return person
 
 

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
 
 from pydantic import Field
 from sqlalchemy import bindparam, func, select
@@ -62,7 +62,7 @@ class Upload(Body):
     With a `summary` the file is also recorded as evidence, for the acceptance `item` if one is named.
     """
 
-    summary: Prose = Field("", max_length=2000)
+    summary: Annotated[Prose, Field(max_length=2000)] = ""
     item: int | None = Field(None, ge=0, le=49)
 
 

@@ -36,7 +36,7 @@ class NewContext(Body):
     path: Path
     kind: Literal["vault", "file", "url"] = "vault"
     title: str = Field("", max_length=200, pattern=r"^[^\x00]*$")
-    note: Prose = Field("", max_length=2000)
+    note: Annotated[Prose, Field(max_length=2000)] = ""
 
 
 def add_context(session: Session, ticket_id: int, body: NewContext, actor: Actor) -> TicketContext:

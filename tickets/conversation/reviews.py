@@ -35,7 +35,7 @@ class NewLineComment(Body):
     path: FilePath
     line: int = Field(ge=1, le=10_000_000)
     is_old: bool = False
-    body: Words = Field(max_length=MAX_TEXT_CHARACTERS)
+    body: Annotated[Words, Field(max_length=MAX_TEXT_CHARACTERS)]
 
 
 class NewReview(Body):
@@ -51,7 +51,7 @@ class NewReview(Body):
 class AnswerComment(Body):
     """The answer to a line comment: what was changed, or why not."""
 
-    answer: Words = Field(max_length=MAX_TEXT_CHARACTERS)
+    answer: Annotated[Words, Field(max_length=MAX_TEXT_CHARACTERS)]
 
 
 def send_review(session: Session, ticket: Ticket, review: NewReview, actor: Actor, caller: str) -> RoutedMessage:

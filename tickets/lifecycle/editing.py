@@ -18,7 +18,7 @@ from tickets.shared.errors import Forbidden, Invalid, StaleTicket
 from tickets.shared.inputs import EditTicket
 from tickets.shared.rights import Act
 from tickets.shared.ticket_fields import TicketField
-from tickets.workflow import item_evidence, ticket_phases
+from tickets.workflow import evidence_gates, item_evidence, ticket_phases
 
 from .column_values import column_values
 from .schemas import build_ticket_json, load_tags
@@ -53,7 +53,7 @@ def edit_ticket(
         return ticket
     if "project_id" in values:
         values["rank"] = UNRANKED  # a person gave it among the tickets of the former project
-    items_before = ticket.acceptance
+    items_before, rules_before = ticket.acceptance, evidence_gates.list_rules(session, ticket)
     updated = update_ticket(session, ticket, body.version, values)
     if "gate" in values:
         ticket_phases.record_gate(session, updated)
@@ -62,6 +62,7 @@ def edit_ticket(
     if tags != set(before["tags"]):
         tags_module.require_usable(session, tags - set(before["tags"]), actor)
         _replace_tags(session, ticket.id, tags)
+    evidence_gates.require_kept_rules(session, updated, rules_before, actor)
     after = build_ticket_json(session, [updated])[0]
     difference = {name: [_clip(before[name]), _clip(after[name])] for name in new_values if before[name] != after[name]}
     events.append(session, ticket.id, "ticket_edited", {"changes": difference, "version": updated.version}, actor)

@@ -392,10 +392,12 @@ def find_target(move: Move, context: MoveContext) -> TicketStatus:
 
 
 def _compute_values(session: Session, move: Move, ticket: Ticket, facts: MoveInput, actor: Actor) -> dict[str, Any]:
+    edits = effects.compute_edits(session, facts)
+    rights.require_editable(actor, edits)
     values = {
         **effects.RESET_BY_EVERY_MOVE,
         "return_to": None,
-        **effects.compute_edits(session, facts),
+        **edits,
         **effects.compute_effects(session, move.name, ticket, facts, actor),
     }
     values.setdefault("status", move.targets[0])

@@ -81,6 +81,8 @@ def report_assessment(
     if assessment is None or assessment.settled is not None:
         state = "is not a review" if assessment is None else "is a review that has ended"
         raise ConflictError(f"{ticket.identifier} {state}. Report with mc_report_done instead.")
+    if actor.name != assessment.agent:
+        raise Forbidden(f"Only {assessment.agent} reports this review, and this is a run of {actor.name}.")
     _require_places(body.findings, lengths, code_reviews.get_review(session, assessment.review_id).folder)
     cleaned = SHAPES.clean_fields(body.model_dump(mode="json"))
     assessment.verdict, assessment.summary = body.verdict, cleaned["summary"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 from sqlalchemy import delete, update
@@ -45,7 +45,7 @@ class WaivePhase(Versioned):
     """A phase whose gate does not apply, and the reason."""
 
     phase: Line
-    reason: Words = Field(max_length=2000)
+    reason: Annotated[Words, Field(max_length=2000)]
 
 
 class DecidePhase(Versioned):

@@ -17,6 +17,7 @@ from tickets.planning import plans
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Invalid, NoSuchTicket
+from tickets.workflow import code_reviews
 
 from . import forks, sessions
 
@@ -99,7 +100,7 @@ def claim_ticket(session: Session, ticket_id: int, host: str) -> RunClaim:
     ticket = transition(session, ticket_id, "claim", PICKUP)
     token = "mcr_" + secrets.token_urlsafe(32)
     must_plan = ticket.next_mode is None and plans.must_plan(session, ticket, profile)
-    board_token = None if must_plan else _make_board_token(agent)
+    board_token = None if must_plan else _make_board_token(session, ticket, agent)
     run = Run(
         ticket_id=ticket.id,
         generation=(owner.generation or 0) + 1,
@@ -122,9 +123,11 @@ def claim_ticket(session: Session, ticket_id: int, host: str) -> RunClaim:
     return RunClaim(ticket, run, profile, source, token, board_token)
 
 
-def _make_board_token(agent: Agent) -> str | None:
-    """Make the token with which a run works the board. Only an orchestrator gets one, and none for a plan."""
-    return BOARD_PREFIX + secrets.token_urlsafe(32) if agent.kind is AgentKind.CONTROLLER else None
+def _make_board_token(session: Session, ticket: Ticket, agent: Agent) -> str | None:
+    """Make the token with which a run works the board. Only an orchestrator gets one, and none for a plan or a review."""
+    if agent.kind is not AgentKind.CONTROLLER or code_reviews.find_assessment(session, ticket.id) is not None:
+        return None
+    return BOARD_PREFIX + secrets.token_urlsafe(32)
 
 
 def _open_run(session: Session, run: Run) -> None:

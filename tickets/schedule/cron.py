@@ -181,7 +181,9 @@ def read_added(path: Path) -> datetime:
 
 
 def read_text(path: Path) -> str:
-    """Read a task's file. Raises OSError, or ValueError for one that is too large or no text."""
+    """Read a task's file. Raises OSError, or ValueError for one that is too large or no text, or is no file, such as a pipe."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no regular file")
     with path.open("rb") as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:

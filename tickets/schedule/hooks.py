@@ -48,6 +48,8 @@ MAX_TITLE_CHARACTERS = 200
 MAX_DESCRIPTION_CHARACTERS = 20_000
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what a secret begins with
 SECRET_BYTES = 32
+MIN_KEY_BYTES = 24
+"""The shortest key of Standard Webhooks. With a shorter one, such as that of an empty file, anybody could sign."""
 SIGNATURE_PREFIX = "v1,"
 NAME_PATTERN = cron.NAME_PATTERN
 ID_PATTERN = re.compile(r"[\x21-\x7e]{1,200}")
@@ -306,7 +308,9 @@ def _read_key(settings: Settings, name: str) -> bytes:
     try:
         if NAME_PATTERN.fullmatch(name):
             text = _locate_secret(settings, name).read_text("ascii").strip()
-            return base64.b64decode(text.removeprefix(SECRET_PREFIX), validate=True)
+            key = base64.b64decode(text.removeprefix(SECRET_PREFIX), validate=True)
+            if len(key) >= MIN_KEY_BYTES:
+                return key
     except (OSError, ValueError, binascii.Error):
         pass
     raise NotFound("There is no hook with this name.", hook=name[:40])

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Evidence, EvidenceSource, EvidenceStatus, Project, Ticket, TicketTag
+from models import Evidence, EvidenceSource, EvidenceStatus, Project, Ticket, TicketStatus, TicketTag
 from protocol import ProofKind
 from tickets.shared import events, rights
 from tickets.shared.actors import Actor
@@ -28,10 +28,7 @@ from tickets.team.evidence_policy import KIND_LABELS, STAGES, EvidenceKind, Evid
 
 from . import branch_states, item_evidence, live_routes
 
-WAIVER = "waiver"
-"""The kind of evidence that is a person's waiver of a gate."""
-ATTACHMENT = "attachment"
-DECISIONS = item_evidence.DECISIONS_ON_FILES | {WAIVER}
+DECISIONS = item_evidence.DECISIONS_ON_FILES | {item_evidence.WAIVER}
 """The kinds of evidence that are decisions of people, and no claims."""
 
 AGELESS_KINDS = frozenset({EvidenceKind.COMMIT, EvidenceKind.DIFF})
@@ -85,13 +82,13 @@ class WaiveGate(Body):
     """A person's decision that a kind of evidence is not applicable. Without a reason it is required again."""
 
     kind: EvidenceKind
-    reason: Prose = Field("", max_length=2000)
+    reason: Annotated[Prose, Field(max_length=2000)] = ""
 
 
 class SignOff(Body):
     """A person's sign-off of the work as it is now."""
 
-    note: Prose = Field("", max_length=2000)
+    note: Annotated[Prose, Field(max_length=2000)] = ""
 
 
 # ------------------------------------------------------------------------------------------------------------- deciding
@@ -104,7 +101,7 @@ def waive_gate(session: Session, ticket: Ticket, body: WaiveGate, actor: Actor) 
         raise Invalid(f"{ticket.identifier} needs no evidence of this kind: {KIND_LABELS[body.kind]}.", field="kind")
     reason = body.reason.strip()
     status = EvidenceStatus.OK if reason else EvidenceStatus.MISSING
-    _add_decision(session, ticket, WAIVER, status, reason, {"gate": body.kind.value}, actor)
+    _add_decision(session, ticket, item_evidence.WAIVER, status, reason, {"gate": body.kind.value}, actor)
     payload = {"gate": KIND_LABELS[body.kind].lower(), "reason": reason}
     events.append(session, ticket.id, "evidence_gate_waived" if reason else "evidence_gate_restored", payload, actor)
 
@@ -129,6 +126,19 @@ def _add_decision(
     facts = {"kind": kind, "status": status, "summary": summary, "data": data, "author": actor.name}
     session.add(Evidence(ticket_id=ticket.id, source=EvidenceSource.CLAIM, **facts))
     session.flush()
+
+
+def require_kept_rules(session: Session, ticket: Ticket, former_rules: Sequence[EvidenceRule], actor: Actor) -> None:
+    """Raise `Forbidden` when an edit of project or tags frees work from evidence, on behalf of a program.
+
+    In the inbox nothing has been worked, and triage chooses both.
+    """
+    if ticket.status is TicketStatus.INBOX or not former_rules:
+        return
+    stages = {rule.kind: STAGES.index(rule.before) for rule in list_rules(session, ticket)}
+    lifted = [rule for rule in former_rules if stages.get(rule.kind, len(STAGES)) > STAGES.index(rule.before)]
+    if lifted:
+        rights.require(actor, Act.WAIVE_EVIDENCE, evidence=[rule.kind.value for rule in lifted])
 
 
 # -------------------------------------------------------------------------------------------------------------- reading
@@ -172,7 +182,9 @@ class _GateReader:
         return gate(GateState.MISSING, _explain(rule, candidates))
 
     def _find_waiver(self, kind: EvidenceKind) -> Evidence | None:
-        waivers = (row for row in self._rows if row.kind == WAIVER and (row.data or {}).get("gate") == kind)
+        waivers = (
+            row for row in self._rows if row.kind == item_evidence.WAIVER and (row.data or {}).get("gate") == kind
+        )
         newest = next(waivers, None)
         return newest if newest and newest.status is EvidenceStatus.OK else None
 
@@ -195,7 +207,7 @@ class _GateReader:
 
     def find_files(self, media_type: str = "") -> Iterator[Evidence]:
         """Find the files that were uploaded as evidence, whose type begins with `media_type`."""
-        files = (row for row in self._rows if row.kind == ATTACHMENT)
+        files = (row for row in self._rows if row.kind == item_evidence.ATTACHMENT)
         return (row for row in files if str((row.data or {}).get("media_type", "")).startswith(media_type))
 
     def find_kind(self, kind: str) -> Iterator[Evidence]:

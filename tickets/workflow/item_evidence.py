@@ -40,8 +40,15 @@ JUDGEMENT = "judgement"
 """The kind of evidence that is a person's decision on an item."""
 SIGN_OFF = "sign_off"
 """The kind of evidence that is a person's sign-off of the whole work."""
+WAIVER = "waiver"
+"""The kind of evidence that is a person's waiver of required evidence."""
+ATTACHMENT = "attachment"
+"""The kind of evidence that is an uploaded file."""
 DECISIONS_ON_FILES = frozenset({JUDGEMENT, SIGN_OFF})
 """Decisions that do not hold for a branch which came into being after them."""
+RESERVED_KINDS = frozenset({JUDGEMENT, SIGN_OFF, WAIVER, ATTACHMENT, live_routes.KIND})
+"""Kinds that Mission Control gives to people's decisions and to its own records: an agent's statement has none of them."""
+PLAIN_CLAIM = "claim"
 PROOFS_BY_CLAIM: Mapping[str, tuple[ProofKind, ...]] = MappingProxyType(
     {"tests": (ProofKind.CHECK, ProofKind.EVENT), "route": (ProofKind.ROUTE,)}
 )
@@ -118,7 +125,7 @@ def record_claims(session: Session, run: Run, claims: Sequence[Mapping[str, Any]
             Evidence(
                 ticket_id=run.ticket_id,
                 run_id=run.id,
-                kind=claim.get("kind") or "claim",
+                kind=_choose_kind(claim.get("kind")),
                 source=EvidenceSource.CLAIM,
                 status=EvidenceStatus.UNKNOWN,
                 summary=claim["text"],
@@ -127,6 +134,11 @@ def record_claims(session: Session, run: Run, claims: Sequence[Mapping[str, Any]
                 author=run.agent,
             )
         )
+
+
+def _choose_kind(kind: str | None) -> str:
+    """Return the kind of an agent's statement, a plain claim for one that would be taken for a decision or a record."""
+    return kind if kind and kind not in RESERVED_KINDS else PLAIN_CLAIM
 
 
 def read_version(session: Session, ticket_id: int) -> dict[str, Any]:

@@ -29,9 +29,9 @@ IS_PENDING = Evidence.kind == KIND, Evidence.status == EvidenceStatus.UNKNOWN
 
 
 class CheckRoute(Body):
-    """A request to fetch an address of the ticket's running result."""
+    """A request to fetch an address of the ticket's running result. It is shown to all, so it may hold no log-in."""
 
-    url: Annotated[str, StringConstraints(max_length=2000, pattern=r"^https?://[!-~]+$")]
+    url: Annotated[str, StringConstraints(max_length=2000, pattern=r"^https?://[!-.0->A-\[\]-~]+(?:[/?][!-~]*)?$")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from models import IncidentState, TaskRun
@@ -28,7 +30,7 @@ class IncidentQuery(Body):
 class Proof(Body):
     """Evidence that the cause is gone."""
 
-    evidence: Prose = Field(min_length=1, max_length=4000)
+    evidence: Annotated[Prose, Field(min_length=1, max_length=4000)]
 
 
 @blueprint.reads("/incidents")

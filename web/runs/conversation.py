@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from models import Ticket
+from models import ActorKind, Ticket
 from protocol import MAX_BATCH_EVENTS
 from tickets.conversation import message_routing, messages, timeline
 from tickets.conversation.message_routing import IncomingMessage
@@ -143,7 +143,7 @@ def post_events(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJso
     claim are refused."""
     if len(body) > MAX_BATCH_EVENTS:
         raise Invalid(f"A batch has at most {MAX_BATCH_EVENTS} events.", fields={"body": "too many events"})
-    if call.actor.run_id is None:
+    if call.actor.run_id is None or call.actor.kind is not ActorKind.RUN:
         return _post_external_events(call, ticket, body)
     batch = [ingest.WorkerEvent.model_validate(event.stated()) for event in body]
     result = ingest.ingest_events(call.session, call.actor.run_id, batch, Budgets.from_settings(call.settings))

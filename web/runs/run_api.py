@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -102,7 +102,7 @@ def change_model(call: Call, run: Run, body: ChangeModel) -> RunJson:
 class StopRequest(Body):
     """Reason of a stop, which is stored with the ticket."""
 
-    reason: Prose = Field("", max_length=2000)
+    reason: Annotated[Prose, Field(max_length=2000)] = ""
 
 
 @blueprint.writes("POST", "/runs/<number:run>/takeover", rights=STOPPERS)

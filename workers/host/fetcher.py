@@ -33,6 +33,8 @@ _URL_CHARACTERS = re.compile(r"[!-\[\]-~]+")
 """Printable ASCII without the backslash, which browsers and libraries read in different ways."""
 _PORT_OF_PATTERN = re.compile(r"(?P<host>.+?)(?::(?P<port>\d{1,5}|\*))?")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""The only IPv6 addresses that are assigned to networks of the internet. Others may hold an IPv4 address of any network."""
 
 Address = tuple[str, int]
 Headers = Mapping[str, str]
@@ -264,6 +266,8 @@ def is_public(text: str) -> bool:
         inner = inner or (ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF) if address in _NAT64 else None)
         if inner is not None:
             return is_public(str(inner))
+        if address not in _GLOBAL_UNICAST:
+            return False
     return address.is_global and not address.is_multicast
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from redaction import SHAPES
+
 
 class JobThread:
     """Runs a job in a daemon thread. `label` begins the line that is logged for an error, which ends the job."""
@@ -36,4 +38,4 @@ class JobThread:
         try:
             job()
         except Exception as error:  # the thread has no other place to report it
-            self._log(f"{self._label}: {type(error).__name__}: {error}")
+            self._log(f"{self._label}: {type(error).__name__}: {SHAPES.clean_text(str(error))}")

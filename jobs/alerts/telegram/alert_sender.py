@@ -16,7 +16,7 @@ from jobs.alerts.channel import SendFailed
 from jobs.alerts.progress import merge_failures
 from models import AlertKind
 from tickets.alerts import telegram_log, telegram_pairing
-from tickets.alerts.alert import Alert, Urgency
+from tickets.alerts.alert import Alert, Urgency, clean_line
 from tickets.shared.lookup import get_ticket
 
 from . import message_text
@@ -154,7 +154,7 @@ class AlertSender:
         """Create the topic of a ticket. None where the bot may not."""
         with reading(self._engine) as session:
             ticket = get_ticket(session, ticket_id)
-        name = f"{ticket.identifier} {ticket.title}"[:MAX_TOPIC_CHARACTERS]
+        name = clean_line(f"{ticket.identifier} {ticket.title}")[:MAX_TOPIC_CHARACTERS]
         try:
             topic = self._outbox.post(destination.chat_id, "createForumTopic", {"name": name})
         except BotError as error:

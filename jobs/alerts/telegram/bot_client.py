@@ -17,6 +17,8 @@ MAX_RESPONSE_BYTES = 4 << 20
 MAX_DESCRIPTION_BYTES = 300
 TOKEN_PATTERN = re.compile(r"([1-9][0-9]{4,19}):[A-Za-z0-9_-]{20,80}")
 PUBLIC_HOST = "api.telegram.org"
+MAX_RETRY_SECONDS = 24 * 3600
+"""Longest wait that is believed: the bot would receive nothing meanwhile."""
 NO_ANSWER = 0
 """The code of an error without an answer of the server."""
 
@@ -82,7 +84,7 @@ class BotClient:
         raise self._build_error(
             code if isinstance(code, int) else response.status,
             str(data.get("description") or "no reason"),
-            _read_number(details.get("retry_after")),
+            _read_wait(details.get("retry_after")),
             _read_number(details.get("migrate_to_chat_id")),
         )
 
@@ -95,6 +97,11 @@ class BotClient:
 
 def _read_number(value: Any) -> int | None:
     return value if isinstance(value, int) else None
+
+
+def _read_wait(value: Any) -> int | None:
+    number = _read_number(value)
+    return None if number is None else max(0, min(number, MAX_RETRY_SECONDS))
 
 
 def _build_policy(api_url: str) -> FetchPolicy:

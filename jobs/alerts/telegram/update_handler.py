@@ -125,13 +125,14 @@ class UpdateHandler:
         return commands.show_help(call) if reply is None and message.chat.is_private else reply
 
     def _answer(self, update: BotUpdate, reply: BotReply | None) -> None:
-        """Answer every press of a button, and a message where there is something to say."""
+        """Answer every press of a button, and a message where there is something to say, without secrets of tickets."""
+        answer = SHAPES.clean_text(reply.text) if reply else ""
         if update.callback_query is not None:
-            texts = message_text.split_text(reply.text, MAX_TOAST_UNITS) if reply else [""]
+            texts = message_text.split_text(answer, MAX_TOAST_UNITS) or [""]
             is_alert = reply is not None and reply.is_refusal
             self._outbox.answer_button(update.callback_query.id, texts[0], is_alert=is_alert)
         elif update.message is not None and reply is not None:
-            for text in message_text.split_text(reply.text):
+            for text in message_text.split_text(answer):
                 self._send_reply(update.message, text)
 
     def _send_reply(self, message: ChatMessage, text: str) -> None:
