@@ -16,6 +16,7 @@ from database import fetch_rows
 from models import (
     TERMINAL,
     ActorKind,
+    BlockReason,
     Counter,
     Planning,
     Run,
@@ -180,6 +181,8 @@ def transition(
         stop_live_run(session, live, STOP_CODES[definition.name], f"{actor.name}: {definition.name}", actor)
     if updated.status is S.DONE:
         complete_parent(session, updated)
+    elif updated.status is S.CANCELLED:
+        _return_parent(session, updated, actor)
     return updated
 
 
@@ -194,6 +197,20 @@ def complete_parent(session: Session, ticket: Ticket) -> None:
     if group.parent.status not in TERMINAL:
         note = f"{ticket.identifier}, the attempt of {ticket.assigned_to or 'nobody'}, is done."
         transition(session, group.parent.id, "adopt", MISSION_CONTROL, note=note)
+
+
+def _return_parent(session: Session, ticket: Ticket, actor: Actor) -> None:
+    """Block the parent of attempts that were all cancelled for a person, as no attempt completes it any more."""
+    group = attempts.find_group(session, ticket.id)
+    if group is None or not group.is_cancelled or group.parent.status is not S.WAITING:
+        return
+    parent = transition(session, group.parent.id, "wake", MISSION_CONTROL)
+    if parent.status is S.INBOX:
+        transition(session, parent.id, "triage", MISSION_CONTROL)
+    if parent.status is not S.BLOCKED:
+        owner = actor.name if actor.kind is ActorKind.HUMAN else "operator"
+        facts = {"reason": BlockReason.NEEDS_HUMAN, "owner": owner, "next_action": attempts.ALL_CANCELLED}
+        transition(session, parent.id, "block", MISSION_CONTROL, **facts)
 
 
 STATE = select(Ticket.identifier, Ticket.status).where(Ticket.id == bindparam("ticket"))

@@ -9,7 +9,9 @@ from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from database import fetch_rows, in_ids
-from models import TERMINAL, Attempt, Ticket
+from models import TERMINAL, Attempt, Ticket, TicketStatus
+
+ALL_CANCELLED = "Every attempt was cancelled. Start new ones, give it to one agent, or close it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,11 @@ class AttemptGroup:
     def list_open(self, without: int) -> list[Ticket]:
         """List the attempts that are still open, without one of them."""
         return [ticket for ticket in self.attempts if ticket.id != without and ticket.status not in TERMINAL]
+
+    @property
+    def is_cancelled(self) -> bool:
+        """True when every attempt was cancelled, so that none completes the parent."""
+        return all(ticket.status is TicketStatus.CANCELLED for ticket in self.attempts)
 
 
 OWN = aliased(Attempt)
