@@ -94,7 +94,7 @@ def ask(engine: Engine, ticket_id: int, *labels: str) -> None:
     question = {"questions": [{"text": "Which one?", "choices": [{"label": label} for label in labels]}]}
     with writing(engine) as session:
         run = claims.claim_ticket(session, ticket_id, "here").run
-        report = reports.RunReport.model_validate({"verdict": "question", "text": "Which one?", "question": question})
+        report = reports.RunReport.model_validate({"verdict": "question", "question": question})
         reports.apply_report(session, run.id, report, PATIENT)
 
 
@@ -326,6 +326,7 @@ def test_the_first_answer_counts_and_an_old_question_is_not_answered(engine: Eng
     collect(engine)
     [alert] = list_alerts(engine)
     assert alert.question is not None and [choice.label for choice in alert.question.choices] == ["Left", "Right"]
+    assert alert.body == "Which one?", "a question without a summary is told by its text"
     for wrong in ({"choice": "3"}, {"text": " "}):
         with pytest.raises(Invalid), writing(engine) as session:
             answers.answer_question(session, alert, BOB, **wrong)
