@@ -190,6 +190,12 @@ def read_texts(beat: Heartbeat, key: str) -> list[str]:
     return [str(item) for item in value if item] if isinstance(value, list) else []
 
 
+def describe_skip(summary: Mapping[str, Any]) -> str:
+    """Describe why a run was skipped, by its summary. Empty where that says nothing."""
+    holder = summary.get("held_by")
+    return str(summary.get("reason") or (f"{holder} is doing the same work" if holder else ""))
+
+
 def record_outcome(session: Session, task: str, status: str, summary: Mapping[str, Any]) -> None:
     """Store the heartbeat of a task that has run, with since when its runs have been skipped or hindered."""
     marks = {SKIPPED_SINCE: "held_by" in summary, HINDERED_SINCE: REPEAT in summary}
