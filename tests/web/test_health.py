@@ -214,6 +214,17 @@ def test_a_running_task_may_take_its_timeout(alive: Engine, tmp_path: Path) -> N
     assert examine(alive, tmp_path).verdict == "working"
 
 
+def test_a_timer_counts_its_interval_from_the_end_of_the_last_run(alive: Engine, tmp_path: Path) -> None:
+    """Five minutes of `OnUnitInactiveSec` may pass the minute of the task's line by almost five minutes."""
+    settings = Settings(home=tmp_path, scheduler=False)
+    for age, is_ok in ((295, True), (330, True), (420, False)):
+        with writing(alive) as session:
+            ran = {"ts": now() - timedelta(seconds=age)}
+            session.execute(update(Heartbeat).where(Heartbeat.check == "queue-reaper").values(**ran))
+            checks = task_checks.check_tasks(session, settings, task_files.SHIPPED_TASKS, just_started=False)
+        assert [check.ok for check in checks if check.name == "queue-reaper"] == [is_ok], age
+
+
 def test_a_task_that_a_person_disabled_is_named_with_what_is_not_done(alive: Engine, tmp_path: Path) -> None:
     with writing(alive) as session:
         tasks.disable_task(session, "queue-reaper", SYSTEM)

@@ -93,10 +93,17 @@ def _is_late(task: Task, start: datetime, settings: Settings, is_running: bool) 
     moment = now()
     if start > moment + LATE_LIMIT:
         return True  # the clock was set back
-    offset = cron.choose_offset(settings.instance) if settings.scheduler else timedelta()
-    due = cron.find_next_time(task, start, settings.zone, offset)
+    due = _find_due(task, start, settings)
     allowance = timedelta(seconds=task.head.timeout) if is_running else LATE_LIMIT
     return moment > due + max(allowance, LATE_LIMIT)
+
+
+def _find_due(task: Task, start: datetime, settings: Settings) -> datetime:
+    """Find when a task is due after `start`. The timers of systemd count its interval from the end of its last run."""
+    if settings.scheduler:
+        return cron.find_next_time(task, start, settings.zone, cron.choose_offset(settings.instance))
+    due = cron.find_next_time(task, start, settings.zone)
+    return start + (cron.find_next_time(task, due, settings.zone) - due) if task.is_interval else due
 
 
 def _check_disabled(task: Task, decision: TaskState | None) -> HealthCheck:
