@@ -201,18 +201,15 @@ def test_a_disabled_task_does_not_run_until_somebody_enables_it(task_scheduler: 
 def test_a_task_that_could_not_be_recorded_is_due_again(
     task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Regression: a task that met a locked store was late by its whole interval after the lock was gone."""
+    """A task that met a locked store was late by its whole interval, and one that could never be recorded ran each second."""
     write_task(task_scheduler.folder, "reap", schedule="*/5 * * * *")
-    scheduler = task_scheduler.scheduler
-    assert scheduler.tick(NOON) == ["reap"]
-    scheduler.wait()
+    monkeypatch.setattr(scheduler, "now", lambda: NOON + timedelta(minutes=5))
+    assert task_scheduler.tick(NOON) == ["reap"]
     with monkeypatch.context() as patch:
         patch.setattr("jobs.scheduler.single_flight.hold_host_lock", lambda *_: 1 / 0)
-        assert scheduler.tick(NOON + timedelta(minutes=5)) == ["reap"]
-        scheduler.wait()
-    assert scheduler.tick(NOON + timedelta(minutes=5, seconds=1)) == ["reap"]
-    scheduler.wait()
-    assert scheduler.tick(NOON + timedelta(minutes=5, seconds=2)) == []
+        assert task_scheduler.tick(NOON + timedelta(minutes=5)) == ["reap"]
+    ticks = [task_scheduler.tick(NOON + timedelta(minutes=5, seconds=seconds)) for seconds in (1, 29, 30, 31)]
+    assert ticks == [[], [], ["reap"], []]
 
 
 def test_a_task_is_never_at_work_twice(task_scheduler: TaskScheduler) -> None:
@@ -513,6 +510,30 @@ def test_a_warning_that_may_be_over_in_a_moment_is_repeated(
     monkeypatch.setattr(scheduler, "now", lambda: NOON)
     ticks = [task_scheduler.tick(NOON + timedelta(seconds=seconds)) for seconds in (0, 5, 40, 80)]
     assert ticks == [["operator"], [], ["operator"], []]
+
+
+def test_repetitions_hide_no_slot_and_become_seldom_while_the_obstacle_lasts(
+    task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repository that could not be observed had the operator run every 30 seconds for ever."""
+    seconds_between: list[float] = []
+    monkeypatch.setattr(scheduler, "now", lambda: moment)
+    obstacle = JobResult(TaskOutcome.WARNING, again=True)
+    monkeypatch.setitem(scheduler.JOBS_BY_COMMAND, ("mc_operator.py",), lambda _: obstacle)
+    write_task(task_scheduler.folder, "operator", schedule="0 */12 * * *", command=["mc_operator.py"])
+    last = moment = NOON.replace(second=0) + timedelta(hours=12)
+    while len(seconds_between) < 19:
+        if task_scheduler.tick(moment):
+            seconds_between.append((moment - last).total_seconds())
+            last = moment
+        moment += timedelta(seconds=30)
+    assert seconds_between == [0, *[30] * 10, 60, 120, 240, 480, 960, 1920, 3600, 3600]
+
+    write_task(task_scheduler.folder, "minutely", command=["mc_operator.py"])
+    start = moment.replace(second=40) + timedelta(minutes=1)
+    moment = start
+    ticks = [task_scheduler.tick(moment := start + timedelta(seconds=seconds)) for seconds in (0, 20, 25, 49, 50)]
+    assert ["minutely" in names for names in ticks] == [True, True, False, False, True]
 
 
 def test_what_failed_as_the_store_was_locked_is_run_again_in_a_moment(
