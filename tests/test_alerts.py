@@ -12,13 +12,14 @@ import pytest
 from sqlalchemy import Engine, select
 
 from database import reading, writing
-from models import AlertDelivery, AlertKind, AlertState, RunRequest, now
+from models import AlertDelivery, AlertKind, AlertState, CodeReview, ReviewAssessment, RunRequest, now
 from tickets.alerts import answers, channels, deliveries, presence
 from tickets.alerts.alert import Alert, QuestionKind, Urgency
 from tickets.alerts.channels import ChannelRules, NoOptions
 from tickets.lifecycle import transitions
 from tickets.operations import incidents
 from tickets.runs import claims, ingest, reports
+from tickets.shared import runtime_flags
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid
 from tickets.shared.inputs import NewTicket
@@ -314,6 +315,37 @@ def test_a_disabled_channel_drops_what_waits_and_begins_anew(engine: Engine) -> 
         (AlertState.SUPPRESSED, "MC-1"),
         (AlertState.PENDING, "MC-3"),
     ]
+
+
+def test_what_loops_do_with_their_own_tickets_alerts_nobody(engine: Engine) -> None:
+    """A person was told of each end of the inbox's ticket, and that the ticket of each review was done."""
+    open_channel(engine)
+    standing, (reviewed, review_work, ordinary) = make_inbox_ticket(engine), (make(engine) for _ in range(3))
+    with writing(engine) as session:
+        review = CodeReview(ticket_id=reviewed, reviewer="ada", commit_sha="a" * 40)
+        session.add(review)
+        session.flush()
+        session.add(ReviewAssessment(review_id=review.id, ticket_id=review_work, agent="ada"))
+        facts: dict[str, Any] = {"reason": "needs_human", "owner": "alice", "next_action": "Look"}
+        for ticket_id in (standing, review_work, ordinary):
+            transitions.transition(session, ticket_id, "block", ALICE, **facts)
+            transitions.transition(session, ticket_id, "close", ALICE, note="Seen.")
+    collect(engine)
+    assert [(alert.ticket_id, alert.kind) for alert in list_alerts(engine)] == [
+        (ordinary, AlertKind.BLOCKED),
+        (ordinary, AlertKind.DONE),
+    ]
+    ask(engine, make_inbox_ticket(engine))
+    collect(engine)
+    assert list_alerts(engine)[-1].kind is AlertKind.NEEDS_YOU, "a question of the orchestrator needs a person"
+
+
+def make_inbox_ticket(engine: Engine) -> int:
+    """Make a ticket that is the inbox's own."""
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        runtime_flags.set_flag(session, runtime_flags.INBOX_TICKET, str(ticket_id), ALICE)
+    return ticket_id
 
 
 # Answers

@@ -120,6 +120,10 @@ def _find_parent(session: Session, body: NewTicket, actor: Actor) -> int | None:
 
 def _choose_status(session: Session, body: NewTicket, actor: Actor) -> TicketStatus:
     """Return the initial state, which is triage for tickets of a run: agents start no work or command of their own accord."""
+    if (
+        actor.run_id and events.count_events(session, actor.run_id, "ticket_created") >= MAX_TICKETS_PER_RUN
+    ):  # it is in a loop
+        raise Forbidden(f"A run may create at most {MAX_TICKETS_PER_RUN} tickets. Put the rest into your report.")
     if actor.kind is not ActorKind.RUN:
         return S(body.status)
     restricted = {"status": body.status != "inbox", "relationships": body.relationships}
@@ -130,8 +134,6 @@ def _choose_status(session: Session, body: NewTicket, actor: Actor) -> TicketSta
         raise Forbidden(
             f"A run creates tickets for triage. Only a person may set {' and '.join(forbidden)}.", fields=forbidden
         )
-    if events.count_events(session, actor.run_id, "ticket_created") >= MAX_TICKETS_PER_RUN:  # it is in a loop
-        raise Forbidden(f"A run may create at most {MAX_TICKETS_PER_RUN} tickets. Put the rest into your report.")
     return S.INBOX
 
 
