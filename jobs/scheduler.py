@@ -348,7 +348,7 @@ class Scheduler:
         """Create the ticket of a slot, which the same transaction records in the ledger, so that it is created once."""
 
         def work() -> JobResult:
-            if slot.id is None:
+            if slot.id is None or not slot.is_stored:
                 return JobResult(TaskOutcome.FAILED, {"error": "The ledger could not be written."}, again=True)
             with writing(self._context.engine) as session:
                 created = ticket_tasks.create_ticket(session, task, slot.id)

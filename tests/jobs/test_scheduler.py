@@ -25,7 +25,7 @@ from jobs.program_probes import Prober
 from jobs.scheduler import ROOT, Scheduler, run_pickup
 from jobs.task_recorder import JobResult
 from jobs.trial_merges import TrialMerger
-from models import AlertDelivery, Heartbeat, TaskOutcome, TaskRun, TicketStatus, Trigger
+from models import AlertDelivery, Heartbeat, TaskOutcome, TaskRun, Ticket, TicketStatus, Trigger
 from redaction import SHAPES
 from tests.waiting import wait_until
 from tickets.alerts import channels, deliveries
@@ -409,6 +409,27 @@ def test_a_ledger_that_cannot_be_written_is_written_later(own_tasks: OwnTasks, m
     running.tick(NOON + timedelta(seconds=31))
     assert own_tasks.slots("report") == [(1, "acted")]
     assert "the ledger of tasks is written later: is locked" in own_tasks.messages
+
+
+def test_a_slot_that_was_not_committed_creates_no_ticket_before_it_is(own_tasks: OwnTasks) -> None:
+    """The ticket was recorded on a number that the store had taken back, and the slot was without one."""
+    head = "schedule: '* * * * *'\nticket: {title: Report}\nenabled: true\ndescription: Test"
+    own_tasks.own.mkdir(parents=True)
+    (own_tasks.own / "report.md").write_text(f"---\n{head}\n---\n")
+    running, engine = own_tasks.start(NOON), own_tasks.installation.engine
+    task = running.load_schedule().tasks["report"]
+
+    def refuse(_: object) -> None:
+        raise StoreUnavailable("COMMIT", None, Exception("disk is full"))
+
+    event.listen(engine, "commit", refuse)
+    slot = running._ledger.begin_slot(task, Trigger.TIMER, NOON)
+    event.remove(engine, "commit", refuse)
+    assert slot.id is not None and not slot.is_stored
+    result = running._create_ticket(task, Trigger.TIMER, slot)
+    assert (result.outcome, result.again) == (TaskOutcome.FAILED, True)
+    with reading(engine) as session:
+        assert session.scalars(select(Ticket.id)).all() == []
 
 
 def test_a_task_that_a_person_changes_is_due_by_its_new_line_alone(own_tasks: OwnTasks) -> None:
