@@ -538,11 +538,11 @@ def test_repetitions_hide_no_slot_and_become_seldom_while_the_obstacle_lasts(
 ) -> None:
     """A repository that could not be observed had the operator run every 30 seconds for ever."""
     seconds_between: list[float] = []
+    moment = last = NOON.replace(second=0) + timedelta(hours=12)
     monkeypatch.setattr(scheduler, "now", lambda: moment)
     obstacle = JobResult(TaskOutcome.WARNING, again=True)
     monkeypatch.setitem(scheduler.JOBS_BY_COMMAND, ("mc_operator.py",), lambda _: obstacle)
     write_task(task_scheduler.folder, "operator", schedule="0 */12 * * *", command=["mc_operator.py"])
-    last = moment = NOON.replace(second=0) + timedelta(hours=12)
     while len(seconds_between) < 19:
         if task_scheduler.tick(moment):
             seconds_between.append((moment - last).total_seconds())

@@ -211,8 +211,8 @@ def _return_parent(session: Session, ticket: Ticket, actor: Actor) -> None:
         transition(session, parent.id, "triage", MISSION_CONTROL)
     if parent.status is not S.BLOCKED:
         owner = actor.name if actor.kind is ActorKind.HUMAN else "operator"
-        facts = {"reason": BlockReason.NEEDS_HUMAN, "owner": owner, "next_action": attempts.ALL_CANCELLED}
-        transition(session, parent.id, "block", MISSION_CONTROL, **facts)
+        facts: dict[str, Any] = {"reason": BlockReason.NEEDS_HUMAN, "owner": owner}
+        transition(session, parent.id, "block", MISSION_CONTROL, next_action=attempts.ALL_CANCELLED, **facts)
 
 
 STATE = select(Ticket.identifier, Ticket.status).where(Ticket.id == bindparam("ticket"))
