@@ -16,7 +16,6 @@ from database import fetch_rows
 from models import (
     TERMINAL,
     ActorKind,
-    BlockReason,
     Counter,
     Planning,
     Run,
@@ -210,9 +209,7 @@ def _return_parent(session: Session, ticket: Ticket, actor: Actor) -> None:
     if parent.status is S.INBOX:
         transition(session, parent.id, "triage", MISSION_CONTROL)
     if parent.status is not S.BLOCKED:
-        owner = actor.name if actor.kind is ActorKind.HUMAN else "operator"
-        facts: dict[str, Any] = {"reason": BlockReason.NEEDS_HUMAN, "owner": owner}
-        transition(session, parent.id, "block", MISSION_CONTROL, next_action=attempts.ALL_CANCELLED, **facts)
+        transition(session, parent.id, "block", MISSION_CONTROL, **attempts.build_return_block(actor))
 
 
 STATE = select(Ticket.identifier, Ticket.status).where(Ticket.id == bindparam("ticket"))

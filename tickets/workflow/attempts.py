@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from database import fetch_rows, in_ids
-from models import TERMINAL, Attempt, Ticket, TicketStatus
+from models import TERMINAL, ActorKind, Attempt, BlockReason, Ticket, TicketStatus
+from tickets.shared.actors import Actor
 
 ALL_CANCELLED = "Every attempt was cancelled. Start new ones, give it to one agent, or close it."
 
@@ -54,6 +56,12 @@ def find_group(session: Session, ticket_id: int) -> AttemptGroup | None:
         return None
     kept_id = next((row.Ticket.id for row in rows if row.kept), None)
     return AttemptGroup(session.get_one(Ticket, rows[0].parent_id), [row.Ticket for row in rows], kept_id)
+
+
+def build_return_block(actor: Actor) -> dict[str, Any]:
+    """Build the facts by which a ticket is blocked for whoever cancelled the last of its attempts."""
+    owner = actor.name if actor.kind is ActorKind.HUMAN else "operator"
+    return {"reason": BlockReason.NEEDS_HUMAN, "owner": owner, "next_action": ALL_CANCELLED}
 
 
 OPEN_ATTEMPTS = (
