@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,9 @@ SLEEP_LIMIT = timedelta(seconds=30)
 MAX_SLEEPS = 16
 REPEAT_INTERVAL = timedelta(seconds=30)
 """How long after a failure that may be over in a moment a task is run again."""
+MAX_PROMPT_REPEATS = 10
+"""Repetitions in a row after which the wait is doubled for each further one, as the obstacle lasts."""
+MAX_REPEAT_WAIT = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,7 @@ class Scheduler:
         self._decided: dict[str, bool] = {}
         self._next: dict[str, tuple[Task, datetime, datetime]] = {}
         self._repeat_times: dict[str, datetime] = {}
+        self._repeat_counts: Counter[str] = Counter()
         self._last: dict[str, datetime] = {}
         self._ended: dict[str, datetime] = {}
         self._sleeps: deque[tuple[datetime, datetime]] = deque(maxlen=MAX_SLEEPS)
@@ -241,15 +245,24 @@ class Scheduler:
         return due
 
     def _plan_task(self, task: Task, is_enabled: bool, moment: datetime) -> SlotPlan:
+        """Plan the slots of a task, and its repetition after a failure where none of them is due."""
+        plan = self._plan_slots(task, is_enabled, moment)
+        if plan.due or not is_enabled or not self._is_repetition_due(task.name, moment):
+            return plan
+        return replace(plan, due=moment)
+
+    def _is_repetition_due(self, name: str, moment: datetime) -> bool:
+        """Return whether a task is to be repeated, also when the clock was set back meanwhile."""
+        time = self._repeat_times.get(name)
+        return time is not None and not moment < time <= moment + MAX_REPEAT_WAIT
+
+    def _plan_slots(self, task: Task, is_enabled: bool, moment: datetime) -> SlotPlan:
         """Plan the slots of a task.
 
         A shipped interval task is due at once the first time, so that a new board shows its health, and when the clock
         was set back to before its last run. For another task a slot later than the present time counts as one of now, so
         that it does not wait until then.
         """
-        if is_enabled and task.name in self._repeat_times:
-            is_waiting = moment < self._repeat_times[task.name] <= moment + REPEAT_INTERVAL
-            return SlotPlan() if is_waiting else SlotPlan(moment)
         last = self._find_cursor(task)
         if is_enabled and task.is_interval and task.is_shipped and (last is None or last > moment):
             return SlotPlan(moment)
@@ -285,20 +298,28 @@ class Scheduler:
         return entry[2]
 
     def _work(self, task: Task, trigger: Trigger, due: datetime) -> None:
-        """Run a task in its thread, and log every failure. One that could not be run or recorded is due again."""
+        """Run a task in its thread, and log every failure. One that could not be run or recorded is repeated."""
         try:
             result = self._run(task, trigger, due)
             outcome = result.outcome
             if result.again and outcome in REPEATABLE:
-                self._repeat_times[task.name] = now() + REPEAT_INTERVAL
+                self._repeat_later(task.name)
+            else:
+                self._repeat_counts.pop(task.name, None)
             if outcome in (TaskOutcome.FAILED, TaskOutcome.WARNING):
                 self._log(f"task {task.name}: {outcome.value}")
         except Exception as error:
             if trigger is Trigger.TIMER:
-                self._last[task.name] = due - timedelta(microseconds=1)
+                self._repeat_later(task.name)
             self._log(f"task {task.name} could not be run or recorded: {type(error).__name__}: {error}")
         finally:
             self._ended[task.name] = self._ticked
+
+    def _repeat_later(self, name: str) -> None:
+        """Have a task repeated in a moment, and ever more seldom while it meets the same obstacle."""
+        self._repeat_counts[name] += 1
+        doublings = min(max(0, self._repeat_counts[name] - MAX_PROMPT_REPEATS), MAX_PROMPT_REPEATS)
+        self._repeat_times[name] = now() + min(REPEAT_INTERVAL * 2**doublings, MAX_REPEAT_WAIT)
 
     def _run(self, task: Task, trigger: Trigger, due: datetime) -> JobResult:
         """Run a task for a slot, and record in the ledger that it started and how it ended."""
@@ -327,7 +348,7 @@ class Scheduler:
         """Create the ticket of a slot, which the same transaction records in the ledger, so that it is created once."""
 
         def work() -> JobResult:
-            if slot.id is None:
+            if slot.id is None or not slot.is_stored:
                 return JobResult(TaskOutcome.FAILED, {"error": "The ledger could not be written."}, again=True)
             with writing(self._context.engine) as session:
                 created = ticket_tasks.create_ticket(session, task, slot.id)

@@ -13,13 +13,14 @@ import pytest
 from sqlalchemy import Engine, select
 
 from database import reading, writing
-from models import AlertDelivery, AlertKind, AlertState, RunRequest, now
+from models import AlertDelivery, AlertKind, AlertState, CodeReview, ReviewAssessment, RunRequest, now
 from tickets.alerts import answers, channels, deliveries, derivation, presence
 from tickets.alerts.alert import Alert, QuestionKind, Urgency
 from tickets.alerts.channels import ChannelRules, NoOptions
 from tickets.lifecycle import transitions
 from tickets.operations import incidents
 from tickets.runs import claims, ingest, reports
+from tickets.shared import runtime_flags
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid
 from tickets.shared.inputs import NewTicket
@@ -95,7 +96,7 @@ def ask(engine: Engine, ticket_id: int, *labels: str) -> None:
     question = {"questions": [{"text": "Which one?", "choices": [{"label": label} for label in labels]}]}
     with writing(engine) as session:
         run = claims.claim_ticket(session, ticket_id, "here").run
-        report = reports.RunReport.model_validate({"verdict": "question", "text": "Which one?", "question": question})
+        report = reports.RunReport.model_validate({"verdict": "question", "question": question})
         reports.apply_report(session, run.id, report, PATIENT)
 
 
@@ -325,6 +326,37 @@ def test_a_disabled_channel_drops_what_waits_and_begins_anew(engine: Engine) -> 
     ]
 
 
+def test_what_loops_do_with_their_own_tickets_alerts_nobody(engine: Engine) -> None:
+    """A person was told of each end of the inbox's ticket, and that the ticket of each review was done."""
+    open_channel(engine)
+    standing, (reviewed, review_work, ordinary) = make_inbox_ticket(engine), (make(engine) for _ in range(3))
+    with writing(engine) as session:
+        review = CodeReview(ticket_id=reviewed, reviewer="ada", commit_sha="a" * 40)
+        session.add(review)
+        session.flush()
+        session.add(ReviewAssessment(review_id=review.id, ticket_id=review_work, agent="ada"))
+        facts: dict[str, Any] = {"reason": "needs_human", "owner": "alice", "next_action": "Look"}
+        for ticket_id in (standing, review_work, ordinary):
+            transitions.transition(session, ticket_id, "block", ALICE, **facts)
+            transitions.transition(session, ticket_id, "close", ALICE, note="Seen.")
+    collect(engine)
+    assert [(alert.ticket_id, alert.kind) for alert in list_alerts(engine)] == [
+        (ordinary, AlertKind.BLOCKED),
+        (ordinary, AlertKind.DONE),
+    ]
+    ask(engine, make_inbox_ticket(engine))
+    collect(engine)
+    assert list_alerts(engine)[-1].kind is AlertKind.NEEDS_YOU, "a question of the orchestrator needs a person"
+
+
+def make_inbox_ticket(engine: Engine) -> int:
+    """Make a ticket that is the inbox's own."""
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        runtime_flags.set_flag(session, runtime_flags.INBOX_TICKET, str(ticket_id), ALICE)
+    return ticket_id
+
+
 # Answers
 
 
@@ -335,6 +367,7 @@ def test_the_first_answer_counts_and_an_old_question_is_not_answered(engine: Eng
     collect(engine)
     [alert] = list_alerts(engine)
     assert alert.question is not None and [choice.label for choice in alert.question.choices] == ["Left", "Right"]
+    assert alert.body == "Which one?", "a question without a summary is told by its text"
     for wrong in ({"choice": "3"}, {"text": " "}):
         with pytest.raises(Invalid), writing(engine) as session:
             answers.answer_question(session, alert, BOB, **wrong)

@@ -21,7 +21,7 @@ from tickets.runs import claims, reports
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Forbidden, Invalid
-from tickets.workflow.attempts import find_group
+from tickets.workflow.attempts import ALL_CANCELLED, find_group
 
 from .test_landing import BOB, SEEN, get, move, project
 from .test_spine import ALICE, make
@@ -157,3 +157,37 @@ def test_only_a_person_tries_what_has_not_begun_with_different_agents(engine: En
     for ticket_id in (parent, begun):
         with pytest.raises(Invalid, match="not one of several attempts"):
             keep(engine, ticket_id)
+
+
+@pytest.mark.both_databases
+def test_a_ticket_whose_attempts_were_all_cancelled_returns_to_whoever_cancelled(engine: Engine, parent: int) -> None:
+    first, second = start(engine, parent, "script", "codex")
+    submit(engine, second)
+    move(engine, first, "cancel")
+    assert get(engine, parent).status is TicketStatus.WAITING, "one attempt is open"
+    move(engine, second, "cancel")
+    ticket = get(engine, parent)
+    assert ticket.status is TicketStatus.BLOCKED and ticket.block is not None
+    assert (ticket.block["owner"], ticket.block["next_action"]) == (ALICE.name, ALL_CANCELLED)
+
+    third, fourth = start(engine, parent, "script", "codex")
+    assert get(engine, parent).status is TicketStatus.WAITING, "others are started, as it was advised"
+    keep(engine, third)
+    assert get(engine, parent).status is TicketStatus.WAITING, "the kept one completes it"
+    assert get(engine, fourth).status is TicketStatus.CANCELLED
+    move(engine, third, "cancel")
+    assert get(engine, parent).status is TicketStatus.BLOCKED
+
+
+def test_a_ticket_of_the_inbox_is_not_left_to_triage_when_its_attempts_were_cancelled(engine: Engine) -> None:
+    ticket = make(engine, status="inbox", assigned_to=None)
+    attempts_started = start(engine, ticket, "script", "codex")
+    for attempt in attempts_started:
+        move(engine, attempt, "cancel")
+    assert get(engine, ticket).status is TicketStatus.BLOCKED
+    closed = make(engine, assigned_to=None)
+    attempts_started = start(engine, closed, "script", "codex")
+    move(engine, closed, "cancel")
+    for attempt in attempts_started:
+        move(engine, attempt, "cancel")
+    assert get(engine, closed).status is TicketStatus.CANCELLED

@@ -9,9 +9,10 @@ from sqlalchemy import Engine, select, update
 
 from database import reading, writing
 from models import ActorKind, InboxItem, InboxState, Ticket, TicketComment, TicketEvent, now
-from tickets.lifecycle import transitions
+from tickets.lifecycle import effects, transitions
 from tickets.operations import inbox_items
 from tickets.operations.inbox_items import CommentAction, MoveAction, NewItem, NoAction, TicketAction
+from tickets.runs import claims, reports
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Forbidden, IllegalMove, Invalid
 from tickets.shared.inputs import NewTicket
@@ -154,3 +155,28 @@ def test_a_release_by_the_orchestrator_explains_itself(engine: Engine) -> None:
     with reading(engine) as session:
         body = session.scalars(select(TicketComment.body)).one()
     assert body.startswith("[controller release · ") and "- Reason: Its agent is gone." in body
+
+
+def test_two_agents_do_not_talk_to_each_other_for_ever(engine: Engine) -> None:
+    """The orchestrator answered each question of an agent, whose next run asked again, until a budget ended it."""
+    ticket_id = make(engine)
+
+    def ask() -> None:
+        with writing(engine) as session:
+            run = claims.claim_ticket(session, ticket_id, "here").run
+            report = {"verdict": "question", "summary": "Which one?"}
+            reports.apply_report(session, run.id, reports.RunReport.model_validate(report), reports.RetryPolicy())
+
+    def answer(actor: Actor) -> None:
+        with writing(engine) as session:
+            transitions.transition(session, ticket_id, "answer", actor, body="The left one.")
+
+    for _ in range(effects.MAX_ORCHESTRATOR_ROUNDS):
+        ask()
+        answer(ONE)
+    ask()
+    with pytest.raises(Forbidden, match="A person decides"):
+        answer(OTHER)
+    answer(ALICE)
+    ask()
+    answer(ONE)

@@ -17,7 +17,8 @@ from settings import Settings, Triage
 from tickets.lifecycle import editing, transitions
 from tickets.loops import triage
 from tickets.operations import inbox_items
-from tickets.shared import lookup
+from tickets.runs import claims
+from tickets.shared import lookup, runtime_flags
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Forbidden
 from tickets.shared.inputs import EditTicket, NewTicket
@@ -129,6 +130,23 @@ def test_only_what_no_run_created_goes_to_do_by_itself_and_only_when_the_setting
     assert run_task(automatic=True) == {"outcome": "acted", "moved": 1, "proposed": 1}
     assert read(engine, mine) == ("todo", "high", None, "script")
     assert read(engine, own_tags) == ("inbox", "high", None, "script")
+
+
+def test_what_the_orchestrator_puts_into_the_inbox_does_not_start_it_again(engine: Engine, run_task: RunTask) -> None:
+    standing = capture(engine, "Work the inbox", status="todo", assigned_to="script")
+    with writing(engine) as session:
+        runtime_flags.set_flag(session, runtime_flags.INBOX_TICKET, str(standing), ALICE)
+        run = claims.claim_ticket(session, standing, "here").run
+    orchestrator = Actor(ActorKind.ORCHESTRATOR, "luci", run.id)
+    capture(engine, "An idea", orchestrator)
+    assert run_task(file_undecided=True) == {"outcome": "noop", "undecided": 1}
+    capture(engine, "An idea", orchestrator, assigned_to="script")
+    assert run_task(file_undecided=True) == {"outcome": "acted", "proposed": 1}, "on the ticket"
+    with reading(engine) as session:
+        assert inbox_items.count_open(session) == 0
+    with pytest.raises(Forbidden, match="at most 50 tickets"):
+        for _ in range(50):
+            capture(engine, "More", orchestrator)
 
 
 # ------------------------------------------------------------------------------------------------------- true outcomes

@@ -20,6 +20,7 @@ from tickets.operations import incidents
 from tickets.planning import code_reviews, review_queue
 from tickets.planning.code_reviews import ReviewSubject
 from tickets.planning.review_queue import SubmittedWork
+from tickets.schedule import tasks
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
 from tickets.workflow import code_reviews as stored_reviews
@@ -45,9 +46,15 @@ def make_pass(context: JobContext) -> JobResult:
         counts[_settle_review(context, review.id) or "open"] += 1
     with reading(context.engine) as session:
         submitted = review_queue.list_submitted(session, context.host)
+    problems = []
     for work in submitted:
-        counts[_start_review(context, work)] += 1
-    return JobResult(_choose_outcome(counts), dict(counts))
+        result = _start_review(context, work)
+        counts[result] += 1
+        if result == "unreadable":
+            problems.append(f"The commit {work.commit[:10]} in {work.repository} cannot be read, so it is not reviewed")
+    outcome = _choose_outcome(counts)
+    notes = {"problems": problems} if problems else {tasks.HAS_ENTRY: True} if outcome is TaskOutcome.WARNING else {}
+    return JobResult(outcome, {**counts, **notes})
 
 
 def _choose_outcome(counts: Counter[str]) -> TaskOutcome:

@@ -28,6 +28,7 @@ def make_pass(context: JobContext) -> JobResult:
     with writing(context.engine) as session:
         observation = follow_ups.find_ignored(tickets, reminders, context.settings)
         counts = conditions.record_observation(session, observation, follow_ups.SWEEP)
+    problems += conditions.take_refusals(counts)
     summary = {**counts, **({"tickets_commented": identifiers} if identifiers else {})}
     if problems:
         return JobResult(TaskOutcome.WARNING, {**summary, "problems": problems})

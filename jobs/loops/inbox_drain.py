@@ -12,8 +12,10 @@ from typing import Any
 from database import reading, writing
 from jobs.job_context import JobContext
 from jobs.task_recorder import JobResult
+from models import TaskOutcome
 from tickets.loops import inbox_drain
 from tickets.loops.inbox_drain import DrainDecision
+from tickets.schedule import tasks
 
 
 def make_pass(context: JobContext) -> JobResult:
@@ -31,4 +33,5 @@ def make_pass(context: JobContext) -> JobResult:
 
 
 def _summarize(decision: DrainDecision) -> dict[str, Any]:
-    return {"waiting": decision.waiting} | ({"reason": decision.reason} if decision.reason else {})
+    has_incident = {tasks.HAS_ENTRY: True} if decision.outcome is TaskOutcome.WARNING else {}
+    return {"waiting": decision.waiting} | ({"reason": decision.reason} if decision.reason else {}) | has_incident

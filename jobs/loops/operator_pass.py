@@ -79,5 +79,5 @@ def make_pass(context: JobContext) -> JobResult:
 def _record(context: JobContext, observation: Observation, problems: list[str]) -> Counter[str]:
     with writing(context.engine) as session:
         counts = conditions.record_observation(session, observation, OPERATOR)
-    problems += observation.problems
+    problems += [*observation.problems, *conditions.take_refusals(counts)]
     return counts

@@ -24,9 +24,10 @@ Change = Callable[[Session], None]
 
 @dataclass(slots=True)
 class RunningSlot:
-    """A slot whose task runs. It has no `id` before it is in the store."""
+    """A slot whose task runs. Its `id` is preliminary until `is_stored`."""
 
     id: int | None = None
+    is_stored: bool = False
 
 
 class TaskLedger:
@@ -46,7 +47,7 @@ class TaskLedger:
         def change(session: Session) -> None:
             slot.id = ledger.begin_slot(session, task, self._host, trigger, due, start).id
 
-        self._write(change)
+        slot.is_stored = self._write(change) and slot.id is not None
         return slot
 
     def end_slot(self, slot: RunningSlot, outcome: TaskOutcome, reason: MissReason | None) -> None:
@@ -83,14 +84,18 @@ class TaskLedger:
         if self._pending:
             self._write(patient=False)
 
-    def _write(self, *changes: Change, patient: bool = True) -> None:
-        """Write the changes after those that are pending. Without patience a busy store leaves all of them pending."""
+    def _write(self, *changes: Change, patient: bool = True) -> bool:
+        """Write the changes after those that are pending. Without patience a busy store leaves all of them pending.
+
+        Returns whether they are in the store.
+        """
         if len(self._pending) < MAX_PENDING:
             self._pending.extend(changes)
         if not self._lock.acquire(blocking=patient):
-            return
+            return False
         try:
             self._write_in_order(patient)
+            return True
         except OperationalError as error:
             self._log(f"the ledger of tasks is written later: {str(error.orig).splitlines()[0]}")
         except Exception as error:  # what cannot be written holds nothing else up
@@ -98,6 +103,7 @@ class TaskLedger:
             self._log(f"the ledger of tasks could not be written: {type(error).__name__}: {error}")
         finally:
             self._lock.release()
+        return False
 
     def _write_in_order(self, patient: bool) -> None:
         pending = list(self._pending)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select, update
 
@@ -13,6 +14,7 @@ from models import CodeReview, Gate, Incident, Profile, Project, ReviewVerdict, 
 from tests.workers.repositories import git
 from tickets.lifecycle import transitions
 from tickets.runs import claims, reports
+from tickets.schedule import tasks
 from tickets.shared.inputs import NewTicket
 from tickets.team import agents
 from tickets.team.agents import EditAgent, NewAgent
@@ -70,7 +72,7 @@ def load_review(installation: Installation) -> CodeReview | None:
         return session.scalar(select(CodeReview).order_by(CodeReview.id.desc()).limit(1))
 
 
-def start_pass(installation: Installation) -> tuple[TaskOutcome, dict[str, int]]:
+def start_pass(installation: Installation) -> tuple[TaskOutcome, dict[str, Any]]:
     result = auto_review.make_pass(installation.context)
     return result.outcome, result.summary
 
@@ -112,7 +114,9 @@ def test_half_of_the_work_is_a_warning(installation: Installation) -> None:
     with writing(installation.engine) as session:
         session.execute(update(Run).where(Run.ticket_id == first).values(repository="/nowhere"))
 
-    assert start_pass(installation) == (TaskOutcome.WARNING, {"unreadable": 1, "started": 1})
+    outcome, summary = start_pass(installation)
+    assert (outcome, summary["unreadable"], summary["started"]) == (TaskOutcome.WARNING, 1, 1)
+    assert "in /nowhere cannot be read" in str(summary["problems"]) and tasks.HAS_ENTRY not in summary
 
     review = load_review(installation)
     assert review is not None and review.ticket_id == second
@@ -125,7 +129,7 @@ def test_a_review_that_cannot_be_made_is_a_warning_and_needs_a_person(
     folder = installation.project(reviewer="ada")
     ticket_id = submit(installation, folder, lines=5001)
 
-    assert start_pass(installation) == (TaskOutcome.WARNING, {"oversized": 1})
+    assert start_pass(installation) == (TaskOutcome.WARNING, {"oversized": 1, tasks.HAS_ENTRY: True})
     assert start_pass(installation) == (TaskOutcome.NOOP, {}), "it is said once"
 
     review = load_review(installation)
@@ -138,4 +142,4 @@ def test_a_review_that_cannot_be_made_is_a_warning_and_needs_a_person(
     with writing(installation.engine) as session:
         agents.edit_agent(session, "ada", EditAgent(runnable=False), ALICE)
     submit(installation, folder)
-    assert start_pass(installation) == (TaskOutcome.WARNING, {"without_reviewer": 1})
+    assert start_pass(installation) == (TaskOutcome.WARNING, {"without_reviewer": 1, tasks.HAS_ENTRY: True})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,9 +11,25 @@ from sqlalchemy import delete, select, update
 from database import reading, writing
 from jobs import housekeeping
 from jobs.loops import board_sweep
-from models import InboxItem, Project, TaskOutcome, TicketEvent, TicketStatus, Trigger
+from models import (
+    Evidence,
+    EvidenceSource,
+    EvidenceStatus,
+    InboxItem,
+    Project,
+    Run,
+    RunState,
+    TaskOutcome,
+    Ticket,
+    TicketEvent,
+    TicketStatus,
+    Trigger,
+    now,
+)
 from tests.workers.repositories import git
+from tickets.loops import board_sweep as done_work
 from tickets.operations import inbox_items
+from tickets.runs import claims
 from tickets.shared import runtime_flags
 
 from .installation import ALICE, Installation
@@ -71,6 +88,22 @@ def test_evidence_is_verified_once_and_an_item_says_when_it_holds_no_longer(proj
     assert project.installation.get(1).status is TicketStatus.DONE, "it moves nothing"
     settings = project.installation.settings
     assert list(settings.sweeps_dir.iterdir()) == [] and "sweep" not in git(project.repo, "worktree", "list")
+
+
+def test_newer_tickets_without_a_check_hide_no_evidence(
+    project: ReviewedProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest ones filled the list for ever, as what has no check is never recorded as verified."""
+    newer = project.installation.ticket()
+    facts: dict[str, Any] = {"source": EvidenceSource.FACT, "status": EvidenceStatus.OK, "summary": "", "author": "x"}
+    with writing(project.installation.engine) as session:
+        run = claims.claim_ticket(session, newer, project.installation.context.host).run
+        session.execute(update(Run).where(Run.id == run.id).values(state=RunState.ENDED, ended=now()))
+        values = {"status": TicketStatus.DONE, "closed": now() + timedelta(seconds=1)}
+        session.execute(update(Ticket).where(Ticket.id == newer).values(**values))
+        session.add(Evidence(ticket_id=newer, kind="commit", **facts))
+    monkeypatch.setattr(done_work, "MAX_CANDIDATES", 1)
+    assert sweep(project) == (TaskOutcome.ACTED, {"verified": ["MC-1"]})
 
 
 def test_what_cannot_be_verified_or_filed_is_not_reported_as_done(

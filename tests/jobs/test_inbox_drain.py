@@ -35,6 +35,7 @@ from tickets.operations.inbox_items import CommentAction, NewItem
 from tickets.runs import claims, reports, sessions
 from tickets.runs.claims import RunClaim
 from tickets.runs.reports import RetryPolicy, RunReport
+from tickets.schedule import tasks
 from tickets.shared import lookup, runtime_flags
 from tickets.shared.actors import Actor
 from tickets.shared.errors import IllegalMove
@@ -65,6 +66,7 @@ def file_item(installation: Installation) -> int:
 def drain(installation: Installation) -> tuple[TaskOutcome, str]:
     """Make a pass, and return its outcome and reason."""
     result = inbox_drain.make_pass(installation.context)
+    assert (tasks.HAS_ENTRY in result.summary) == (result.outcome is TaskOutcome.WARNING), "it has an incident"
     return result.outcome, result.summary.get("reason", "")
 
 

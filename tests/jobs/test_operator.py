@@ -322,6 +322,21 @@ def test_only_the_maintenance_policy_lets_the_operator_release_a_lost_ticket(
         assert (status, result.summary, comments) == (TicketStatus.IN_PROGRESS, {"raised": 1, "filed": 1}, [])
 
 
+def test_a_full_inbox_keeps_no_incident_from_being_raised(
+    context: JobContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an orchestrator nobody empties it, and the operator saw nothing any more."""
+    lose_run(context.engine, make(context.engine))
+    clock.advance(hours=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(inbox_items, "MAX_OPEN_ITEMS", 0)
+        result = operator_pass.make_pass(context)
+    assert (result.outcome, result.summary["raised"], list_filed(context)) == (WARNING, 1, [])
+    assert result.summary["problems"] == ["The inbox is full, so this was not filed: 1 item"]
+    assert len(list_open(context)) == 1
+    assert operator_pass.make_pass(context).summary == {"filed": 1}, "it is filed when there is room"
+
+
 def break_one(context: JobContext, patch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ValueError("no such column")

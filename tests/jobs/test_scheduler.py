@@ -25,7 +25,7 @@ from jobs.program_probes import Prober
 from jobs.scheduler import ROOT, Scheduler, run_pickup
 from jobs.task_recorder import JobResult
 from jobs.trial_merges import TrialMerger
-from models import AlertDelivery, Heartbeat, TaskOutcome, TaskRun, TicketStatus, Trigger
+from models import AlertDelivery, Heartbeat, TaskOutcome, TaskRun, Ticket, TicketStatus, Trigger
 from redaction import SHAPES
 from tests.waiting import wait_until
 from tickets.alerts import channels, deliveries
@@ -201,18 +201,15 @@ def test_a_disabled_task_does_not_run_until_somebody_enables_it(task_scheduler: 
 def test_a_task_that_could_not_be_recorded_is_due_again(
     task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Regression: a task that met a locked store was late by its whole interval after the lock was gone."""
+    """A task that met a locked store was late by its whole interval, and one that could never be recorded ran each second."""
     write_task(task_scheduler.folder, "reap", schedule="*/5 * * * *")
-    scheduler = task_scheduler.scheduler
-    assert scheduler.tick(NOON) == ["reap"]
-    scheduler.wait()
+    monkeypatch.setattr(scheduler, "now", lambda: NOON + timedelta(minutes=5))
+    assert task_scheduler.tick(NOON) == ["reap"]
     with monkeypatch.context() as patch:
         patch.setattr("jobs.scheduler.single_flight.hold_host_lock", lambda *_: 1 / 0)
-        assert scheduler.tick(NOON + timedelta(minutes=5)) == ["reap"]
-        scheduler.wait()
-    assert scheduler.tick(NOON + timedelta(minutes=5, seconds=1)) == ["reap"]
-    scheduler.wait()
-    assert scheduler.tick(NOON + timedelta(minutes=5, seconds=2)) == []
+        assert task_scheduler.tick(NOON + timedelta(minutes=5)) == ["reap"]
+    ticks = [task_scheduler.tick(NOON + timedelta(minutes=5, seconds=seconds)) for seconds in (1, 29, 30, 31)]
+    assert ticks == [[], [], ["reap"], []]
 
 
 def test_a_task_is_never_at_work_twice(task_scheduler: TaskScheduler) -> None:
@@ -414,6 +411,27 @@ def test_a_ledger_that_cannot_be_written_is_written_later(own_tasks: OwnTasks, m
     assert "the ledger of tasks is written later: is locked" in own_tasks.messages
 
 
+def test_a_slot_that_was_not_committed_creates_no_ticket_before_it_is(own_tasks: OwnTasks) -> None:
+    """The ticket was recorded on a number that the store had taken back, and the slot was without one."""
+    head = "schedule: '* * * * *'\nticket: {title: Report}\nenabled: true\ndescription: Test"
+    own_tasks.own.mkdir(parents=True)
+    (own_tasks.own / "report.md").write_text(f"---\n{head}\n---\n")
+    running, engine = own_tasks.start(NOON), own_tasks.installation.engine
+    task = running.load_schedule().tasks["report"]
+
+    def refuse(_: object) -> None:
+        raise StoreUnavailable("COMMIT", None, Exception("disk is full"))
+
+    event.listen(engine, "commit", refuse)
+    slot = running._ledger.begin_slot(task, Trigger.TIMER, NOON)
+    event.remove(engine, "commit", refuse)
+    assert slot.id is not None and not slot.is_stored
+    result = running._create_ticket(task, Trigger.TIMER, slot)
+    assert (result.outcome, result.again) == (TaskOutcome.FAILED, True)
+    with reading(engine) as session:
+        assert session.scalars(select(Ticket.id)).all() == []
+
+
 def test_a_task_that_a_person_changes_is_due_by_its_new_line_alone(own_tasks: OwnTasks) -> None:
     own_tasks.write("report", schedule="0 13 * * *")
     running = own_tasks.start(NOON)
@@ -513,6 +531,30 @@ def test_a_warning_that_may_be_over_in_a_moment_is_repeated(
     monkeypatch.setattr(scheduler, "now", lambda: NOON)
     ticks = [task_scheduler.tick(NOON + timedelta(seconds=seconds)) for seconds in (0, 5, 40, 80)]
     assert ticks == [["operator"], [], ["operator"], []]
+
+
+def test_repetitions_hide_no_slot_and_become_seldom_while_the_obstacle_lasts(
+    task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repository that could not be observed had the operator run every 30 seconds for ever."""
+    seconds_between: list[float] = []
+    moment = last = NOON.replace(second=0) + timedelta(hours=12)
+    monkeypatch.setattr(scheduler, "now", lambda: moment)
+    obstacle = JobResult(TaskOutcome.WARNING, again=True)
+    monkeypatch.setitem(scheduler.JOBS_BY_COMMAND, ("mc_operator.py",), lambda _: obstacle)
+    write_task(task_scheduler.folder, "operator", schedule="0 */12 * * *", command=["mc_operator.py"])
+    while len(seconds_between) < 19:
+        if task_scheduler.tick(moment):
+            seconds_between.append((moment - last).total_seconds())
+            last = moment
+        moment += timedelta(seconds=30)
+    assert seconds_between == [0, *[30] * 10, 60, 120, 240, 480, 960, 1920, 3600, 3600]
+
+    write_task(task_scheduler.folder, "minutely", command=["mc_operator.py"])
+    start = moment.replace(second=40) + timedelta(minutes=1)
+    moment = start
+    ticks = [task_scheduler.tick(moment := start + timedelta(seconds=seconds)) for seconds in (0, 20, 25, 49, 50)]
+    assert ["minutely" in names for names in ticks] == [True, True, False, False, True]
 
 
 def test_what_failed_as_the_store_was_locked_is_run_again_in_a_moment(

@@ -35,7 +35,7 @@ from settings import Settings
 from tests.test_landing import pending
 from tests.test_locked_store import hold_write_lock
 from tickets.lifecycle import transitions
-from tickets.operations import health, incidents, local_checks, start_grace, store_checks, task_checks
+from tickets.operations import health, incidents, local_checks, root_causes, start_grace, store_checks, task_checks
 from tickets.operations.health_check import HealthCheck
 from tickets.runs import claims, runtime
 from tickets.schedule import task_files, tasks
@@ -105,6 +105,36 @@ def test_a_silent_scheduler_is_named_and_what_it_explains_is_folded_under_it(ali
         "The scheduler was last seen 60 min ago, so no scheduled tasks run. Restart"
     )
     assert {check.name for check in report.causes[0].explains} == set(INTERVAL_TASKS)
+
+
+def test_every_task_is_folded_under_what_keeps_all_of_them_from_running(engine: Engine, tmp_path: Path) -> None:
+    """A person's task may be called like a check, and was named beside the scheduler that did not start it."""
+    assert set(task_files.list_names(task_files.SHIPPED_TASKS)) == root_causes.TASKS
+    settings = Settings(home=tmp_path)
+    settings.tasks_dir.mkdir()
+    head = "schedule: '*/5 * * * *'\ncommand: [make]\nenabled: true\ndescription: Test"
+    (settings.tasks_dir / "disk.md").write_text(f"---\n{head}\n---\n")
+    with writing(engine) as session:
+        tasks.record_heartbeat(session, tasks.SCHEDULER, "ok")
+        tasks.record_heartbeat(session, "disk", "failed", summary={"error": "no rule"})
+        checks = task_checks.check_tasks(session, settings, tmp_path / "none", just_started=False)
+    [own] = [check for check in checks if not check.ok]
+    assert (own.name, own.rank) == ("task disk", 1)
+    for cause in ("disk", "settings", "writes", "scheduler", "run-folders"):
+        report = health.build_report([HealthCheck(cause, FAILED, "It is wrong."), own])
+        assert [(root.check.name, root.explains) for root in report.causes] == [(cause, (own,))]
+    report = health.build_report([HealthCheck("git", FAILED, "It is wrong."), own])
+    assert len(report.causes) == 2
+
+
+def test_a_warning_that_has_an_incident_of_its_own_opens_no_second_one(alive: Engine, tmp_path: Path) -> None:
+    for summary, count in (({"oversized": 1, tasks.HAS_ENTRY: True}, 0), ({"oversized": 1}, 1)):
+        with writing(alive) as session:
+            tasks.record_outcome(session, "mc-auto-review", "warning", summary)
+        assert len(examine(alive, tmp_path).causes) == count
+    with writing(alive) as session:
+        tasks.record_outcome(session, "mc-auto-review", "failed", {tasks.HAS_ENTRY: True})
+    assert len(examine(alive, tmp_path).causes) == 1, "a failure is always named"
 
 
 def test_a_warning_explains_no_failure() -> None:
@@ -212,6 +242,17 @@ def test_a_running_task_may_take_its_timeout(alive: Engine, tmp_path: Path) -> N
     with writing(alive) as session:
         tasks.record_heartbeat(session, "scheduler", "ok", '{"running": ["probe-agents"]}')
     assert examine(alive, tmp_path).verdict == "working"
+
+
+def test_a_timer_counts_its_interval_from_the_end_of_the_last_run(alive: Engine, tmp_path: Path) -> None:
+    """Five minutes of `OnUnitInactiveSec` may pass the minute of the task's line by almost five minutes."""
+    settings = Settings(home=tmp_path, scheduler=False)
+    for age, is_ok in ((295, True), (330, True), (420, False)):
+        with writing(alive) as session:
+            ran = {"ts": now() - timedelta(seconds=age)}
+            session.execute(update(Heartbeat).where(Heartbeat.check == "queue-reaper").values(**ran))
+            checks = task_checks.check_tasks(session, settings, task_files.SHIPPED_TASKS, just_started=False)
+        assert [check.ok for check in checks if check.name == "queue-reaper"] == [is_ok], age
 
 
 def test_a_task_that_a_person_disabled_is_named_with_what_is_not_done(alive: Engine, tmp_path: Path) -> None:

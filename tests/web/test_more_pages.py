@@ -151,6 +151,21 @@ def test_the_history_of_a_task_shows_its_output(browser: FlaskClient, store: Eng
     assert "&lt;disk full&gt;" in markup and "exit 3" in markup and ">manual" in markup
 
 
+@pytest.mark.parametrize(
+    ("summary", "words"),
+    [
+        ({"reason": "dispatch is paused: a release"}, "Skipped: <bdi>dispatch is paused: a release</bdi>"),
+        ({"held_by": "pid 4 on <host>"}, "Skipped: <bdi>pid 4 on &lt;host&gt; is doing the same work</bdi>"),
+        ({}, "Skipped</span>"),
+    ],
+)
+def test_a_skipped_run_says_why(browser: FlaskClient, store: Engine, summary: dict[str, Any], words: str) -> None:
+    with writing(store) as session:
+        tasks.record_run(session, "backup", Trigger.TIMER, TaskOutcome.SKIPPED, now(), summary=summary)
+    assert words in text(browser, "/tasks/backup")
+    assert "already running" not in text(browser, "/tasks")
+
+
 def test_a_persons_task_is_previewed_created_and_edited_and_a_shipped_one_is_not(
     browser: FlaskClient, store: Engine, settings: Settings
 ) -> None:

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
+import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
 
+import auth
 from database import reading, writing
+from jobs import job_context
 from settings import Settings
 from tickets.alerts import telegram_log, telegram_pairing
+from tickets.shared import lookup
 
-from ..telegram_server import TOKEN
+from ..jobs.test_telegram import ANN, Setup
+from ..telegram_server import TOKEN, serve_bot
+from ..test_alerts import collect, open_channel
+from .conftest import OWN_PAGE, csrf_token
 from .test_alerts import post
 
 GROUP = -1001234
+TRIALS = int(os.environ.get("MC_ANSWER_TRIALS", "20"))
+"""More of them: `MC_ANSWER_TRIALS=200 bin/test tests/web/test_telegram.py`."""
 
 
 def test_a_bot_is_set_up_and_an_account_is_paired_and_removed(
@@ -50,3 +66,52 @@ def test_a_bot_is_set_up_and_an_account_is_paired_and_removed(
     assert post(browser, "/settings/alerts/telegram/people/11/remove", {})[0] == 404
     with reading(engine) as session:
         assert telegram_pairing.list_people(session) == [] == telegram_pairing.list_chats(session)
+
+
+@pytest.mark.both_databases
+def test_of_a_form_a_notification_and_a_button_at_once_exactly_one_answers(
+    app: Flask, browser: FlaskClient, engine: Engine, settings: Settings
+) -> None:
+    """Through the places themselves: the form of the ticket's page, the route of the service worker, the bot's handler."""
+    cookie = browser.get_cookie(auth.get_cookie_name(settings))
+    phone = app.test_client()
+    phone.set_cookie(auth.get_cookie_name(settings), cookie.value if cookie else "")
+    form, note = ({"csrf": csrf_token(client)} for client in (browser, phone))
+    for name in ("telegram", "push"):
+        open_channel(engine, name)
+    with serve_bot() as server:
+        server.add_chat(ANN)
+        context = job_context.build_context(settings.model_copy(update={"telegram_api_url": server.url}), engine)
+        setup = Setup(context, server)
+        setup.pair(ANN, ANN)
+        handler = setup.build_handler()
+        for _ in range(TRIALS):
+            ticket_id, alert = setup.send_question("Yes", "No")
+            collect(engine, "push")
+            with reading(engine) as session:
+                ticket = lookup.get_ticket(session, ticket_id)
+            press = server.press(ANN, server.messages[-1].buttons["Yes"])
+            fields = form | {"version": str(ticket.version), "choice-0": "No"}
+            page, push, _ = call_at_once(
+                partial(browser.post, f"/ticket/{ticket.identifier}/answer", data=fields, headers=OWN_PAGE),
+                partial(phone.post, "/alerts/answer", data=note | {"key": alert.key, "choice": "2"}, headers=OWN_PAGE),
+                partial(handler.handle, press),
+            )
+            results = (page.status_code, push.status_code, server.list_answers()[-1])
+            assert set(results[:2]) <= {303, 200, 409}
+            assert [results[0] == 303, results[1] == 200, results[2] == f"{alert.ticket}: Yes"].count(True) == 1, (
+                results
+            )
+            assert [move for move, _ in setup.list_moves(ticket_id)].count("answer") == 1
+
+
+def call_at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """Make calls in threads of their own, which begin together, and return their results in this order."""
+    together = threading.Barrier(len(calls))
+
+    def call(function: Callable[[], Any]) -> Any:
+        together.wait()
+        return function()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(call, calls))

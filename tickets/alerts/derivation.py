@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
-from models import AlertKind, Priority, Project, Ticket, TicketEvent, TicketStatus
+from models import AlertKind, Priority, Project, ReviewAssessment, Ticket, TicketEvent, TicketStatus
 from protocol import ApprovalPayload, EventType, Question
 from tickets.conversation import timeline
 from tickets.dispatch.budgets import SCOPE_LABELS, BudgetScope, format_amount
-from tickets.shared import events, payloads
+from tickets.shared import events, payloads, runtime_flags
 from tickets.shared.canary import IS_ORDINARY_TICKET
 
 from .alert import (
@@ -36,7 +36,10 @@ S = TicketStatus
 
 @dataclass(frozen=True, slots=True)
 class WatchedEvent:
-    """An event that may begin or settle an alert, with what is needed of its ticket."""
+    """An event that may begin or settle an alert, with what is needed of its ticket.
+
+    `is_routine`: the ticket is the inbox's own or that of a reviewer, whose ends a loop settles without people.
+    """
 
     id: int
     event_type: str
@@ -49,6 +52,7 @@ class WatchedEvent:
     title: str
     is_urgent: bool
     project: str | None
+    is_routine: bool
 
     @property
     def path(self) -> str:
@@ -78,8 +82,10 @@ class Derivation:
 def list_events(session: Session, cursor: int) -> tuple[int, list[WatchedEvent]]:
     """List the next events after a cursor that may begin or settle alerts, and return the cursor after them."""
     last_id = events.get_last_id(session)
+    is_review = exists().where(ReviewAssessment.ticket_id == TicketEvent.ticket_id)
+    is_routine = or_(is_review, TicketEvent.ticket_id == runtime_flags.get_inbox_ticket(session))
     query = (
-        select(TicketEvent, Ticket.identifier, Ticket.title, Ticket.priority, Project.slug)
+        select(TicketEvent, Ticket.identifier, Ticket.title, Ticket.priority, Project.slug, is_routine)
         .outerjoin(Ticket, Ticket.id == TicketEvent.ticket_id)
         .outerjoin(Project, Project.id == Ticket.project_id)
         .where(TicketEvent.id > cursor, TicketEvent.event_type.in_(DERIVATIONS), IS_ORDINARY_TICKET)
@@ -91,9 +97,14 @@ def list_events(session: Session, cursor: int) -> tuple[int, list[WatchedEvent]]
 
 
 def _build_event(
-    row: TicketEvent, identifier: str | None, title: str | None, priority: Priority | None, project: str | None
+    row: TicketEvent,
+    identifier: str | None,
+    title: str | None,
+    priority: Priority | None,
+    project: str | None,
+    is_routine: bool | None,
 ) -> WatchedEvent:
-    place = (row.ticket_id, identifier, title or "", priority is Priority.URGENT, project)
+    place = (row.ticket_id, identifier, title or "", priority is Priority.URGENT, project, bool(is_routine))
     return WatchedEvent(row.id, row.event_type, row.payload_json, row.actor, row.seq, row.run_id, *place)
 
 
@@ -152,7 +163,8 @@ def _derive_move(event: WatchedEvent) -> Derivation:
         return Derivation()
     words = SETTLING_WORDS.get(move, "Moved by {actor}.").format(actor=event.actor)
     settlement = Settlement(name_ticket_subject(event.ticket_id), words)
-    build = None if move == "approve" and target == S.IN_REVIEW else BUILDERS_BY_STATE.get(str(target))
+    is_silent = (move == "approve" and target == S.IN_REVIEW) or (event.is_routine and target in ROUTINE_ENDS)
+    build = None if is_silent else BUILDERS_BY_STATE.get(str(target))
     return Derivation(build(event) if build else None, settlement)
 
 
@@ -197,6 +209,9 @@ BUILDERS_BY_STATE: dict[str, Callable[[WatchedEvent], Alert]] = {
     S.BLOCKED: _build_blocked_alert,
     S.DONE: _build_done_alert,
 }
+
+ROUTINE_ENDS = frozenset({S.DONE, S.BLOCKED})
+"""States of the inbox's ticket and of reviewers' tickets that loops settle. An incident tells where they cannot."""
 
 
 def _read_mapping(value: Any) -> Mapping[str, Any]:

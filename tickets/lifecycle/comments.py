@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import bindparam, func, insert, select
@@ -48,10 +49,12 @@ def write(
     return TicketComment(id=number, seq=seq, **values)
 
 
-def count_send_backs(session: Session, ticket_id: int, by: ActorKind) -> int:
-    """Count the change requests by actors of this kind since the last comment of a person."""
+def count_send_backs(
+    session: Session, ticket_id: int, by: ActorKind, kinds: Collection[CommentKind] = (CommentKind.FEEDBACK,)
+) -> int:
+    """Count the change requests, or other comments, by actors of this kind since the last comment of a person."""
     mine = TicketComment.ticket_id == ticket_id
     last_seq = select(func.max(TicketComment.seq)).where(mine, TicketComment.author_kind == ActorKind.HUMAN)
     since = session.scalar(last_seq) or 0
-    conditions = (TicketComment.kind == CommentKind.FEEDBACK, TicketComment.author_kind == by)
+    conditions = (TicketComment.kind.in_(kinds), TicketComment.author_kind == by)
     return session.scalar(select(func.count()).where(mine, TicketComment.seq > since, *conditions)) or 0

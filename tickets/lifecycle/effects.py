@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from models import UNRANKED, ActorKind, Failure, Gate, Ticket, TicketStatus, WakeKind
+from models import UNRANKED, ActorKind, CommentKind, Failure, Gate, Ticket, TicketStatus, WakeKind
 from tickets.shared import rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Forbidden, Invalid
@@ -28,10 +28,13 @@ from tickets.shared.rights import Act
 from tickets.team.evidence_policy import Stage
 from tickets.workflow import evidence, landing, ticket_phases, wake_conditions
 
+from . import comments
 from .column_values import column_values
 
 S = TicketStatus
 Effect = Callable[[Session, Ticket, MoveInput, Actor], dict[str, Any]]
+MAX_ORCHESTRATOR_ROUNDS = 10
+"""Answers and change requests of the orchestrator without a person's comment in between, so that two agents do not talk for ever."""
 RETRIES_RESET = {"attempts": 0, "faults": 0, "last_failure": None, "failure_reason": None}
 LIMIT_REASONS = (f"{Failure.USAGE_LIMIT.value}: ", f"{Failure.RATE_LIMIT.value}: ")
 RESET_BY_EVERY_MOVE = dict.fromkeys(
@@ -77,8 +80,20 @@ def _release(_session: Session, _ticket: Ticket, facts: MoveInput, _actor: Actor
     return {"not_before": facts.not_before} if isinstance(facts, ReleaseInput) else {}
 
 
-def _resume(_session: Session, _ticket: Ticket, _facts: MoveInput, _actor: Actor) -> dict[str, Any]:
+def _resume(session: Session, ticket: Ticket, _facts: MoveInput, actor: Actor) -> dict[str, Any]:
+    if actor.kind is ActorKind.ORCHESTRATOR:
+        _require_person_after_rounds(session, ticket, actor)
     return {"resume": True, **RETRIES_RESET}
+
+
+def _require_person_after_rounds(session: Session, ticket: Ticket, actor: Actor) -> None:
+    """Raise `Forbidden` where the orchestrator has sent a ticket on so often that a person is to look at it."""
+    kinds = (CommentKind.ANSWER, CommentKind.FEEDBACK)
+    if comments.count_send_backs(session, ticket.id, ActorKind.ORCHESTRATOR, kinds) >= MAX_ORCHESTRATOR_ROUNDS:
+        words = (
+            f"{actor.name} has sent {ticket.identifier} on {MAX_ORCHESTRATOR_ROUNDS} times since a person commented."
+        )
+        raise Forbidden(f"{words} A person decides: fail the item and say what is open.")
 
 
 def _submit(session: Session, ticket: Ticket, _facts: MoveInput, _actor: Actor) -> dict[str, Any]:

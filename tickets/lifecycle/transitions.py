@@ -119,6 +119,10 @@ def _find_parent(session: Session, body: NewTicket, actor: Actor) -> int | None:
 
 def _choose_status(session: Session, body: NewTicket, actor: Actor) -> TicketStatus:
     """Return the initial state, which is triage for tickets of a run: agents start no work or command of their own accord."""
+    if (
+        actor.run_id and events.count_events(session, actor.run_id, "ticket_created") >= MAX_TICKETS_PER_RUN
+    ):  # it is in a loop
+        raise Forbidden(f"A run may create at most {MAX_TICKETS_PER_RUN} tickets. Put the rest into your report.")
     if actor.kind is not ActorKind.RUN:
         return S(body.status)
     restricted = {"status": body.status != "inbox", "relationships": body.relationships}
@@ -129,8 +133,6 @@ def _choose_status(session: Session, body: NewTicket, actor: Actor) -> TicketSta
         raise Forbidden(
             f"A run creates tickets for triage. Only a person may set {' and '.join(forbidden)}.", fields=forbidden
         )
-    if events.count_events(session, actor.run_id, "ticket_created") >= MAX_TICKETS_PER_RUN:  # it is in a loop
-        raise Forbidden(f"A run may create at most {MAX_TICKETS_PER_RUN} tickets. Put the rest into your report.")
     return S.INBOX
 
 
@@ -180,6 +182,8 @@ def transition(
         stop_live_run(session, live, STOP_CODES[definition.name], f"{actor.name}: {definition.name}", actor)
     if updated.status is S.DONE:
         complete_parent(session, updated)
+    elif updated.status is S.CANCELLED:
+        _return_parent(session, updated, actor)
     return updated
 
 
@@ -194,6 +198,18 @@ def complete_parent(session: Session, ticket: Ticket) -> None:
     if group.parent.status not in TERMINAL:
         note = f"{ticket.identifier}, the attempt of {ticket.assigned_to or 'nobody'}, is done."
         transition(session, group.parent.id, "adopt", MISSION_CONTROL, note=note)
+
+
+def _return_parent(session: Session, ticket: Ticket, actor: Actor) -> None:
+    """Block the parent of attempts that were all cancelled for a person, as no attempt completes it any more."""
+    group = attempts.find_group(session, ticket.id)
+    if group is None or not group.is_cancelled or group.parent.status is not S.WAITING:
+        return
+    parent = transition(session, group.parent.id, "wake", MISSION_CONTROL)
+    if parent.status is S.INBOX:
+        transition(session, parent.id, "triage", MISSION_CONTROL)
+    if parent.status is not S.BLOCKED:
+        transition(session, parent.id, "block", MISSION_CONTROL, **attempts.build_return_block(actor))
 
 
 STATE = select(Ticket.identifier, Ticket.status).where(Ticket.id == bindparam("ticket"))

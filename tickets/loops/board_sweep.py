@@ -92,6 +92,9 @@ HAS_REPOSITORY = exists().where(Run.ticket_id == Ticket.id, Run.repository.is_no
 HAS_COMMITS = exists().where(
     Evidence.ticket_id == Ticket.id, Evidence.kind == "commit", Evidence.status == EvidenceStatus.OK
 )
+HAS_CHECK = exists().where(
+    Evidence.ticket_id == Ticket.id, Evidence.kind == "check", Evidence.status == EvidenceStatus.OK
+)
 RUNNABLE = select(Agent.name).where(Agent.runnable == true(), Agent.profile.is_not(None))
 
 CONDITIONS = (
@@ -197,8 +200,14 @@ class DoneWork:
 def list_done(session: Session, host: str, *missing: ColumnElement[bool]) -> list[DoneWork]:
     """List the verified work of tickets done lately on this host that fulfil conditions, the newest first."""
     since = now() - timedelta(days=VERIFIED_DAYS)
-    conditions = (Ticket.status == TicketStatus.DONE, Ticket.closed > since, IS_ORDINARY_TICKET, HAS_COMMITS, *missing)
-    query = select(Ticket).where(*conditions).order_by(Ticket.closed.desc(), Ticket.id.desc()).limit(MAX_CANDIDATES)
+    is_here = exists().where(Run.ticket_id == Ticket.id, Run.host == host)
+    conditions = (Ticket.status == TicketStatus.DONE, Ticket.closed > since, IS_ORDINARY_TICKET, HAS_COMMITS, is_here)
+    query = (
+        select(Ticket)
+        .where(*conditions, *missing)
+        .order_by(Ticket.closed.desc(), Ticket.id.desc())
+        .limit(MAX_CANDIDATES)
+    )
     candidates = (_load_work(session, ticket) for ticket in session.scalars(query).all())
     return [work for work in candidates if work and work.run.host == host]
 
@@ -213,7 +222,7 @@ def list_recheck_candidates(session: Session, host: str) -> list[DoneWork]:
     rechecked = exists().where(
         TicketEvent.ticket_id == Ticket.id, TicketEvent.event_type == RECHECKED, TicketEvent.ts >= Ticket.closed
     )
-    return [work for work in list_done(session, host, ~rechecked, ~has_item(EVIDENCE)) if work.has_check]
+    return [work for work in list_done(session, host, HAS_CHECK, ~rechecked, ~has_item(EVIDENCE)) if work.has_check]
 
 
 def _load_work(session: Session, ticket: Ticket) -> DoneWork | None:

@@ -12,13 +12,17 @@ from sqlalchemy.orm import Session
 from models import InboxItem, InboxState, Incident, format_clock, now
 from redaction import SHAPES
 from tickets.operations import inbox_items, incident_tracking, incidents
+from tickets.operations.health_check import format_count
 from tickets.operations.inbox_items import NewItem
 from tickets.shared.actors import Actor
+from tickets.shared.errors import ConflictError
 
 MAX_CONDITIONS = 50
 """Conditions of one kind in one pass, the oldest first."""
 MAX_TITLE_CHARACTERS = 200
 RAISED, FILED, CLOSED = "raised", "filed", "closed"
+REFUSED = "refused"
+"""Counts the items that were not filed, as the inbox is full. Their incidents are raised all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ def format_title(text: str) -> str:
 def record_observation(session: Session, observation: Observation, actor: Actor) -> Counter[str]:
     """Raise or refresh the incident of each condition, file an item for each new one, and close what is gone.
 
-    Returns how many incidents were raised and closed, and how many items were filed. The actor's name is the items' kind.
+    Returns how many incidents were raised and closed, and how many items were filed or refused. The actor's name is the
+    items' kind.
     """
     counts: Counter[str] = Counter()
     open_incidents = {row.fingerprint: row for row in incident_tracking.list_open(session)}
@@ -76,8 +81,7 @@ def record_observation(session: Session, observation: Observation, actor: Actor)
     newest_items = inbox_items.load_newest_items(session, [incident.id for incident in incident_by_condition.values()])
     for condition, incident in incident_by_condition.items():
         if _needs_item(condition, incident, newest_items):
-            _file_item(session, condition, incident, actor)
-            counts[FILED] += 1
+            counts[_file_item(session, condition, incident, actor)] += 1
     counts[CLOSED] += _close_past(session, observation, open_incidents, actor)
     return +counts
 
@@ -111,14 +115,25 @@ def _needs_item(condition: Condition, incident: Incident, newest_items: Mapping[
     return is_settled and item.created < (condition.since or incident.opened)
 
 
-def _file_item(session: Session, condition: Condition, incident: Incident, actor: Actor) -> None:
+def _file_item(session: Session, condition: Condition, incident: Incident, actor: Actor) -> str:
+    """File the item of a condition, and return as what it counts."""
     item = NewItem(
         kind=actor.name,
         title=format_title(condition.title),
         body=condition.advice,
         ticket=str(condition.ticket_id) if condition.ticket_id else None,
     )
-    inbox_items.file_item(session, item, actor, incident_id=incident.id)
+    try:
+        inbox_items.file_item(session, item, actor, incident_id=incident.id)
+    except ConflictError:  # raised before anything is written
+        return REFUSED
+    return FILED
+
+
+def take_refusals(counts: Counter[str]) -> list[str]:
+    """Take the items that were not filed out of the counts, and describe them as a problem."""
+    count = counts.pop(REFUSED, 0)
+    return [f"The inbox is full, so this was not filed: {format_count(count, 'item')}"] if count else []
 
 
 def _close_past(

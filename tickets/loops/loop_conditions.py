@@ -64,7 +64,7 @@ def find_skipping_tasks(session: Session, settings: Settings) -> Observation:
     conditions = []
     for name in names:
         summary = tasks.read_summary(beats[name]) if name in beats else {}
-        reason = summary.get("reason") or summary.get("held_by") or "no reason was given"
+        reason = tasks.describe_skip(summary) or "no reason was given"
         title = format_title(f"The task {name} has done nothing for {settings.operator.skipped_hours} h: {reason}")
         conditions.append(Condition(f"{SKIPPING_PREFIX}{name}", title, "See its runs on the Tasks page."))
     return Observation(SKIPPING_PREFIX, conditions)

@@ -13,12 +13,12 @@ from typing import Any
 from sqlalchemy import and_, delete, false, select
 from sqlalchemy.orm import Session
 
-from models import ActorKind, Priority, Ticket, TicketEvent, TicketStatus, TriageNote, now
+from models import ActorKind, Priority, Run, Ticket, TicketEvent, TicketStatus, TriageNote, now
 from settings import Triage
 from tickets.lifecycle import editing, inbox, schemas, transitions
 from tickets.operations import inbox_items
 from tickets.operations.inbox_items import NewItem
-from tickets.shared import events, lookup
+from tickets.shared import events, lookup, runtime_flags
 from tickets.shared.actors import Actor
 from tickets.shared.inputs import EditTicket
 from tickets.shared.word_rules import WordRule, find_values
@@ -116,8 +116,7 @@ def triage_ticket(session: Session, ticket_id: int, triage: Triage) -> TriageRes
 
 def _note_undecided(session: Session, ticket: Ticket, decision: TriageDecision, triage: Triage) -> TriageResult:
     _note(session, ticket, "ticket_triage_undecided", decision.describe())
-    if triage.file_undecided:
-        _file_item(session, ticket, decision.describe())
+    if triage.file_undecided and _file_item(session, ticket, decision.describe()):
         return TriageResult.FILED
     return TriageResult.EDITED if decision.edits else TriageResult.UNDECIDED
 
@@ -128,10 +127,21 @@ def _note(session: Session, ticket: Ticket, event_type: str, reason: str, owner:
     events.append(session, ticket.id, event_type, {"owner": owner, "reason": reason}, ACTOR)
 
 
-def _file_item(session: Session, ticket: Ticket, body: str) -> None:
+def _file_item(session: Session, ticket: Ticket, body: str) -> bool:
+    """File an item about a ticket. False where the orchestrator created the ticket, as the item would start it again."""
+    if _is_from_orchestrator(session, ticket):
+        return False
     title = f"Triage {ticket.identifier}: {ticket.title}"[:MAX_TITLE_LENGTH]
     item = NewItem(kind=inbox.TRIAGE, title=title, body=body, ticket=ticket.identifier)
     inbox_items.file_item(session, item, ACTOR)
+    return True
+
+
+def _is_from_orchestrator(session: Session, ticket: Ticket) -> bool:
+    """Return whether the orchestrator created the ticket, by the log."""
+    created = (TicketEvent.ticket_id == ticket.id, TicketEvent.event_type == "ticket_created")
+    by_run = TicketEvent.run_id.in_(select(Run.id).where(Run.ticket_id == runtime_flags.get_inbox_ticket(session)))
+    return session.execute(select(TicketEvent.id).where(*created, by_run)).first() is not None
 
 
 def _is_from_run(session: Session, ticket: Ticket) -> bool:

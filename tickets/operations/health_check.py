@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 
 from models import HealthStatus
 
+OWN_TASK_PREFIX = "task "
+"""Beginning of the name of the check of a person's own task, which may be called like any other check."""
 RANKS = {HealthStatus.OK: 0, HealthStatus.WARNING: 1, HealthStatus.FAILED: 2}
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from models import now
 
-from .health_check import HealthCheck
+from .health_check import OWN_TASK_PREFIX, HealthCheck
 
 TASKS = frozenset(
     {
@@ -29,6 +29,7 @@ TASKS = frozenset(
         "triage-untriaged",
     }
 )
+"""The shipped tasks. A test holds them equal to the files in `tasks/`."""
 PROGRAMS = TASKS | {"scheduler", "check-age"}
 WORK = frozenset({"runs", "messages", "landings", "check-ins", "outcomes", "canary"})
 
@@ -42,7 +43,8 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "supervision": PROGRAMS | WORK,
     "scheduler": PROGRAMS | WORK,
     "tmux": frozenset({"ticket-pickup", "queue-reaper", "canary", "outcomes", "runs"}),
-    "git": frozenset({"ticket-pickup", "landing", "canary", "outcomes", "landings", "probe-agents", "operator"}),
+    "git": frozenset({"ticket-pickup", "landing", "canary", "outcomes", "landings", "probe-agents", "operator"})
+    | {"mc-auto-review", "orchestrator-board-sweep"},
     "check-age": frozenset({"health-check"}),
     "dispatch": frozenset({"canary"}),
     "ticket-pickup": frozenset({"canary", "runs", "messages"}),
@@ -50,7 +52,7 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "landing": frozenset({"landings"}),
     "agents": frozenset({"outcomes"}),
 }
-"""For each check the ones that follow from it, the deepest cause first."""
+"""For each check the ones that follow from it, the deepest cause first. One that explains all tasks explains people's own."""
 
 
 RECOVERY = timedelta(minutes=2)
@@ -59,16 +61,22 @@ MIN_PRECEDENCE = timedelta(seconds=5)
 """How much longer than the end of its cause a check must be wrong, as first results come at almost the same time."""
 
 
+def _follows_from(check: HealthCheck, cause: str) -> bool:
+    """Return whether a check may be wrong because of a cause."""
+    names = EXPLAINS.get(cause, frozenset())
+    return check.name in names or (check.name.startswith(OWN_TASK_PREFIX) and names >= TASKS)
+
+
 def list_recovering(checks: Sequence[HealthCheck]) -> list[HealthCheck]:
     """List the causes that were right again moments ago, as checks as bad as what they had explained and is still wrong."""
     recovering = []
     for cause in checks:
         if cause.ok and cause.since is not None and now() - cause.since < RECOVERY:
-            names, limit = EXPLAINS.get(cause.name, frozenset()), cause.since - MIN_PRECEDENCE
+            limit = cause.since - MIN_PRECEDENCE
             effects = [
                 check
                 for check in checks
-                if not check.ok and check.name in names and check.since and check.since < limit
+                if not check.ok and _follows_from(check, cause.name) and check.since and check.since < limit
             ]
             if effects:
                 text = f"The check {cause.name} passes again. What it had prevented follows within two minutes."
@@ -86,7 +94,7 @@ def find_explanations(wrong: Sequence[HealthCheck]) -> dict[HealthCheck, HealthC
     for name in EXPLAINS:
         if cause := by_name.get(name):
             root = explanations.get(cause, cause)
-            effects = (effect for effect in wrong if effect.name in EXPLAINS[name] and effect not in (cause, root))
+            effects = (effect for effect in wrong if _follows_from(effect, name) and effect not in (cause, root))
             explanations |= {
                 effect: root for effect in effects if effect not in explanations and cause.rank >= effect.rank
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from tickets.schedule import cron, tasks
 from tickets.schedule.cron import Task, TaskFolder
 from tickets.shared import runtime_flags
 
-from .health_check import HealthCheck, format_span
+from .health_check import OWN_TASK_PREFIX, HealthCheck, format_span
 
 SCHEDULER_LIMIT = timedelta(seconds=90)
 LATE_LIMIT = timedelta(seconds=60)
@@ -41,15 +42,20 @@ def check_tasks(session: Session, settings: Settings, folder: Path, *, just_star
     ):  # the scheduler reports problems with the other files
         beat, decision = beats.get(task.name), decisions.get(task.name)
         if not (decision.enabled if decision else task.head.enabled):
-            checks.append(_check_disabled(task, decision))
+            checks.append(_name_check(task, _check_disabled(task, decision)))
         else:
             start = beat.ts if beat else max(first, task.added)
             start = start if task.is_shipped else max(start, task.added)  # a person may have changed its line
             start = max(start, decision.changed) if decision else start
             is_made_up = task.head.catch_up is not CatchUp.SKIP
             is_late = not just_started and is_made_up and _is_late(task, start, settings, task.name in running)
-            checks.append(_check_task(task, beat, start, is_late))
+            checks.append(_name_check(task, _check_task(task, beat, start, is_late)))
     return checks
+
+
+def _name_check(task: Task, check: HealthCheck) -> HealthCheck:
+    """Name the check of a person's own task so that it is no other check's."""
+    return check if task.is_shipped else replace(check, name=f"{OWN_TASK_PREFIX}{task.name}")
 
 
 def check_scheduler(session: Session) -> HealthCheck:
@@ -93,10 +99,17 @@ def _is_late(task: Task, start: datetime, settings: Settings, is_running: bool) 
     moment = now()
     if start > moment + LATE_LIMIT:
         return True  # the clock was set back
-    offset = cron.choose_offset(settings.instance) if settings.scheduler else timedelta()
-    due = cron.find_next_time(task, start, settings.zone, offset)
+    due = _find_due(task, start, settings)
     allowance = timedelta(seconds=task.head.timeout) if is_running else LATE_LIMIT
     return moment > due + max(allowance, LATE_LIMIT)
+
+
+def _find_due(task: Task, start: datetime, settings: Settings) -> datetime:
+    """Find when a task is due after `start`. The timers of systemd count its interval from the end of its last run."""
+    if settings.scheduler:
+        return cron.find_next_time(task, start, settings.zone, cron.choose_offset(settings.instance))
+    due = cron.find_next_time(task, start, settings.zone)
+    return start + (cron.find_next_time(task, due, settings.zone) - due) if task.is_interval else due
 
 
 def _check_disabled(task: Task, decision: TaskState | None) -> HealthCheck:
@@ -123,6 +136,8 @@ def _check_task(task: Task, beat: Heartbeat | None, start: datetime, is_late: bo
         return HealthCheck(task.name, wrong, text, "Stop that process if it hangs.")
     if beat.status == HealthStatus.OK:
         return HealthCheck(task.name, HealthStatus.OK, f"ran {age} ago")
+    if beat.status == HealthStatus.WARNING and tasks.read_summary(beat).get(tasks.HAS_ENTRY):
+        return HealthCheck(task.name, HealthStatus.OK, f"ran {age} ago, and left something to a person")
     hindered_since = tasks.find_time(beat, tasks.HINDERED_SINCE)
     if hindered_since and now() - hindered_since < HINDERED_LIMIT:
         return HealthCheck(task.name, HealthStatus.OK, f"was hindered {age} ago, and is about to run again")

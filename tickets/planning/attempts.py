@@ -23,6 +23,8 @@ from tickets.workflow.attempts import AttemptGroup
 
 MIN_ATTEMPTS, MAX_ATTEMPTS = 2, 3
 STARTING_STATES = frozenset({TicketStatus.INBOX, TicketStatus.TODO, TicketStatus.WAITING})
+RETRY_STATES = STARTING_STATES | {TicketStatus.BLOCKED}
+"""States of a ticket whose attempts were all cancelled, from which others may be started."""
 COPIED_FIELDS = ("title", "description", "priority", "project", "tags")
 
 
@@ -70,11 +72,12 @@ def _resolve_agents(session: Session, body: StartAttempts) -> list[str]:
 
 def _find_obstacle(ticket: Ticket, live: Run | None, group: AttemptGroup | None) -> str | None:
     """Return why several attempts at a ticket cannot be started, None when they can."""
-    if ticket.status not in STARTING_STATES or live is not None:
+    is_tried_again = group is not None and group.parent.id == ticket.id and group.is_cancelled
+    if live is not None or ticket.status not in (RETRY_STATES if is_tried_again else STARTING_STATES):
         return "work on it has begun. Create a new ticket for it"
     if ticket.phase:
         return "it has phases, which have agents of their own"
-    return "it has attempts already, or is one" if group else None
+    return "it has attempts already, or is one" if group and not is_tried_again else None
 
 
 def _create_attempt(session: Session, parent: Ticket, agent: str, actor: Actor) -> Ticket:

@@ -46,6 +46,7 @@ SUBMITTED = (
         Project.reviewer.is_not(None),
         Project.archived == false(),
         Run.base_sha.is_not(None),
+        Run.base_sha != BranchState.head_sha,
         Run.host == bindparam("host"),
         ~IS_REVIEWED,
         ~exists().where(ReviewAssessment.ticket_id == Ticket.id),

@@ -8,14 +8,17 @@ from sqlalchemy.orm import Session
 
 from models import ActorKind, Gate, Outcome, Run, Ticket
 from protocol import PLAN_QUESTION, PLAN_SUMMARY
+from redaction import cut_text
 from tickets.lifecycle import comments
 from tickets.lifecycle.transitions import transition
 from tickets.planning import plans
+from tickets.shared import payloads
 from tickets.shared.actors import Actor
 from tickets.team.evidence_policy import Stage
 from tickets.workflow import evidence, ticket_phases
 from tickets.workflow.ticket_phases import SUBMITTED_OUTCOMES
 
+MAX_QUESTION_BYTES = 8000
 MAX_SEND_BACKS = 3
 """Maximum number of send-backs without a person's comment in between, so that programs do not loop for ever."""
 
@@ -37,11 +40,17 @@ def _choose_move(
 ) -> tuple[str, dict[str, Any]]:
     words = summary.strip()
     if verdict == Outcome.QUESTION:
-        return "ask", {"question": question, "body": words or "The agent asks a question."}
+        return "ask", {"question": question, "body": words or _compose_question(question)}
     if verdict == Outcome.CHANGES and _can_send_back(session, ticket):
         return "send_back", {"body": words or "The agent asks for changes without saying which."}
     move = "complete" if verdict == Outcome.DONE and can_complete(session, run, ticket) else "submit"
     return move, {"note": summary or None}
+
+
+def _compose_question(question: dict[str, Any]) -> str:
+    """Compose the text of a question that came without a summary, which alerts and lists show."""
+    texts = [entry.text.strip() for entry in payloads.read_questions(question)] if question else []
+    return cut_text("\n".join(filter(None, texts)), MAX_QUESTION_BYTES) or "The agent asks a question."
 
 
 def find_obstacle(session: Session, run: Run, ticket: Ticket, verdict: str) -> str | None:

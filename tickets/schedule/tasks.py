@@ -25,6 +25,8 @@ RUN_REQUESTED = "task_run_requested"
 SCHEDULER = "scheduler"
 REPEAT = "repeat"
 """Key in the summary of a failed run that may succeed in a moment."""
+HAS_ENTRY = "has_entry"
+"""Key in the summary of a warning of which an incident or a review on its ticket tells already."""
 SKIPPED_SINCE = "skipped_since"
 """Key in the detail of a heartbeat: since when every run of the task was skipped, as another program did its work."""
 HINDERED_SINCE = "hindered_since"
@@ -188,6 +190,12 @@ def read_texts(beat: Heartbeat, key: str) -> list[str]:
     """Read a list of texts of the summary of a heartbeat. Empty for a value of another type."""
     value = read_summary(beat).get(key)
     return [str(item) for item in value if item] if isinstance(value, list) else []
+
+
+def describe_skip(summary: Mapping[str, Any]) -> str:
+    """Describe why a run was skipped, by its summary. Empty where that says nothing."""
+    holder = summary.get("held_by")
+    return str(summary.get("reason") or (f"{holder} is doing the same work" if holder else ""))
 
 
 def record_outcome(session: Session, task: str, status: str, summary: Mapping[str, Any]) -> None:

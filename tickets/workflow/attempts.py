@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from database import fetch_rows, in_ids
-from models import TERMINAL, Attempt, Ticket
+from models import TERMINAL, ActorKind, Attempt, BlockReason, Ticket, TicketStatus
+from tickets.shared.actors import Actor
+
+ALL_CANCELLED = "Every attempt was cancelled. Start new ones, give it to one agent, or close it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,11 @@ class AttemptGroup:
     def list_open(self, without: int) -> list[Ticket]:
         """List the attempts that are still open, without one of them."""
         return [ticket for ticket in self.attempts if ticket.id != without and ticket.status not in TERMINAL]
+
+    @property
+    def is_cancelled(self) -> bool:
+        """True when every attempt was cancelled, so that none completes the parent."""
+        return all(ticket.status is TicketStatus.CANCELLED for ticket in self.attempts)
 
 
 OWN = aliased(Attempt)
@@ -47,6 +56,12 @@ def find_group(session: Session, ticket_id: int) -> AttemptGroup | None:
         return None
     kept_id = next((row.Ticket.id for row in rows if row.kept), None)
     return AttemptGroup(session.get_one(Ticket, rows[0].parent_id), [row.Ticket for row in rows], kept_id)
+
+
+def build_return_block(actor: Actor) -> dict[str, Any]:
+    """Build the facts by which a ticket is blocked for whoever cancelled the last of its attempts."""
+    owner = actor.name if actor.kind is ActorKind.HUMAN else "operator"
+    return {"reason": BlockReason.NEEDS_HUMAN, "owner": owner, "next_action": ALL_CANCELLED}
 
 
 OPEN_ATTEMPTS = (

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 
 import auth
 from database import Session, reading, writing
-from models import Heartbeat, TaskRun
+from models import Heartbeat, TaskOutcome, TaskRun
 from tickets.schedule import ledger, task_files, tasks
 from tickets.schedule.cron import Task
 from tickets.schedule.ledger import SlotView
@@ -114,6 +114,7 @@ def _build_run(row: TaskRun) -> View:
     summary = {key: value for key, value in (row.summary or {}).items() if value not in (None, "", [], {}, 0)}
     return {
         "outcome": row.outcome.value if row.outcome else "running",
+        "reason": tasks.describe_skip(row.summary or {}) if row.outcome is TaskOutcome.SKIPPED else "",
         "trigger": row.trigger.value,
         "at": row.started,
         "seconds": seconds,
