@@ -58,6 +58,8 @@ def test_a_channel_is_set_up_and_tested_and_its_secret_is_never_shown_again(
         assert (row.kinds, row.quiet_hours) == ({"needs_you": "now", "done": "digest"}, "22:00-07:00")
         assert row.options["recipients"] == ["one@example.com", "two@example.com"]
     assert "Save its settings first" in post(browser, "/settings/alerts/apprise/test", {})[1]
+    status, page = post(browser, "/settings/alerts/apprise", {"enabled": "yes"})
+    assert status == 422 and "needed to turn this channel on" in page
     assert "The test is on its way" in post(browser, "/settings/alerts/email/test", {})[1]
     assert "Test alert from Mission Control" in browser.get("/settings/alerts/deliveries").text
     with writing(engine) as session:

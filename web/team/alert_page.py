@@ -176,7 +176,9 @@ def save_channel(name: str) -> Response | tuple[str, int]:
     errors: dict[str, str] = {}
     options = _parse(kind.options, _read_options(kind, form), errors)
     rules = _parse(ChannelRules, _read_rules(form), errors)
-    if options is None or rules is None:
+    if rules is not None and rules.enabled:
+        errors |= _find_missing_secrets(kind, form)
+    if options is None or rules is None or errors:
         return _render_page(name, _keep_values(form), errors), 422
     try:
         with writing(auth.get_instance().engine) as session:
@@ -186,6 +188,14 @@ def save_channel(name: str) -> Response | tuple[str, int]:
         return _render_page(name, _keep_values(form), {"form": refusal.message}), refusal.status
     layout.flash_note(f"{kind.title} is saved{'' if rules.enabled else ', and off'}.")
     return redirect(f"/settings/alerts#{name}", 303)
+
+
+def _find_missing_secrets(kind: ChannelType, form: MultiDict[str, str]) -> dict[str, str]:
+    """Return an error for each secret that a channel needs while it is on, and that is neither entered nor saved."""
+    saved = secret_files.read_channel_secrets(auth.get_instance().settings, kind.name)
+    required = [field["name"] for field in FIELDS[kind.name] if field.get("secret") and not field.get("optional", True)]
+    missing = [name for name in required if name not in saved and not form.get(f"{SECRET_PREFIX}{name}", "").strip()]
+    return dict.fromkeys(missing, "needed to turn this channel on")
 
 
 def _parse(model: type[Parsed], values: View, errors: dict[str, str]) -> Parsed | None:
