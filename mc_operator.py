@@ -1,4 +1,4 @@
-"""Observe the board and tell of what needs attention. It moves no ticket and changes no task.
+"""Observe the board and report what needs attention. It moves no ticket and changes no task.
 
 Without an option, every 30 minutes:
 1. Observe health and outcome of every loop, stuck and ageing tickets, questions without an answer, blocked tickets that
@@ -24,8 +24,8 @@ with bootstrap.quick_imports():
 
 def main(argv: list[str]) -> int:
     """Return 0 when the observations were made, whatever they found, 1 for a failure, 2 when it could not start."""
-    parser = timer_program.build_parser("mc_operator.py", "Observe the board and tell of what needs attention.")
-    parser.add_argument("--follow-up", action="store_true", help="only remind of missed check-ins")
+    parser = timer_program.build_parser("mc_operator.py", "Observe the board and report what needs attention.")
+    parser.add_argument("--follow-up", action="store_true", help="only comment on missed check-ins, and escalate them")
     options = parser.parse_args(argv)
     return timer_program.run_job(options.trigger, (follow_up if options.follow_up else operator_pass).run_pass)
 

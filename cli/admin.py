@@ -20,7 +20,7 @@ from .reference import render_settings
 from .setup import prepare_installation
 
 
-@click.command()
+@click.command(short_help="Show the settings in use.")
 @click.option("--markdown", is_flag=True, help="Print the content of docs/settings.md.")
 def settings(markdown: bool) -> None:
     """Show the settings in use, by the names of their environment variables."""

@@ -97,6 +97,8 @@ def _format_cell(value: object) -> str:
         return "-"
     if isinstance(value, datetime):
         return f"{value.astimezone():%Y-%m-%d %H:%M}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return ", ".join(map(_format_cell, value)) if isinstance(value, tuple) else escape_controls(str(value))
 
 

@@ -49,7 +49,7 @@ SECRET_COLUMNS = frozenset({"token_hash", "board_token_hash", "nonce"})
 """Columns of a run that only its programs may read."""
 
 
-@click.command()
+@click.command(short_help="Write every ticket as JSON, for other programs.")
 @click.argument("target", required=False, type=click.Path(path_type=Path, dir_okay=False))
 def export(target: Path | None) -> None:
     """Write every ticket with its comments, runs and evidence, one JSON object per line.

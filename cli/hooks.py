@@ -17,7 +17,7 @@ def hook() -> None:
     """Manage inbound hooks."""
 
 
-@hook.command()
+@hook.command(short_help="Create a hook, and print its secret once.")
 @click.argument("name")
 @click.option("--description", help="One line that says who calls it.")
 @click.option("--task", help="Task that each request starts. Without it, each creates a ticket.")
@@ -27,7 +27,9 @@ def hook() -> None:
 )
 @click.option("--agent", "assigned_to", help="Owner of the tickets.")
 @click.option("--project", help="Project of the tickets.")
-@click.option("--start", type=click.Choice(["inbox", "todo"]), default="inbox", show_default=True)
+@click.option(
+    "--start", type=click.Choice(["inbox", "todo"]), default="inbox", show_default=True, help="State of the tickets."
+)
 @click.option("--prompt", default="", help="Text at the beginning of each ticket's description.")
 @click.option("--per-hour", type=click.IntRange(1, 3600), default=60, show_default=True, help="Accepted requests.")
 @as_json
@@ -73,7 +75,7 @@ def list_hooks(as_json: bool) -> None:
     rows = [
         {
             "name": entry.name,
-            "enabled": "yes" if entry.head.enabled else "no",
+            "enabled": entry.head.enabled,
             "does": f"starts {entry.head.task}" if entry.head.task else "creates a ticket",
             "per_hour": entry.head.per_hour,
             "description": entry.head.description,

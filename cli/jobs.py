@@ -43,7 +43,7 @@ def land(arguments: tuple[str, ...]) -> None:
     _exec_program("mc_land.py", *arguments)
 
 
-@click.command(context_settings=_PASS_ARGUMENTS)
+@click.command(context_settings=_PASS_ARGUMENTS, short_help="Report what needs attention (mc_operator.py).")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def operator(arguments: tuple[str, ...]) -> None:
     """Observe the board and report what needs attention (mc_operator.py, see also --follow-up)."""

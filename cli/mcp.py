@@ -29,7 +29,7 @@ AUTHORIZATION = re.compile(r"Bearer [!-~]{1,500}")
 LENGTH = re.compile(r"[0-9]{1,12}")
 
 
-@click.command()
+@click.command(short_help="Serve the board to an agent (MCP).")
 @click.option("--http", "port", type=click.IntRange(0, 65535), help="Serve HTTP on this port of 127.0.0.1 instead.")
 @click.option(
     "--token-file",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -35,11 +36,13 @@ def list_projects(as_json: bool) -> None:
 def show(slug: str, as_json: bool) -> None:
     """Show the project SLUG."""
     with reading(load()) as session:
-        facts = ProjectJson.read(projects.get_project(session, slug)).as_json()
-    print_one(facts, as_json=as_json)
+        entry = projects.get_project(session, slug)
+        facts = ProjectJson.read(entry).as_json()
+        rules = [_format_rule(rule) for rule in entry.evidence_policy]
+    print_one(facts if as_json else facts | {"evidence_policy": rules}, as_json=as_json)
 
 
-@project.command()
+@project.command(short_help="Set the evidence that its tickets need.")
 @click.argument("slug")
 @click.argument("rules", nargs=-1, metavar="[KIND[:BEFORE[:TAG,TAG]]]...")
 @click.option("--runbook", multiple=True, metavar="KIND=URL", help="Page that says how to provide it; repeatable.")
@@ -55,7 +58,7 @@ def require(slug: str, rules: tuple[str, ...], runbook: tuple[str, ...], as_json
     _edit(slug, as_json, evidence_policy=[rule | {"runbook": runbooks.get(rule["kind"])} for rule in policy])
 
 
-@project.command()
+@project.command(short_help="Set the hosts of its live routes.")
 @click.argument("slug")
 @click.argument("names", nargs=-1, metavar="[HOST[:PORT]]...")
 @as_json
@@ -79,17 +82,18 @@ def _edit(slug: str, as_json: bool, **fields: Any) -> None:
 
 
 def _build_row(entry: Project) -> dict[str, Any]:
-    rules = (
-        f"{rule['kind']}:{rule['before']}" + (f":{','.join(rule['tags'])}" if rule["tags"] else "")
-        for rule in entry.evidence_policy
-    )
     return {
         "slug": entry.slug,
         "name": entry.name,
         "folder": entry.folder,
-        "evidence": tuple(rules),
+        "evidence": tuple(map(_format_rule, entry.evidence_policy)),
         "live_hosts": tuple(entry.live_hosts),
     }
+
+
+def _format_rule(rule: Mapping[str, Any]) -> str:
+    """Format a rule as `mc project require` takes it: `tests:submit:bug`."""
+    return ":".join([rule["kind"], rule["before"], *([",".join(rule["tags"])] if rule["tags"] else [])])
 
 
 COMMANDS: tuple[click.Command, ...] = (project,)

@@ -23,7 +23,7 @@ def receipt() -> None:
     """Repeat what a receipt records."""
 
 
-@receipt.command()
+@receipt.command(short_help="Run the checks of a receipt again.")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--repo", required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--timeout", type=click.FloatRange(1), default=900, show_default=True, help="Seconds of one command.")

@@ -14,7 +14,7 @@ from workers.repository import changes
 from .common import reading, require_operator, validate_fields, writing
 
 
-@click.command()
+@click.command(short_help="Review a folder of a project.")
 @click.argument("folder")
 @click.option("--project", required=True, metavar="PROJECT", help="The short name of the project.")
 @click.option("--reviewer", metavar="AGENT", help="An agent or a council; without it, the project's reviewer.")

@@ -30,16 +30,22 @@ def _add_fields(function: Any) -> Any:
         click.option("--schedule", metavar="CRON", help="Minute, hour, day, month, weekday: '0 8 * * 1-5'."),
         click.option("--zone", help="Time zone, such as Europe/Berlin; that of the settings otherwise."),
         click.option(
-            "--catch-up", type=click.Choice([rule.value for rule in CatchUp]), help="After sleep or downtime."
+            "--catch-up",
+            type=click.Choice([rule.value for rule in CatchUp]),
+            help="Times missed in sleep or downtime: none, one run, or all.",
         ),
-        click.option("--timeout", type=float, help="Seconds, after which a command is stopped."),
-        click.option("--trust-exit-code/--no-trust-exit-code", default=None, help="Exit code 0 is work done."),
+        click.option("--timeout", type=float, metavar="SECONDS", help="Time after which a command is stopped."),
+        click.option(
+            "--trust-exit-code/--no-trust-exit-code", default=None, help="Exit code 0 means that it did its work."
+        ),
         click.option("--description", help="One line that says what it is for."),
         click.option("--title", help="Title of the ticket that it creates each time."),
         click.option("--prompt", help="Description of that ticket."),
         click.option("--agent", "assigned_to", help="Owner of that ticket."),
         click.option("--project", help="Project of that ticket."),
-        click.option("--priority", type=click.Choice(["low", "normal", "high", "urgent"])),
+        click.option(
+            "--priority", type=click.Choice(["low", "normal", "high", "urgent"]), help="Priority of that ticket."
+        ),
         click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND ARGUMENT...]"),
     ]
     for option in reversed(options):
@@ -74,7 +80,7 @@ def list_tasks(as_json: bool) -> None:
 def _build_row(note: TaskNote, enabled: bool, slots: list[SlotView]) -> dict[str, Any]:
     return {
         "name": note.name,
-        "enabled": "yes" if enabled else "no",
+        "enabled": enabled,
         "schedule": note.schedule,
         "next": note.due if enabled else None,
         "did_its_work": ledger.find_last_work(slots),
@@ -127,6 +133,7 @@ def run(name: str) -> None:
     task_files.require(name, settings.tasks_dir)
     with writing(settings) as session:
         tasks.run_now(session, name, actor)
+    click.echo(f"{name} is queued: the scheduler starts it within a second. See `mc task show {name}`.")
 
 
 @task.command()
@@ -137,6 +144,7 @@ def enable(name: str) -> None:
     task_files.require(name, settings.tasks_dir)
     with writing(settings) as session:
         tasks.enable_task(session, name, actor)
+    click.echo(f"{name} is enabled.")
 
 
 @task.command()
@@ -147,16 +155,19 @@ def disable(name: str) -> None:
     task_files.require(name, settings.tasks_dir)
     with writing(settings) as session:
         tasks.disable_task(session, name, actor)
+    click.echo(f"{name} is disabled.")
 
 
-@task.command()
+@task.command(short_help="Create a task of your own.")
 @click.argument("name")
 @_add_fields
 def new(name: str, **fields: Any) -> None:
-    """Create the task NAME: a command after --, or with --title a ticket that is created each time."""
+    """Create the task NAME. It runs the command after --, or with --title creates a ticket each time."""
     settings, actor = require_operator()
     if not fields["schedule"]:
         raise Invalid("A task needs a schedule: --schedule '0 8 * * 1-5'.", field="schedule")
+    if not fields["command"] and not fields["title"]:
+        raise Invalid("A task needs a command after --, or the --title of a ticket.", field="command")
     created = validate_fields(NewTask, name=name, **_read_fields(fields)).build(settings.tasks_dir)
     with writing(settings) as session:
         task_files.save_task(session, created, settings.tasks_dir, actor)
@@ -174,6 +185,7 @@ def edit(name: str, **fields: Any) -> None:
     edited_task = validate_fields(EditTask, **_read_fields(fields, ticket)).apply(former)
     with writing(settings) as session:
         task_files.save_task(session, edited_task, settings.tasks_dir, actor, former=digest)
+    click.echo(settings.tasks_dir / f"{name}.md")
 
 
 COMMANDS: tuple[click.Command, ...] = (task,)

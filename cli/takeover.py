@@ -11,7 +11,7 @@ from tickets.shared.lookup import get_ticket
 from .common import require_operator, writing
 
 
-@click.command()
+@click.command(short_help="Stop a run, and continue it on a screen.")
 @click.argument("reference")
 def takeover(reference: str) -> None:
     """Stop the run of the ticket REFERENCE, and continue its conversation yourself on the agent's own screen."""
@@ -23,7 +23,7 @@ def takeover(reference: str) -> None:
     click.echo(f"You have taken over {ticket.identifier}: its screen opens in the tmux session mc-{ticket.identifier}.")
 
 
-@click.command()
+@click.command(short_help="Close the screen that you have taken over.")
 @click.argument("reference")
 def handback(reference: str) -> None:
     """Close the screen of the ticket REFERENCE that you have taken over, and let the agent continue alone."""

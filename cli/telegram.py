@@ -15,7 +15,7 @@ def telegram() -> None:
     """Manage who uses the Telegram bot."""
 
 
-@telegram.command()
+@telegram.command(short_help="Print the code that pairs an account.")
 @click.option("--as", "person", help="The person as whom the account will act.  [default: you]")
 @as_json
 def pair(person: str | None, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from models import Ticket, TicketStatus
 from settings import load
@@ -21,7 +22,7 @@ from tickets.runs.notify_run import notify_run, stopping_run
 from tickets.shared.inputs import EditTicket, NewTicket
 from tickets.shared.lookup import find_live_run, get_ticket
 from tickets.team.evidence_policy import EvidenceKind
-from tickets.workflow import evidence_gates, landing
+from tickets.workflow import evidence, evidence_gates, landing
 from tickets.workflow.evidence_gates import SignOff, WaiveGate
 
 from .common import as_json, escape_controls, print_one, print_rows, reading, require_operator, validate_fields, writing
@@ -81,7 +82,7 @@ def list_tickets(status: tuple[str, ...], limit: int, as_json: bool) -> None:
         print_rows([_build_row(entry) for entry in tickets], as_json=as_json)
 
 
-@ticket.command()
+@ticket.command(short_help="Show a ticket with its comments and runs.")
 @click.argument("reference")
 @as_json
 def show(reference: str, as_json: bool) -> None:
@@ -100,7 +101,7 @@ def show(reference: str, as_json: bool) -> None:
     print_one(facts, as_json=as_json)
 
 
-@ticket.command()
+@ticket.command(short_help="Move a ticket, as in `mc ticket move MC-3 approve`.")
 @click.argument("reference")
 @click.argument("name", metavar="MOVE")
 @click.argument("facts", nargs=-1, metavar="[FACT=VALUE]...")
@@ -137,7 +138,7 @@ def comment(reference: str, body: str) -> None:
         timeline.add_comment(session, get_ticket(session, reference).id, new_comment, actor)
 
 
-@ticket.command("tag")
+@ticket.command("tag", short_help="Replace the tags of a ticket.")
 @click.argument("reference")
 @click.argument("tags", nargs=-1, metavar="[TAG]...")
 @as_json
@@ -151,7 +152,7 @@ def set_tags(reference: str, tags: tuple[str, ...], as_json: bool) -> None:
     print_one(row, as_json=as_json)
 
 
-@ticket.command("receipt")
+@ticket.command("receipt", short_help="Show what was proven of a ticket.")
 @click.argument("reference")
 @as_json
 def show_receipt(reference: str, as_json: bool) -> None:
@@ -162,30 +163,46 @@ def show_receipt(reference: str, as_json: bool) -> None:
     click.echo(ticket_receipt.model_dump_json(indent=2) if as_json else text)
 
 
-@ticket.command("waive")
+@ticket.command("waive", short_help="Waive required evidence of a ticket.")
 @click.argument("reference")
 @click.argument("kind", type=click.Choice([kind.value for kind in EvidenceKind]))
 @click.argument("reason", default="")
-def waive_gate(reference: str, kind: str, reason: str) -> None:
-    """Waive the evidence of this KIND for the ticket REFERENCE, or without a REASON require it again."""
+@as_json
+def waive_gate(reference: str, kind: str, reason: str, as_json: bool) -> None:
+    """Waive the required evidence of this KIND, with a REASON. Without one it is required again."""
     settings, actor = require_operator()
     body = validate_fields(WaiveGate, kind=kind, reason=reason)
     with writing(settings) as session:
-        evidence_gates.waive_gate(session, get_ticket(session, reference), body, actor)
+        target = get_ticket(session, reference)
+        evidence_gates.waive_gate(session, target, body, actor)
+        rows = _list_gates(session, target)
+    print_rows(rows, as_json=as_json)
 
 
 @ticket.command("sign-off")
 @click.argument("reference")
 @click.argument("note", default="")
-def sign_off(reference: str, note: str) -> None:
+@as_json
+def sign_off(reference: str, note: str, as_json: bool) -> None:
     """Sign off the work of the ticket REFERENCE as it is now."""
     settings, actor = require_operator()
     body = validate_fields(SignOff, note=note)
     with writing(settings) as session:
-        evidence_gates.sign_off(session, get_ticket(session, reference), body, actor)
+        target = get_ticket(session, reference)
+        evidence_gates.sign_off(session, target, body, actor)
+        rows = _list_gates(session, target)
+    print_rows(rows, as_json=as_json)
 
 
-@ticket.command("try")
+def _list_gates(session: Session, target: Ticket) -> list[dict[str, Any]]:
+    """List the evidence that the project requires of a ticket, as it stands."""
+    return [
+        {"kind": gate.kind.value, "before": gate.before.value, "state": gate.state.value, "detail": gate.detail}
+        for gate in evidence.list_gates(session, target)
+    ]
+
+
+@ticket.command("try", short_help="Let two or three agents try a ticket at once.")
 @click.argument("reference")
 @click.argument("agents", nargs=-1, required=True, metavar="AGENT AGENT [AGENT]")
 @as_json
@@ -215,7 +232,7 @@ def keep(reference: str, as_json: bool) -> None:
     print_one(row, as_json=as_json)
 
 
-@ticket.command("declare-dead")
+@ticket.command("declare-dead", short_help="Declare the run of a ticket dead.")
 @click.argument("reference")
 def declare_dead(reference: str) -> None:
     """Declare the run of the ticket REFERENCE dead, when its machine is gone or was renamed.

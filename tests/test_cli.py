@@ -250,6 +250,7 @@ def test_a_receipt_says_what_was_proven_and_is_verified_on_another_clone(mc: Mc,
     )
     assert "evidence: tests:submit:bug,infra, sign_off:approve" in output.output
     assert "live_hosts: localhost:*" in mc("project", "hosts", "web", "localhost:*").output
+    assert "must be a host without https://" in mc("project", "hosts", "web", "https://localhost").output
     assert "evidence_policy" in mc("project", "require", "web", "proof").output
     rules = json.loads(mc("project", "show", "web", "--json").output)["evidence_policy"]
     assert rules[0] == {"kind": "tests", "before": "submit", "tags": ["bug", "infra"], "runbook": "https://docs.test"}
@@ -344,11 +345,11 @@ def test_a_task_is_created_edited_and_shown(mc: Mc, tmp_path: Path) -> None:
     assert created.output == f"{tmp_path}/home/tasks/sync.md\n"
     assert mc("task", "disable", "sync").exit_code == 0
     rows = {row["name"]: row for row in json.loads(mc("task", "list", "--json").output)}
-    assert (rows["sync"]["enabled"], rows["report"]["enabled"], "backup" in rows) == ("no", "yes", True)
+    assert (rows["sync"]["enabled"], rows["report"]["enabled"], "backup" in rows) == (False, True, True)
     for arguments, error in (
         (("edit", "backup", "--zone", "UTC"), "shipped task"),
         (("new", "sync", "--schedule", "0 * * * *", "--", "true"), "is called sync already"),
-        (("new", "other", "--schedule", "0 * * * *"), "either a command or a ticket"),
+        (("new", "other", "--schedule", "0 * * * *"), "a command after --, or the --title"),
         (("run", "sync"), "the scheduler is not running"),
     ):
         answer = mc("task", *arguments)

@@ -133,7 +133,7 @@ def test_an_approval_lists_what_is_missing_until_a_person_provides_or_waives_it(
 
     with writing(engine) as session:
         branch_states.record_head(session, ticket_id, "d" * 40, LATER_TREE)
-    stale = "the files have changed since; a person signs off under Evidence"
+    stale = "the files have changed since; a person signs off on the Evidence tab"
     assert list_gates(engine, ticket_id)["sign_off"] == ("missing", stale)
     act(engine, evidence_gates.sign_off, ticket_id, SignOff(note="Looks right"))
     with pytest.raises(EvidenceMissing, match="1 acceptance item unmet: It greets"):

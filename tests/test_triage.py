@@ -78,11 +78,11 @@ def test_rules_set_priority_and_project_and_propose_an_owner_and_start_nothing(
     ticket_id = capture(engine, "Typo in the header of Web", tags=["bug"])
     assert run_task(owners={"bug": "script"}) == {"outcome": "acted", "proposed": 1}
     assert read(engine, ticket_id) == ("inbox", "low", 1, None)
-    reason = "Priority low, by the words of its title. Project web, by its text. Owner script, by the tag bug."
+    reason = "Priority low, by a word in its title. Project web, named in its text. Owner script, by the tag bug."
     assert read_note(engine, ticket_id) == ("script", reason)
     with reading(engine) as session:
         item = session.scalars(select(InboxItem)).one()
-        assert (item.kind, item.body) == ("triage", f"Proposed owner: script. {reason}")
+        assert (item.kind, item.body) == ("triage", f"Triage proposes an owner. {reason}")
     with writing(engine) as session:
         transitions.transition(session, ticket_id, "triage", ALICE, assigned_to="script")
         assert session.get_one(InboxItem, item.id, populate_existing=True).state is InboxState.ACTED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 
+import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, select, update
 
@@ -13,6 +14,7 @@ from models import DeliveryState, Login, QueuedMessage, now
 from settings import Settings
 from tickets.alerts import channels, subscriptions
 from tickets.operations import tokens
+from web.site import template_filters
 
 from .conftest import OWN_PAGE, Api, csrf_token
 
@@ -56,6 +58,8 @@ def test_a_channel_is_set_up_and_tested_and_its_secret_is_never_shown_again(
         assert (row.kinds, row.quiet_hours) == ({"needs_you": "now", "done": "digest"}, "22:00-07:00")
         assert row.options["recipients"] == ["one@example.com", "two@example.com"]
     assert "Save its settings first" in post(browser, "/settings/alerts/apprise/test", {})[1]
+    status, page = post(browser, "/settings/alerts/apprise", {"enabled": "yes"})
+    assert status == 422 and "needed to turn this channel on" in page
     assert "The test is on its way" in post(browser, "/settings/alerts/email/test", {})[1]
     assert "Test alert from Mission Control" in browser.get("/settings/alerts/deliveries").text
     with writing(engine) as session:
@@ -107,3 +111,22 @@ def test_a_message_that_was_not_delivered_is_sent_again_or_dismissed_on_its_tick
 def test_a_viewer_sees_no_channel(viewer: Api) -> None:
     headers = {"Authorization": f"Bearer {viewer.token}"}
     assert viewer.client.get("/settings/alerts", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "name"),
+    [
+        (
+            "Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 Chrome/140.0.0.0 Mobile Safari/537.36",
+            "Chrome on Android",
+        ),
+        (
+            "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36 Edg/140.0",
+            "Edge on Windows",
+        ),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Safari/604.1", "Safari on iPhone"),
+        ("", "Unknown browser"),
+    ],
+)
+def test_a_browser_is_named_for_people(user_agent: str, name: str) -> None:
+    assert template_filters.format_browser(user_agent) == name

@@ -84,7 +84,7 @@ def test_required_evidence_is_shown_waived_signed_off_and_in_the_receipt(
     submit(store, ticket_id, [tests, prove(0, "event", "greet.sh")])
 
     tab = text(browser, "/ticket/MC-1?tab=evidence")
-    assert "1 of 3" in tab and 'href="https://docs.test/tests"' in tab and "missing; a person signs off" in tab
+    assert "1 of 3" in tab and 'href="https://docs.test/tests"' in tab and "Missing; a person signs off" in tab
     dialog = text(browser, "/ticket/MC-1/move/approve")
     assert "Sign-off: missing" in dialog and "Live route: missing" in dialog
     refusal = operator.post("/tickets/MC-1/moves", {"move": "approve"})

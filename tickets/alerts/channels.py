@@ -19,7 +19,7 @@ from models import AlertChannel, AlertDelivery, AlertKind, AlertState, now
 from tickets.shared import events, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import NotFound
-from tickets.shared.inputs import Body
+from tickets.shared.inputs import Body, explain_pattern
 from tickets.shared.quiet_hours import QuietHours
 from tickets.shared.rights import Act
 
@@ -49,7 +49,15 @@ def _require_span(text: str) -> str:
     return text
 
 
-HoursText = Annotated[str, StringConstraints(pattern=QUIET_HOURS_PATTERN), AfterValidator(_require_span)]
+HoursText = Annotated[
+    str,
+    StringConstraints(pattern=QUIET_HOURS_PATTERN),
+    AfterValidator(_require_span),
+    explain_pattern(QUIET_HOURS_PATTERN, "must be two times, as in 22:00-07:00"),
+]
+ClockText = Annotated[
+    str, StringConstraints(pattern=CLOCK_PATTERN), explain_pattern(CLOCK_PATTERN, "must be a time, as in 08:00")
+]
 
 
 class ChannelRules(Body):
@@ -59,18 +67,26 @@ class ChannelRules(Body):
     kinds: dict[AlertKind, AlertMode] = Field(default={})
     projects: list[Slug] = Field(default=[], max_length=200)
     quiet_hours: HoursText | None = None
-    digest_time: Annotated[str, StringConstraints(pattern=CLOCK_PATTERN)] | None = None
+    digest_time: ClockText | None = None
 
 
 _HOST_PATTERN = r"^[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$"
 _MAILBOX_PATTERN = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$"
-Mailbox = Annotated[str, StringConstraints(pattern=_MAILBOX_PATTERN, max_length=254)]
+Mailbox = Annotated[
+    str,
+    StringConstraints(pattern=_MAILBOX_PATTERN, max_length=254),
+    explain_pattern(_MAILBOX_PATTERN, "must be a mail address, as in you@example.com"),
+]
 
 
 class EmailOptions(Body):
     """The SMTP server, the sender and the recipients of alerts by e-mail."""
 
-    host: str = Field(pattern=_HOST_PATTERN)
+    host: Annotated[
+        str,
+        StringConstraints(pattern=_HOST_PATTERN),
+        explain_pattern(_HOST_PATTERN, "must be the name of a server, as in smtp.example.com"),
+    ]
     port: int = Field(587, ge=1, le=65535)
     security: Literal["starttls", "tls", "none"] = "starttls"
     username: str = Field("", max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
@@ -78,12 +94,17 @@ class EmailOptions(Body):
     recipients: list[Mailbox] = Field(min_length=1, max_length=20)
 
 
+_CONTACT_PATTERN = r"^(mailto:[^\s@\x00-\x1f]{1,64}@[A-Za-z0-9.-]{1,253}\.[A-Za-z]{2,63}|https://[!-~]{4,240})$"
+
+
 class PushOptions(Body):
     """The contact that push services get: a `mailto:` or `https:` address of the operator."""
 
-    contact: str = Field(
-        pattern=r"^(mailto:[^\s@\x00-\x1f]{1,64}@[A-Za-z0-9.-]{1,253}\.[A-Za-z]{2,63}|https://[!-~]{4,240})$"
-    )
+    contact: Annotated[
+        str,
+        StringConstraints(pattern=_CONTACT_PATTERN),
+        explain_pattern(_CONTACT_PATTERN, "must be as in mailto:you@example.com, or begin with https://"),
+    ]
 
 
 class NoOptions(Body):

@@ -189,8 +189,8 @@ def format_receipt(receipt: TicketReceipt) -> str:
     """Format a receipt as Markdown for people."""
     lines = [
         f"# Receipt of {receipt.ticket}: {_escape(receipt.title)}",
-        f"{_format_files(receipt.commit, receipt.tree)}, written {receipt.written:%Y-%m-%d %H:%M} UTC, state"
-        f" {receipt.status.replace('_', ' ')}.",
+        f"State: {receipt.status.replace('_', ' ')}, {_format_files(receipt.commit, receipt.tree)}, written"
+        f" {receipt.written:%Y-%m-%d %H:%M} UTC.",
         "## Acceptance",
         *([_format_item(item) for item in receipt.items] or ["The ticket has no acceptance items."]),
         *(["## Required evidence", "\n".join(map(_format_gate, receipt.gates))] if receipt.gates else []),
@@ -226,7 +226,8 @@ def _format_gate(gate: EvidenceGateJson) -> str:
 
 
 def _format_check(check: ReceiptCheck) -> str:
-    facts = [_quote(" ".join(check.argv)), f"exit {check.exit_code}", f"output {(check.output_sha256 or '-')[:12]}"]
+    facts = [_quote(" ".join(check.argv)), f"exit {check.exit_code}"]
+    facts += [f"output {check.output_sha256[:12]}"] if check.output_sha256 else []
     facts += [_format_files(check.commit, check.tree), f"run {check.run_id}, {check.at:%Y-%m-%d %H:%M} UTC"]
     return f"- {' · '.join(facts)}" + (" · stale" if check.is_stale else "")
 

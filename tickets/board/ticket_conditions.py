@@ -94,7 +94,7 @@ def find_ageing(session: Session, settings: Settings) -> Observation:
 
 
 def find_unowned(session: Session, settings: Settings) -> Observation:
-    """Find the blocked tickets of which nobody of the team is to act."""
+    """Find the blocked tickets whose block names nobody on the team."""
     names = {name for member in agents.list_members(session) for name in (member.name, *member.aliases)}
     names |= {BOARD_USER, settings.coordinator}
     tickets = _list_oldest(session, Ticket.status == TicketStatus.BLOCKED, limit=MAX_BLOCKED)
@@ -102,8 +102,8 @@ def find_unowned(session: Session, settings: Settings) -> Observation:
     return _observe(
         "unowned",
         tickets_without_owner,
-        lambda _: "is blocked, and nobody of the team is to act",
-        "Unblock it, or name who acts.",
+        lambda _: "is blocked, and nobody on the team is named to resolve it",
+        "Unblock it, or block it again with an owner from the team.",
     )
 
 

@@ -34,11 +34,11 @@ PRIORITY_RULES = (
 )
 """The priority that a ticket of normal priority gets by the words of its title."""
 OTHER_RULES = (
-    ("Project", "The one whose name is in the title or the description, or else the only one."),
+    ("Project", "The one that the title or the description names, or else the only one."),
     (
         "Owner",
-        "The one that triage.owners names for a tag, or else the default owner for whoever created the ticket: the owner of"
-        " their last ticket, or the only agent that can be started.",
+        "The one that the setting triage.owners names for a tag. Otherwise the owner of the last ticket of the same creator,"
+        " or else the only agent that can be started.",
     ),
 )
 """The rules that are no table of words, for people."""
@@ -110,7 +110,7 @@ def triage_ticket(session: Session, ticket_id: int, triage: Triage) -> TriageRes
         transitions.transition(session, ticket.id, "triage", ACTOR, assigned_to=decision.owner, note=note)
         return TriageResult.MOVED
     _note(session, ticket, "ticket_triage_proposed", decision.describe(), decision.owner)
-    _file_item(session, ticket, f"Proposed owner: {decision.owner}. {decision.describe()}")
+    _file_item(session, ticket, f"Triage proposes an owner. {decision.describe()}")
     return TriageResult.PROPOSED
 
 
@@ -169,7 +169,7 @@ def _decide_priority(ticket: Ticket, decision: TriageDecision) -> None:
     priorities = find_values(PRIORITY_RULES, ticket.title) if ticket.priority is Priority.NORMAL else []
     if priorities:
         decision.edits["priority"] = priorities[0]
-        decision.reasons.append(f"Priority {priorities[0]}, by the words of its title.")
+        decision.reasons.append(f"Priority {priorities[0]}, by a word in its title.")
 
 
 def _decide_project(session: Session, ticket: Ticket, decision: TriageDecision) -> None:
@@ -182,7 +182,9 @@ def _decide_project(session: Session, ticket: Ticket, decision: TriageDecision) 
         slugs = [available[0].slug]
     if len(slugs) == 1:
         decision.edits["project"] = slugs[0]
-        decision.reasons.append(f"Project {slugs[0]}, {'the only one' if len(available) == 1 else 'by its text'}.")
+        decision.reasons.append(
+            f"Project {slugs[0]}, {'the only one' if len(available) == 1 else 'named in its text'}."
+        )
     else:
         decision.obstacles.append(f"Choose a project: its text names {' and '.join(slugs) or 'none'}.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -32,6 +33,17 @@ def _refuse_controls(value: str) -> str:
     return value
 
 
+def explain_pattern(pattern: str, rule: str) -> BeforeValidator:
+    """Build a validator that refuses a text outside of a pattern with the rule in words, not with the pattern."""
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and not re.fullmatch(pattern, value):
+            raise ValueError(rule)
+        return value
+
+    return BeforeValidator(check)
+
+
 def _require_time_zone(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("must carry a time zone, as in 2026-01-31T09:00:00Z")
@@ -52,7 +64,12 @@ Words = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100_000), AfterValidator(_refuse_nul)
 ]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
-TagName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,23}$")]
+TAG_PATTERN = r"^[a-z0-9][a-z0-9-]{0,23}$"
+TagName = Annotated[
+    str,
+    StringConstraints(pattern=TAG_PATTERN),
+    explain_pattern(TAG_PATTERN, "must be at most 24 small letters, digits and dashes, as in needs-design"),
+]
 """A tag of a ticket: small letters, digits and dashes. It exists as long as a ticket has it."""
 Reference = Annotated[str, StringConstraints(pattern=r"^(MC-)?[1-9][0-9]{0,17}$")]
 Moment = Annotated[datetime, AfterValidator(_require_time_zone)]

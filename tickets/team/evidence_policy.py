@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, TypeAdapter
 
 from models import Project
-from tickets.shared.inputs import Body, TagName
+from tickets.shared.inputs import Body, TagName, explain_pattern
 
 MAX_RULES = 32
 
@@ -55,7 +55,13 @@ STAGES = tuple(Stage)
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 HOST_PATTERN = rf"^(?:(?:\*\.)?{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]{{2,45}}\])(?::(?:[1-9]\d{{0,4}}|\*))?$"
 """A host as `workers/host/fetcher.py` matches it: `example.com`, `*.example.com`, `localhost:*`, `[::1]:8080`."""
-HostPattern = Annotated[str, StringConstraints(max_length=253, pattern=HOST_PATTERN)]
+HostPattern = Annotated[
+    str,
+    StringConstraints(max_length=253, pattern=HOST_PATTERN),
+    explain_pattern(
+        HOST_PATTERN, "must be a host without https://, as in example.com, *.example.com:8080 or localhost:*"
+    ),
+]
 Runbook = Annotated[str, StringConstraints(max_length=500, pattern=r"^https?://[^\s\x00-\x1f\x7f]+$")]
 
 

@@ -40,10 +40,10 @@ INSTRUCTIONS: Mapping[EvidenceKind, str] = MappingProxyType(
         EvidenceKind.DIFF: "commit a change of files on the ticket's branch",
         EvidenceKind.CHECK: "the project's check command must pass, so the project needs one",
         EvidenceKind.TESTS: "report a claim of kind tests whose proof is the check command or a test command of the run",
-        EvidenceKind.SCREENSHOT: "upload an image of the result as evidence (mc_add_evidence)",
-        EvidenceKind.ARTIFACT: "upload a file of the result as evidence (mc_add_evidence)",
-        EvidenceKind.LIVE_ROUTE: "have Mission Control fetch an address of the running result (mc_check_route)",
-        EvidenceKind.SIGN_OFF: "a person signs off under Evidence",
+        EvidenceKind.SCREENSHOT: "upload an image of the result as evidence (agents: mc_add_evidence)",
+        EvidenceKind.ARTIFACT: "upload a file of the result as evidence (agents: mc_add_evidence)",
+        EvidenceKind.LIVE_ROUTE: "have Mission Control fetch an address of the running result (agents: mc_check_route)",
+        EvidenceKind.SIGN_OFF: "a person signs off on the Evidence tab",
     }
 )
 """How each kind of evidence is provided."""

@@ -57,10 +57,19 @@ def show_tasks() -> str:
         "operations/tasks.html",
         "tasks",
         [("Tasks", None)],
-        tasks=task_views,
+        groups=_group_tasks(task_views),
         scheduler=scheduler | {"problems": problems},
         may_edit=_may_edit(),
     )
+
+
+def _group_tasks(task_views: list[View]) -> list[tuple[str, list[View]]]:
+    """Group the tasks by who wrote them. A group without a task is left out."""
+    groups = [
+        (title, [view for view in task_views if view["note"].task.is_shipped == is_shipped])
+        for title, is_shipped in (("Your tasks", False), ("Shipped tasks", True))
+    ]
+    return [(title, views) for title, views in groups if views]
 
 
 @blueprint.get("/tasks/<name>")

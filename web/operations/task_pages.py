@@ -21,7 +21,7 @@ from web.site import forms, layout
 from web.stream import log_tail
 
 blueprint = Blueprint("upkeep_pages", __name__)
-layout.add_nav_item("incidents", "/incidents", "siren", "Incidents", "Machine", go="i")
+layout.add_nav_item("incidents", "/incidents", "siren", "Incidents", "Machine", go="i", after="health")
 layout.add_nav_item("logs", "/logs", "scroll-text", "Logs", "Machine", go="l")
 
 View = dict[str, Any]

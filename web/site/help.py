@@ -41,13 +41,13 @@ ACTORS = (
 RULE_GROUPS = (
     (
         "Tags of a new ticket",
-        "All whose words are in the title, or else the first whose words are in the description. Whoever creates the ticket"
-        " may choose others, and anybody may change them later.",
+        "A new ticket gets each tag that has a word in its title. If there is none, it gets the first one that has a word in"
+        " its description. You can choose others when you create the ticket, and change them later.",
         tags.TAG_RULES,
     ),
     (
         "Priority in triage",
-        "The first whose words are in the title of a ticket of normal priority.",
+        "A ticket of normal priority gets the first priority that has a word in its title.",
         triage.PRIORITY_RULES,
     ),
 )

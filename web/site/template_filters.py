@@ -116,6 +116,20 @@ def render_code(text: str) -> Markup:
     )
 
 
+_BROWSERS = {"Edg": "Edge", "OPR": "Opera", "Firefox": "Firefox", "FxiOS": "Firefox", "CriOS": "Chrome"}
+_BROWSERS |= {"Chrome": "Chrome", "Safari": "Safari"}
+"""The name of a browser by a mark of its User-Agent. The first mark counts: Edge names Chrome too, and Chrome Safari."""
+_SYSTEMS = {"Android": "Android", "iPhone": "iPhone", "iPad": "iPad", "Mac OS": "Mac", "Windows": "Windows"}
+_SYSTEMS |= {"Linux": "Linux"}
+
+
+def format_browser(user_agent: str) -> str:
+    """Format the User-Agent header of a browser for people: `Chrome on Android`."""
+    browser = next((name for mark, name in _BROWSERS.items() if mark in user_agent), "Unknown browser")
+    system = next((name for mark, name in _SYSTEMS.items() if mark in user_agent), None)
+    return f"{browser} on {system}" if system else browser
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "block_reason": display_names.format_block_reason,
     "label_tag": label_tag,
@@ -128,5 +142,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "tokens": format_tokens,
     "told": summarize_payload,
     "ticked": render_code,
+    "browser_name": format_browser,
     "nav_groups": group_nav_items,
 }

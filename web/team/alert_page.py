@@ -27,7 +27,7 @@ from web.site.proof_form import SECRET_PREFIX
 from . import telegram_page
 
 blueprint = Blueprint("alert_page", __name__)
-layout.add_nav_item("alerts", "/settings/alerts", "bell", "Alerts", "Machine", go="e", after="settings")
+layout.add_nav_item("alerts", "/settings/alerts", "bell", "Alerts", "Machine", go="e", after="team")
 
 View = dict[str, Any]
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -46,8 +46,8 @@ MODES = [("", "Off"), ("now", "At once"), ("digest", "In the digest")]
 SECURITY = [("starttls", "STARTTLS"), ("tls", "TLS"), ("none", "None")]
 SUBJECT_TEXTS = {
     "email": "Plain-text mails over SMTP, one thread for each ticket.",
-    "push": "Notifications on computers and phones, also while they are locked. The texts are encrypted for each browser.",
-    "telegram": "A bot of your own, made with @BotFather, to which people also answer and write.",
+    "push": "Encrypted notifications on computers and phones, also while they are locked.",
+    "telegram": "A bot of your own, which also takes answers and new tickets.",
     "apprise": "Any service that Apprise has a URL for.",
 }
 FIELDS: dict[str, list[View]] = {
@@ -62,7 +62,7 @@ FIELDS: dict[str, list[View]] = {
             "name": "recipients",
             "label": "To",
             "placeholder": "you@example.com",
-            "help": "Addresses, separated by commas.",
+            "help": "Separated by commas.",
             "required": True,
         },
     ],
@@ -76,9 +76,24 @@ FIELDS: dict[str, list[View]] = {
         }
     ],
     "telegram": [
-        {"name": "token", "label": "Bot token", "secret": True, "help": "From @BotFather, such as 123456:ABC-DEF."}
+        {
+            "name": "token",
+            "label": "Bot token",
+            "secret": True,
+            "optional": False,
+            "help": "Write /newbot to @BotFather in Telegram, and copy the token here, such as 123456:ABC-DEF.",
+        }
     ],
-    "apprise": [{"name": "urls", "label": "URLs", "type": "textarea", "secret": True, "help": "One per line, such as ntfys://host/topic."}],
+    "apprise": [
+        {
+            "name": "urls",
+            "label": "URLs",
+            "type": "textarea",
+            "secret": True,
+            "optional": False,
+            "help": "One per line, such as ntfys://host/topic.",
+        }
+    ],
 }  # fmt: skip
 """The fields of each channel beside the rules. Those of a secret are never filled in."""
 LIST_FIELDS = frozenset({"recipients"})
@@ -161,7 +176,9 @@ def save_channel(name: str) -> Response | tuple[str, int]:
     errors: dict[str, str] = {}
     options = _parse(kind.options, _read_options(kind, form), errors)
     rules = _parse(ChannelRules, _read_rules(form), errors)
-    if options is None or rules is None:
+    if rules is not None and rules.enabled:
+        errors |= _find_missing_secrets(kind, form)
+    if options is None or rules is None or errors:
         return _render_page(name, _keep_values(form), errors), 422
     try:
         with writing(auth.get_instance().engine) as session:
@@ -171,6 +188,14 @@ def save_channel(name: str) -> Response | tuple[str, int]:
         return _render_page(name, _keep_values(form), {"form": refusal.message}), refusal.status
     layout.flash_note(f"{kind.title} is saved{'' if rules.enabled else ', and off'}.")
     return redirect(f"/settings/alerts#{name}", 303)
+
+
+def _find_missing_secrets(kind: ChannelType, form: MultiDict[str, str]) -> dict[str, str]:
+    """Return an error for each secret that a channel needs while it is on, and that is neither entered nor saved."""
+    saved = secret_files.read_channel_secrets(auth.get_instance().settings, kind.name)
+    required = [field["name"] for field in FIELDS[kind.name] if field.get("secret") and not field.get("optional", True)]
+    missing = [name for name in required if name not in saved and not form.get(f"{SECRET_PREFIX}{name}", "").strip()]
+    return dict.fromkeys(missing, "needed to turn this channel on")
 
 
 def _parse(model: type[Parsed], values: View, errors: dict[str, str]) -> Parsed | None:

@@ -14,6 +14,7 @@ from auth import Right
 from database import reading, writing
 from models import Scope
 from settings import Settings, list_keys
+from tickets.alerts import channels
 from tickets.operations import retention, tokens
 from tickets.operations.tokens import NewToken
 from tickets.shared import runtime_flags
@@ -56,6 +57,7 @@ def _render_page(**more: Any) -> str:
             "projects": projects.list_projects(session),
             "tokens": tokens.list_tokens(session),
             "retention": retention.list_kinds(session, instance.settings.retention.model_dump()),
+            "alert_channels": [row.name for row in channels.list_channels(session) if row.enabled],
             "team": {"agents": len(agents.list_members(session)), "profiles": len(profiles.list_profiles(session))},
         }
     context |= {"ways": landing.OPTION_LABELS, "drafts_link": former_address.build_handover_link()}
