@@ -249,10 +249,15 @@ def test_a_code_pairs_one_account_once_and_few_wrong_ones_void_it(setup: Setup, 
             return actor.name if actor else None
 
     code = issue()
-    setup.server.write(ANN, ANN, f"/start {code.lower()}")
+    named: dict[str, Any] = {"from": {"id": ANN, "first_name": "Ann\x1b[2J\n" + "y" * 100}}
+    setup.server.write(ANN, ANN, f"/start {code.lower()}", **named)
     setup.server.write(EVE, EVE, f"/pair {code}")
     setup.receive()
     assert (find(ANN), find(EVE)) == ("alice", None)
+    with reading(engine) as session:
+        paired = session.scalars(select(TicketEvent).where(TicketEvent.event_type == "telegram_paired")).one()
+        assert paired.payload_json["account"] == telegram_pairing.list_people(session)[0].label
+        assert paired.payload_json["account"].startswith("Ann yyy")
     [refusal] = setup.server.list_texts(EVE)
     assert "This code is not valid" in refusal
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from protocol import StopCode, StopOrder
+from workers.host.job_thread import JobThread
 from workers.run.supervised_thread import MAX_FAILURES, SupervisedThread
 
 
@@ -56,3 +57,15 @@ def test_a_thread_that_goes_on_failing_ends_the_run() -> None:
     assert (thread.is_done, thread.failures, thread.is_given_up) == (False, MAX_FAILURES, True)
     [order] = log.orders
     assert order.code == StopCode.BROKEN and order.reason == log.records[-1][2] and "given up" in order.reason
+
+
+def test_the_error_of_a_job_is_logged_without_secrets() -> None:
+    lines: list[str] = []
+    thread = JobThread("job", "sending", lines.append)
+
+    def fail() -> None:
+        raise OSError("https://me:correct-horse@a.test/ answered ghp_" + "a1B2" * 9)
+
+    assert thread.start(fail)
+    thread.join(60)
+    assert lines == ["sending: OSError: https://me:[redacted]@a.test/ answered [redacted]"]
