@@ -13,6 +13,7 @@ from jobs import housekeeping
 from jobs.loops import inbox_drain
 from models import (
     ActorKind,
+    Agent,
     AgentKind,
     InboxItem,
     InboxState,
@@ -97,12 +98,20 @@ def test_nothing_is_opened_where_nothing_waits_nobody_can_or_dispatch_is_paused(
     assert (empty.outcome, empty.summary["waiting"]) == (TaskOutcome.NOOP, 0)
     file_item(installation)
     outcome, reason = drain(installation)
-    assert outcome is TaskOutcome.SKIPPED and reason.startswith("no agent of kind controller can work the inbox")
+    assert outcome is TaskOutcome.NOOP and reason.startswith("no agent of kind controller can work the inbox")
     with writing(installation.engine) as session:
         runtime_flags.set_flag(session, runtime_flags.PAUSE, "moving house", ALICE)
     assert drain(installation) == (TaskOutcome.SKIPPED, "dispatch is paused: moving house")
     with reading(installation.engine) as session:
         assert session.scalar(select(Ticket.id)) is None
+
+
+def test_an_orchestrator_that_cannot_be_started_is_told_of_and_none_at_all_is_not(staffed: Installation) -> None:
+    """The operator's item about the skipped task kept the task skipping, on every board without an orchestrator."""
+    for values, outcome in (({"runnable": False}, TaskOutcome.SKIPPED), ({"kind": "agent"}, TaskOutcome.NOOP)):
+        with writing(staffed.engine) as session:
+            session.execute(update(Agent).where(Agent.kind == AgentKind.CONTROLLER).values(**values))
+        assert drain(staffed)[0] is outcome
 
 
 def test_one_ticket_serves_all_items_and_a_killed_run_loses_none(staffed: Installation) -> None:
@@ -189,4 +198,4 @@ def test_a_ticket_that_people_hold_is_left_to_them(staffed: Installation) -> Non
     staffed.move(1, "park", wake={"kind": "manual"})
     assert drain(staffed) == (TaskOutcome.SKIPPED, "MC-1 has the state Waiting: it needs a person")
     staffed.move(1, "cancel")
-    assert drain(staffed) == (TaskOutcome.SKIPPED, "MC-1 was cancelled: reopen it to have the inbox worked")
+    assert drain(staffed) == (TaskOutcome.NOOP, "MC-1 was cancelled: reopen it to have the inbox worked")

@@ -56,7 +56,11 @@ NO_ORCHESTRATOR = (
 
 @dataclass(frozen=True, slots=True)
 class DrainDecision:
-    """The decision of one pass: acted when the ticket is to be opened for `agent`, else the reason why it is not."""
+    """The decision of one pass: acted when the ticket is to be opened for `agent`, else the reason why it is not.
+
+    Where people have decided to work the inbox themselves, that is nothing to do: a pass that is skipped for hours becomes
+    an incident with an item, which would keep the passes skipping.
+    """
 
     outcome: TaskOutcome
     waiting: int
@@ -75,7 +79,8 @@ def decide_drain(session: Session, limits: DispatchLimits) -> DrainDecision:
         return DrainDecision(TaskOutcome.SKIPPED, waiting, f"dispatch is paused: {pause}")
     agent = find_orchestrator(session)
     if agent is None:
-        return DrainDecision(TaskOutcome.SKIPPED, waiting, NO_ORCHESTRATOR)
+        outcome = TaskOutcome.SKIPPED if _has_controller(session) else TaskOutcome.NOOP
+        return DrainDecision(outcome, waiting, NO_ORCHESTRATOR)
     ticket = session.get(Ticket, ticket_id) if ticket_id else None
     if ticket is None:
         return DrainDecision(TaskOutcome.ACTED, waiting, agent=agent)
@@ -88,6 +93,12 @@ def find_orchestrator(session: Session) -> str | None:
     query = select(Agent.name).join(Profile, Profile.name == Agent.profile)
     can_work = (Agent.kind == AgentKind.CONTROLLER, Agent.runnable == true(), Profile.plan_first == false())
     return session.scalar(query.where(*can_work).order_by(Agent.name).limit(1))
+
+
+def _has_controller(session: Session) -> bool:
+    """Return whether the team has an agent for the inbox at all. Without one, people work it."""
+    query = select(Agent.name).where(Agent.kind == AgentKind.CONTROLLER).limit(1)
+    return session.scalar(query) is not None
 
 
 Judgement = tuple[TaskOutcome, str]
@@ -106,7 +117,7 @@ def _judge_ticket(session: Session, ticket: Ticket, limits: DispatchLimits) -> J
         case TicketStatus.BLOCKED:
             return TaskOutcome.WARNING, f"is blocked. {(ticket.block or {}).get('next_action', '')}".strip()
         case TicketStatus.CANCELLED:
-            return TaskOutcome.SKIPPED, "was cancelled: reopen it to have the inbox worked"
+            return TaskOutcome.NOOP, "was cancelled: reopen it to have the inbox worked"
         case status:
             return TaskOutcome.SKIPPED, f"has the state {display_names.format_status_label(status)}: it needs a person"
 
