@@ -81,7 +81,7 @@ class DayAlerts:
         self.server.close()
 
     def _read_mail(self, mail: EmailMessage) -> None:
-        subject, lines = str(mail["Subject"]), str(mail.get_content()).splitlines()
+        subject, lines = " ".join(mail["Subject"].split()), str(mail.get_content()).splitlines()  # folded when long
         if original := mail["In-Reply-To"]:
             [alert] = [alert for alert in self.received if alert.message_id == original]
             alert.settlement += lines[0]
