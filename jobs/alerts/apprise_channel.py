@@ -14,7 +14,9 @@ from .progress import SendProgress
 if TYPE_CHECKING:
     import apprise
 
-INSTALL_HINT = "Apprise is not installed. Install the extra: pip install 'mission-control[apprise]'"
+INSTALL_HINT = (
+    "Apprise is not installed. Run .venv/bin/python -m pip install -e '.[apprise]' where Mission Control is installed"
+)
 
 
 def build_channel(setup: ChannelSetup) -> AppriseChannel:

@@ -31,7 +31,9 @@ from .progress import SendProgress
 if TYPE_CHECKING:
     from py_vapid import Vapid02
 
-INSTALL_HINT = "Web push is not installed. Install the extra: pip install 'mission-control[push]'"
+INSTALL_HINT = (
+    "Web push is not installed. Run .venv/bin/python -m pip install -e '.[push]' where Mission Control is installed"
+)
 MAX_PAYLOAD_BYTES = 3993
 """What fits in the 4,096 bytes that every push service takes: a header of 86 bytes and 17 for padding and tag."""
 BODY_BYTES = (2000, 500, 0)

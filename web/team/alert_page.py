@@ -247,7 +247,9 @@ def _ensure_push_key(settings: Settings) -> None:
     try:
         secret_files.ensure_push_key(settings)
     except ImportError:
-        raise Invalid("Web push is not installed. Install the extra: pip install 'mission-control[push]'.") from None
+        raise Invalid(
+            "Web push is not installed. Run .venv/bin/python -m pip install -e '.[push]' where Mission Control is installed."
+        ) from None
 
 
 @blueprint.post("/settings/alerts/<name>/test")
