@@ -55,7 +55,7 @@ class Observer:
         self._since: dict[str, float] = {}
         self._probing = threading.Lock()
         self._probe_until = 0.0
-        self._probe_results: list[HealthCheck] = []
+        self._probe_result: HealthCheck | None = None
 
     @property
     def settings(self) -> Settings:
@@ -110,15 +110,19 @@ class Observer:
 
     def _find_reasons(self) -> list[HealthCheck]:
         """Find out why nothing stores results: no write is possible, or no program can start."""
+        home = self.settings.home
+        return [self._probe_write(), local_checks.check_settings(home), local_checks.check_home(home)]
+
+    def _probe_write(self) -> HealthCheck:
+        """Probe whether the store can be written, or return the result of moments ago, as a probe may wait."""
         with self._probing:
-            if time.monotonic() >= self._probe_until:
+            if self._probe_result is None or time.monotonic() >= self._probe_until:
                 write = local_checks.probe_write(self._instance.engine)
-                if write.ok and any(not check.ok for check in self._probe_results):
+                if write.ok and self._probe_result is not None and not self._probe_result.ok:
                     self._grace.restart()  # what was prevented until now is about to be done
-                home = self.settings.home
-                self._probe_results = [write, local_checks.check_settings(home), local_checks.check_home(home)]
+                self._probe_result = write
                 self._probe_until = time.monotonic() + PROBE_SECONDS
-            return self._probe_results
+            return self._probe_result
 
 
 def _check_event_log(failing: list[str]) -> HealthCheck:
