@@ -471,6 +471,7 @@ def observer(app: Flask, monkeypatch: pytest.MonkeyPatch) -> verdict.Observer:
     monkeypatch.setattr(start_grace, "START_SECONDS", 0.0)
     monkeypatch.setattr(verdict, "PROBE_SECONDS", 0.0)
     monkeypatch.setattr(verdict, "RECENT_LOOK", timedelta(0))
+    metrics.OVERDUE.set(0)
     instance: auth.Instance = app.extensions["mission_control"]
     with writing(instance.engine) as session:
         tasks.record_heartbeat(session, tasks.SCHEDULER, "ok")
@@ -506,6 +507,9 @@ def test_the_first_minute_of_a_process_waits_for_the_first_look(
     assert build(observer, engine).verdict == "working"
     monkeypatch.setattr(start_grace, "START_SECONDS", 0.0)
     monkeypatch.setattr(verdict, "RECENT_LOOK", timedelta(minutes=5))
+    other_observer = verdict.Observer(observer._instance)
+    assert build(other_observer, engine).verdict == "not working", "another process has just reported it"
+    metrics.OVERDUE.set(0)
     assert build(observer, engine).verdict == "working", "a look may be about to be made"
     monkeypatch.setattr(verdict, "SUSTAINED_SECONDS", 0.0)
     assert build(observer, engine).verdict == "not working"

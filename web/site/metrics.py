@@ -25,6 +25,8 @@ blueprint = Blueprint("vitals", __name__)
 VALUES = SharedValues()
 RUNNING = Gauge(VALUES, "mc_requests_running")
 FAILING = Gauge(VALUES, "mc_tailer_failing")
+OVERDUE = Gauge(VALUES, "overdue_reported")
+"""When a process last reported that the results of the health checks are overdue, by the clock that never steps."""
 OPEN = {bucket: Gauge(VALUES, "mc_connections_open", bucket) for bucket in ("events", "tails", "sockets")}
 ANSWERS, SECONDS, SECONDS_SUM = "mc_answers", "mc_answer_seconds", "mc_answer_seconds_sum"
 LIMITS = (0.005, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -91,6 +93,11 @@ def _end(_error: BaseException | None) -> None:
 
 
 # ------------------------------------------------------------------------------------------------- reading the metrics
+
+
+def find_latest(gauge: Gauge) -> float:
+    """Find the highest value of a gauge in all live web processes."""
+    return max((values[gauge.name] for values in VALUES.gauges().values()), default=0.0)
 
 
 def list_workers() -> list[WebWorker]:

@@ -27,6 +27,8 @@ SUSTAINED_SECONDS = 20.0
 """How long a fault of a web process must last, as a moment of load is none."""
 RECENT_LOOK = timedelta(minutes=5)
 """Age of a look up to which this process waits for `SUSTAINED_SECONDS` before it reports that there is no later one."""
+AGREEMENT_SECONDS = 10.0
+"""How long the report of one web process that results are overdue counts for the others too, so that they say the same."""
 OVERDUE = "overdue"
 PROBE_SECONDS = 5.0
 """How long the result of a write probe is used, which all threads of a process share."""
@@ -102,11 +104,18 @@ class Observer:
         if any(not check.ok for check in reasons):
             self._since.pop(OVERDUE, None)
             return [*reasons, *scheduler]
-        lasts = time.monotonic() - self._since.setdefault(OVERDUE, time.monotonic()) >= SUSTAINED_SECONDS
+        lasts = self._lasts_overdue()
         is_recent = age.since is not None and now() - age.since < RECENT_LOOK
         if self._grace.is_starting() or (is_recent and not lasts):
             return [HealthCheck(age.name, HealthStatus.OK, "the next checks are about to run")]
+        metrics.OVERDUE.set(time.monotonic())
         return [*reasons, *scheduler]
+
+    def _lasts_overdue(self) -> bool:
+        """Return whether the results have been overdue for long, as this process has seen or another one has reported."""
+        moment = time.monotonic()
+        has_seen = moment - self._since.setdefault(OVERDUE, moment) >= SUSTAINED_SECONDS
+        return has_seen or moment - metrics.find_latest(metrics.OVERDUE) < AGREEMENT_SECONDS
 
     def _find_reasons(self) -> list[HealthCheck]:
         """Find out why nothing stores results: no write is possible, or no program can start."""
