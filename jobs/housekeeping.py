@@ -54,7 +54,7 @@ def reap_queue(context: JobContext) -> JobResult:
     except single_flight.AlreadyRunning:
         return JobResult(message_outcome, {**message_counts, "pickup": "at work"})
     except ObservationError as error:
-        return JobResult(TaskOutcome.FAILED, {**message_counts, "error": str(error)})
+        return JobResult(TaskOutcome.FAILED, {**message_counts, "error": str(error)}, again=True)
     outcome = pass_counts.outcome if pass_counts.outcome is not TaskOutcome.NOOP else message_outcome
     counts = {**message_counts, "reconciled": dict(pass_counts.reconciled), "released": pass_counts.released}
     return JobResult(outcome, counts)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -88,6 +89,15 @@ def test_it_leaves_dead_runs_to_a_pickup_that_is_at_work(installation: Installat
         done = housekeeping.reap_queue(installation.context)
 
     assert (done.outcome, done.summary["pickup"]) == (TaskOutcome.NOOP, "at work")
+
+
+def test_a_host_that_cannot_be_observed_is_looked_at_again_in_a_moment(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """Regression: tmux was back, and the failure was named until the next pass, five minutes later."""
+    tmux = replace(installation.context.tmux, binary=str(tmp_path / "tmux"))
+    done = housekeeping.reap_queue(replace(installation.context, tmux=tmux))
+    assert (done.outcome, done.again) == (TaskOutcome.FAILED, True)
 
 
 def test_a_clock_that_jumps_deletes_nothing(installation: Installation) -> None:
