@@ -24,7 +24,10 @@ HTML = "document.documentElement"
 
 VIOLATIONS = """options => axe.run(document, {resultTypes: ["violations"], ...options})
   .then(({ violations }) => violations.map(({ id, nodes }) => `${id}: ${nodes[0].target}`))"""
-LAID_OUT = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+LAID_OUT = """new Promise((done) => {
+  requestAnimationFrame(() => requestAnimationFrame(done))
+  setTimeout(done, 5000) // Chromium draws no frame of a page that it takes for hidden
+})"""
 MOVING = """() => [
   ...document.getAnimations().map((each) => each.effect.target.className),
   ...[...document.querySelectorAll("*")].filter((e) => getComputedStyle(e).transitionDuration !== "0s").map((e) => e.className),

@@ -11,6 +11,7 @@ from tickets.conversation import messages
 from tickets.shared.lookup import get_ticket
 from web.stream import stream_routes
 
+from . import page_rules
 from .conftest import BoardSite, OpenContext, Tab
 
 pytestmark = pytest.mark.browser
@@ -25,7 +26,7 @@ def go(page: Page, path: str) -> None:
 def wait_until_live(page: Page) -> None:
     """Wait until the scripts of a page that was just opened take keys and clicks. Chromium drops keys before the first frame."""
     expect(page.locator("#connection")).to_have_attribute("data-link", "live")
-    page.evaluate("() => new Promise(requestAnimationFrame)")
+    page.evaluate(page_rules.LAID_OUT)
 
 
 def test_news_takes_neither_a_draft_nor_the_focus_nor_what_was_unfolded(site: BoardSite, page: Page) -> None:

@@ -280,7 +280,7 @@ def test_on_plain_http_off_the_loopback_the_board_works_without_being_an_app(boa
     page.goto("/login")
     page.fill("[name=token]", board.person("alice"))
     page.click("button")
-    go(page, "/board")
+    go(page, "/board?view=list")  # a lane shows its first tickets alone
     assert page.evaluate("[isSecureContext, 'serviceWorker' in navigator]") == [False, False]
     _, name = board.ticket()
     expect(page.locator(f"#card-{name}")).to_be_visible()
