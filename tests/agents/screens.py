@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,15 @@ class ScreenRun:
         self.tmux.send_keys(pane, "Enter")
 
     def leave(self) -> None:
-        """A person ends the program."""
-        for _ in range(2):
-            self.tmux.send_keys(self._pane(), "C-c")
+        """A person ends the program, and presses the keys again when it has not taken them."""
+        program = processes.identify(self.pid)
+        assert program
+        for _ in range(6):
+            for _ in range(2):
+                self.tmux.send_keys(self._pane(), "C-c")
+            with suppress(AssertionError):
+                wait_until(lambda: not processes.is_alive(program), 10, "the end of the program")
+                return
 
     def _pane(self) -> str:
         return self.tmux.list_panes()[-1].id

@@ -24,11 +24,12 @@ if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        open(f"{folder}/daemon", "w").write(str(os.getpid()))
+        with open(f"{folder}/daemon", "w") as file:
+            file.write(str(os.getpid()))
+        open(f"{folder}/ready", "w").close()
         time.sleep(300)
     os._exit(0)
 os.wait()
-open(f"{folder}/ready", "w").close()
 time.sleep(300)
 """
 """Leaves a child that forked twice, has a session of its own and ignores TERM."""
