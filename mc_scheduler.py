@@ -26,7 +26,7 @@ import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import bootstrap
 
@@ -43,7 +43,8 @@ with bootstrap.quick_imports():
     from jobs.job_context import JobContext
     from jobs.landing import Lander
     from jobs.program_probes import Prober
-    from jobs.scheduler import ROOT, JobCall, Scheduler, run_landing, run_live_routes, run_pickup
+    from jobs.schedule.event_job import EventJob
+    from jobs.scheduler import ROOT, Job, JobCall, Scheduler, run_landing, run_live_routes, run_pickup
     from jobs.scheduler_socket import PassRequest, PassServer
     from jobs.task_recorder import JobResult, get_exit_code, run_with_store
     from jobs.trial_merges import TrialMerger
@@ -52,6 +53,7 @@ with bootstrap.quick_imports():
     from tickets.schedule import tasks
     from workers.host import stop_signals, subreaper
 
+EventJobType = TypeVar("EventJobType", bound=EventJob)
 TICK_SECONDS = 1.0
 HEARTBEAT_INTERVAL = timedelta(seconds=30)
 RETRY_SECONDS = 5.0
@@ -110,8 +112,9 @@ def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
     watch_thread = threading.Thread(target=_watch_store, args=(watcher, stopping), name="watch", daemon=True)
     watch_thread.start()
     server = _open_socket(context, scheduler, fingerprint)
-    lander, alert_starter = _build_lander(context, scheduler), AlertStarter(context, _log)
-    workers: list[Worker] = [Prober(context, _log), lander, _build_route_checker(context, scheduler)]
+    lander = _build_event_job(Lander, context, scheduler, landing.TASK, run_landing)
+    route_checker = _build_event_job(RouteChecker, context, scheduler, live_routes.TASK, run_live_routes)
+    workers, alert_starter = (Prober(context, _log), lander, route_checker), AlertStarter(context, _log)
     looker, merger = Looker(context, _log), TrialMerger(context, _log)
     ticker = Ticker(context, scheduler, workers, looker, merger, alert_starter)
     while not stopping.wait(TICK_SECONDS):
@@ -210,20 +213,13 @@ def _open_socket(context: JobContext, scheduler: Scheduler, fingerprint: str) ->
     return server
 
 
-def _build_lander(context: JobContext, scheduler: Scheduler) -> Lander:
-    return Lander(
+def _build_event_job(
+    kind: type[EventJobType], context: JobContext, scheduler: Scheduler, task: str, job: Job
+) -> EventJobType:
+    return kind(
         context,
-        lambda: scheduler.run_enabled(landing.TASK, run_landing, Trigger.EVENT),
-        lambda: landing.TASK in scheduler.load_schedule().enabled,
-        _log,
-    )
-
-
-def _build_route_checker(context: JobContext, scheduler: Scheduler) -> RouteChecker:
-    return RouteChecker(
-        context,
-        lambda: scheduler.run_enabled(live_routes.TASK, run_live_routes, Trigger.EVENT),
-        lambda: live_routes.TASK in scheduler.load_schedule().enabled,
+        lambda: scheduler.run_enabled(task, job, Trigger.EVENT),
+        lambda: task in scheduler.load_schedule().enabled,
         _log,
     )
 

@@ -20,7 +20,6 @@ from tickets.runs import landing_results
 from tickets.shared.errors import DomainError
 from tickets.workflow import landing
 from tickets.workflow.landing import LandingPlan
-from workers.host.job_thread import JobThread
 from workers.host.ports import NoFreePorts
 from workers.host.private_dirs import make_private_dir
 from workers.repository import checks, git, linked_files, pull_requests
@@ -30,6 +29,7 @@ from workers.repository.workspace import WorkspaceError
 
 from . import single_flight, spec_builder, workspaces
 from .job_context import JobContext
+from .schedule.event_job import EventJob
 from .task_recorder import JobResult, run_and_record
 from .workspaces import ScratchCheck
 
@@ -94,36 +94,22 @@ def run_pass(
     return run_and_record(context.engine, task, trigger, partial(make_pass, context, give_up))
 
 
-class Lander:
-    """Lands pending tickets in a thread of its own, as a push or a check may take long. `tick` looks for them.
+class Lander(EventJob):
+    """Lands tickets as soon as they are approved. What cannot be settled is left to the task of each minute."""
 
-    `work` makes and records a pass. What cannot be settled is left to the task of each minute; while that is disabled,
-    nothing is landed.
-    """
-
-    def __init__(
-        self,
-        context: JobContext,
-        work: Callable[[], JobResult],
-        enabled: Callable[[], bool],
-        log: Callable[[str], None],
-    ) -> None:
-        self._context = context
-        self._make_pass = work
-        self._enabled = enabled
-        self._thread = JobThread("landing", "landing", log)
-        self._tried: set[tuple[int, int]] = set()
+    thread_name, log_label = TASK, "landing"
+    _tried: frozenset[tuple[int, int]] = frozenset()
 
     def tick(self) -> bool:
         """Start a pass for new pending tickets. True when there may be more soon, even if the store does not change."""
         if self._thread.is_alive:
             return True
         with reading(self._context.engine) as session:
-            waiting = {
+            waiting = frozenset(
                 (ticket.id, plan.key)
                 for ticket in landing_results.list_pending(session, self._context.host)
                 if (plan := landing.get_plan(ticket))
-            }
+            )
         if not waiting - self._tried or not self._enabled():
             return False
         self._tried = waiting
@@ -136,7 +122,7 @@ class Lander:
 
     def _work(self) -> None:
         if self._make_pass().again:
-            self._tried.clear()
+            self._tried = frozenset()
 
 
 class _LandingAttempt:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -17,9 +16,9 @@ from database import reading, writing
 from models import TaskOutcome
 from tickets.workflow import live_routes
 from tickets.workflow.live_routes import PendingRoute, RouteResult
-from workers.host.job_thread import JobThread
 
 from ..job_context import JobContext
+from ..schedule.event_job import EventJob
 from ..task_recorder import JobResult
 
 TASK = "live-routes"
@@ -66,24 +65,11 @@ def fetch_route(route: PendingRoute) -> RouteResult:
     return RouteResult(response.status, hashlib.sha256(response.body).hexdigest(), len(response.body))
 
 
-class RouteChecker:
-    """Makes passes in a thread of its own as soon as an address is requested. `tick` looks for them.
+class RouteChecker(EventJob):
+    """Fetches addresses as soon as they are requested."""
 
-    `work` makes and records a pass; while the task is disabled, nothing is fetched.
-    """
-
-    def __init__(
-        self,
-        context: JobContext,
-        work: Callable[[], JobResult],
-        enabled: Callable[[], bool],
-        log: Callable[[str], None],
-    ) -> None:
-        self._context = context
-        self._make_pass = work
-        self._enabled = enabled
-        self._thread = JobThread(TASK, "fetching live routes", log)
-        self._pause_end = 0.0
+    thread_name, log_label = TASK, "fetching live routes"
+    _pause_end = 0.0
 
     def tick(self) -> bool:
         """Start a pass for requested addresses. True while there is one to wait for."""
