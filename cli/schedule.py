@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
+from database import Session
 from models import CatchUp
 from settings import load
 from tickets.schedule import ledger, task_files, tasks
 from tickets.schedule.ledger import SlotView
 from tickets.schedule.task_files import EditTask, NewTask, TaskNote
+from tickets.shared.actors import Actor
 from tickets.shared.display_names import MISS_REASONS
 from tickets.shared.errors import Invalid
 
@@ -125,14 +128,19 @@ def _describe_slot(view: SlotView) -> str:
     return f"{times}: {work} ({why}{f', {view.ticket}' if view.ticket else ''})"
 
 
+def _change_task(name: str, change: Callable[[Session, str, Actor], None]) -> None:
+    """Make a change to a task in the store. Raises `NotFound` for an unknown one."""
+    settings, actor = require_operator()
+    task_files.require(name, settings.tasks_dir)
+    with writing(settings) as session:
+        change(session, name, actor)
+
+
 @task.command()
 @click.argument("name")
 def run(name: str) -> None:
     """Have the scheduler run the task NAME now."""
-    settings, actor = require_operator()
-    task_files.require(name, settings.tasks_dir)
-    with writing(settings) as session:
-        tasks.run_now(session, name, actor)
+    _change_task(name, tasks.run_now)
     click.echo(f"{name} is queued: the scheduler starts it within a second. See `mc task show {name}`.")
 
 
@@ -140,10 +148,7 @@ def run(name: str) -> None:
 @click.argument("name")
 def enable(name: str) -> None:
     """Enable the task NAME."""
-    settings, actor = require_operator()
-    task_files.require(name, settings.tasks_dir)
-    with writing(settings) as session:
-        tasks.enable_task(session, name, actor)
+    _change_task(name, tasks.enable_task)
     click.echo(f"{name} is enabled.")
 
 
@@ -151,10 +156,7 @@ def enable(name: str) -> None:
 @click.argument("name")
 def disable(name: str) -> None:
     """Disable the task NAME."""
-    settings, actor = require_operator()
-    task_files.require(name, settings.tasks_dir)
-    with writing(settings) as session:
-        tasks.disable_task(session, name, actor)
+    _change_task(name, tasks.disable_task)
     click.echo(f"{name} is disabled.")
 
 
