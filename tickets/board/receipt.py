@@ -66,7 +66,7 @@ class ReceiptItem(Response):
 
 
 class TicketReceipt(Response):
-    """What was proven of a ticket, for which files. `verify` is the command that repeats the checks elsewhere."""
+    """The proofs of a ticket, with the files that they are about. `verify` is the command that repeats the checks elsewhere."""
 
     version: int = VERSION
     ticket: str
@@ -196,10 +196,10 @@ def format_receipt(receipt: TicketReceipt) -> str:
         *(["## Required evidence", "\n".join(map(_format_gate, receipt.gates))] if receipt.gates else []),
         "## Checks",
         "\n".join(map(_format_check, receipt.checks)) or "Mission Control has run no check command.",
-        "## Repeat it elsewhere",
-        "Save the JSON of this receipt, and run the checks again on a clone of the repository:",
-        f"    {receipt.verify}",
     ]
+    if receipt.checks:
+        text = "Save the JSON of this receipt, and run the checks again on a clone of the repository:"
+        lines += ["## Repeat it elsewhere", text, f"    {receipt.verify}"]
     return "\n\n".join(lines) + "\n"
 
 
