@@ -1217,7 +1217,7 @@ class ReviewAssessment(Base):
 
 
 class ReviewFinding(Base):
-    """What a review found at a line: the facts of that line comment, and the ticket that was created from it."""
+    """A finding of a review at a line: the facts of that line comment, and the ticket that was created from it."""
 
     __tablename__ = "review_findings"
     __table_args__ = table(

@@ -1,4 +1,4 @@
-"""What must be true of the whole board at the end of a simulated day, beside what each scenario says."""
+"""The conditions that hold for the whole board at the end of a simulated day, beside those of each scenario."""
 
 from __future__ import annotations
 

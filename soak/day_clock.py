@@ -15,7 +15,7 @@ START = datetime(2026, 3, 2, tzinfo=UTC)
 
 
 class DayClock:
-    """The simulated time, from a minute of the day on. `advance` moves it; it never moves by itself."""
+    """The simulated time, from a minute of the day on. Only `advance` moves it."""
 
     def __init__(self, first_minute: int = 0) -> None:
         self.start = self.moment = START + timedelta(minutes=first_minute)

@@ -39,7 +39,7 @@ class ScriptedRun(Part):
 
 
 class Reaction(Part):
-    """A move of a person or of the orchestrator, `after` minutes in a state; each is made once, in the order of the file."""
+    """A move of a person or of the orchestrator, `after` minutes in a state. Each is made once, in the order of the file."""
 
     when: str
     move: str
@@ -108,5 +108,8 @@ class Progress:
 def load_scenarios(names: list[str] | None = None) -> list[Scenario]:
     """Load all scenario files, or these."""
     files = sorted(FOLDER.glob("*.toml"))
-    chosen = [file for file in files if names is None or file.stem in names]
-    return [Scenario.model_validate({"name": file.stem, **tomllib.loads(file.read_text())}) for file in chosen]
+    return [
+        Scenario.model_validate({"name": file.stem, **tomllib.loads(file.read_text())})
+        for file in files
+        if names is None or file.stem in names
+    ]

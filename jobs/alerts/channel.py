@@ -50,7 +50,7 @@ class InboundChannel(Channel, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChannelSetup:
-    """What a channel is built from: its options, its secrets by name, and a log.
+    """The parts of which a channel is built: its options, its secrets by name, and a log.
 
     Links in messages begin with `public_url` or are left out, as the board's own host name is a secret.
     """

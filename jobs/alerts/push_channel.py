@@ -35,7 +35,7 @@ INSTALL_HINT = (
     "Web push is not installed. Run .venv/bin/python -m pip install -e '.[push]' where Mission Control is installed"
 )
 MAX_PAYLOAD_BYTES = 3993
-"""What fits in the 4,096 bytes that every push service takes: a header of 86 bytes and 17 for padding and tag."""
+"""The rest of the 4,096 bytes that every push service takes, without a header of 86 bytes and 17 for padding and tag."""
 BODY_BYTES = (2000, 500, 0)
 TOKEN_SECONDS = 12 * 3600
 """Less than the 24 hours after which push services refuse a token."""

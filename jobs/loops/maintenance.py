@@ -1,4 +1,4 @@
-"""What the task `operator` mends where the setting `operator.maintenance` lets it: tickets whose run is lost."""
+"""The repairs of the task `operator` where the setting `operator.maintenance` allows them: tickets whose run is lost."""
 
 from __future__ import annotations
 

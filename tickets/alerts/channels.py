@@ -61,7 +61,7 @@ ClockText = Annotated[
 
 
 class ChannelRules(Body):
-    """What a channel sends, and when. A kind without a mode is not sent. No projects means all."""
+    """The rules of a channel: which kinds it sends, and when. A kind without a mode is not sent. No projects means all."""
 
     enabled: bool = False
     kinds: dict[AlertKind, AlertMode] = Field(default={})
@@ -163,7 +163,7 @@ def list_working(session: Session) -> dict[str, datetime]:
 
 
 def save_channel(session: Session, kind: ChannelType, rules: ChannelRules, options: Body, actor: Actor) -> AlertChannel:
-    """Save what a channel sends and how. When it is enabled it begins with the next event; disabled, it drops what waits."""
+    """Save the rules and options of a channel. When it is enabled it begins with the next event; disabled, it drops what waits."""
     rights.require(actor, Act.CHANGE_ALERTS)
     row = session.get(AlertChannel, kind.name) or AlertChannel(name=kind.name, enabled=False)
     if rules.enabled and not row.enabled:

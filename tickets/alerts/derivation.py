@@ -73,7 +73,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """What an event begins and what it ends."""
+    """The alerts that an event begins and those that it ends."""
 
     alert: Alert | None = None
     settlement: Settlement | None = None
@@ -363,4 +363,4 @@ DERIVATIONS: dict[str, Callable[[WatchedEvent], Derivation]] = {
     "message_resent": _settle_message,
     "message_dismissed": _settle_message,
 }
-"""What to derive from each type of event that is watched."""
+"""The derivation for each type of event that is watched."""

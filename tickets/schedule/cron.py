@@ -43,7 +43,7 @@ MAX_FILE_BYTES = 256 << 10
 MAX_ARGUMENTS = 64
 Argument = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00]*$")]
 VALUE_ERROR = "Value error, "
-"""What Pydantic puts before the message of a validator."""
+"""The beginning of a validator's message, which Pydantic adds."""
 DEFAULT_TIMEOUT_SECONDS = 300.0
 _PROMPT: TypeAdapter[str] = TypeAdapter(Prose)
 

@@ -41,7 +41,7 @@ class SlotPlan:
 
 @dataclass(frozen=True, slots=True)
 class Causes:
-    """What kept a task from running: the time before the scheduler's start, sleeps of the machine, its own last run.
+    """The causes that kept a task from running: the time before the scheduler's start, sleeps of the machine, its own last run.
 
     `changed` is when the file of a user's task was changed: what was due before is not made up for.
     """

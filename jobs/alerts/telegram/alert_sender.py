@@ -68,7 +68,7 @@ class AlertSender:
                     raise _build_failure(error) from None
 
     def _list_destinations(self, alert: Alert) -> list[Destination]:
-        """List the chats that can be reached; a test tries all. Raises `SendFailed` when there is none."""
+        """List the chats that can be reached, or for a test all of them. Raises `SendFailed` when there is none."""
         with reading(self._engine) as session:
             rows = telegram_pairing.list_chats(session)
         destinations = [

@@ -1,4 +1,4 @@
-"""What the bot is told: the parts of an update of the Bot API that are used."""
+"""The parts of an update of the Bot API that the bot uses."""
 
 from __future__ import annotations
 

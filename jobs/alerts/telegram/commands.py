@@ -1,4 +1,4 @@
-"""What a paired person may write to the bot: commands, and replies to alerts."""
+"""The commands of paired people to the bot, and their replies to alerts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ IDENTIFIER_PATTERN = re.compile(r"(?P<identifier>MC-[1-9][0-9]{0,17})\b\s*(?P<wo
 
 @dataclass(frozen=True, slots=True)
 class BotReply:
-    """What the bot answers. `run_id` is a live run to notify after the commit."""
+    """The answer of the bot. `run_id` is a live run to notify after the commit."""
 
     text: str
     run_id: int | None = None

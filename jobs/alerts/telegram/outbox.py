@@ -1,4 +1,4 @@
-"""What the bot sends: each message in its turn, and again after a pause that Telegram asks for."""
+"""The messages of the bot, each sent in its turn, and again after a pause that Telegram asks for."""
 
 from __future__ import annotations
 
